@@ -1,0 +1,47 @@
+"""Progress of long work: a bar on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Call with the number of finished steps and, if you like, a short note."""
+
+    def __call__(self, done: int, note: str = "") -> None: ...
+
+
+@contextmanager
+def progress(title: str, total: int, every_s: float = 10.0) -> Iterator[Progress]:
+    """Report progress towards ``total`` steps. Plain lines come at most every ``every_s`` [s]."""
+    if sys.stderr.isatty():
+        try:
+            from rich.progress import Progress as Bar
+        except ImportError:  # the robot installs no rich
+            pass
+        else:
+            with Bar(transient=False) as bar:
+                task = bar.add_task(title, total=total)
+
+                def show(done: int, note: str = "") -> None:
+                    bar.update(task, completed=done, description=f"{title} {note}".strip())
+
+                yield show
+            return
+
+    start = last = time.monotonic()
+
+    def line(done: int, note: str = "") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done < total and now - last < every_s:
+            return
+        last = now
+        print(f"{title}: {done}/{total} {now - start:.0f}s {note}".rstrip(), file=sys.stderr)
+        sys.stderr.flush()
+
+    yield line
