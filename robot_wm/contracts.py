@@ -102,6 +102,8 @@ class ModelSpec:
         horizon: model steps up to which its predictions were trained or tuned.
         image_size: side of the square image [px].
         hashes: sha256 of every parent (encoder, data, statistics, weights).
+        bytes_per_candidate: working memory of one candidate in ``step_costs`` [bytes]; planners
+            split large batches by it. 0 means unknown: never split.
     """
 
     task: str
@@ -113,6 +115,7 @@ class ModelSpec:
     horizon: int
     image_size: int
     hashes: Mapping[str, str] = field(default_factory=dict)
+    bytes_per_candidate: int = 0
 
     @property
     def action_dim(self) -> int:
@@ -170,6 +173,18 @@ class WorldModel(Protocol[State]):
             float32 ``[N, H]``, lower is better. Pure: equal arguments give equal bytes, and row
             ``n`` does not depend on the other rows beyond float rounding.
         """
+        ...
+
+
+class Agent(Protocol):
+    """What the evaluator drives: one control action per observation."""
+
+    def reset(self, goal: dict[str, np.ndarray], seed: int) -> None:
+        """Start an episode. ``goal`` is an observation ``{"image", "proprio"}`` of the goal."""
+        ...
+
+    def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
+        """Next control action, float32 ``[control_dim]``, within bounds."""
         ...
 
 

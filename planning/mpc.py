@@ -1,0 +1,273 @@
+"""The agent: look, imagine many futures, act on the cheapest, look again."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from planning.costs import LastCost, Objective
+from planning.optimisers.base import Optimiser, Plan
+from robot_wm.contracts import History, Proposer, WorldModel, check_actions, check_image
+from robot_wm.errors import ConfigError, InputError
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    """What one plan saw, weighed and chose (for reports).
+
+    Attributes:
+        step: control step at which it was made.
+        history: the real frames and executed actions it was made from.
+        state: the model's own state of that history, opaque.
+        actions: ``[H, A]``, the plan.
+        candidates, candidate_costs: ``[N, H, A]`` and ``[N]`` of the last iteration.
+        step_costs: ``[H]``, the model's costs along the plan.
+        encode_s, plan_s: time to encode the history; to propose and optimise [s].
+    """
+
+    step: int
+    history: History
+    state: Any
+    actions: np.ndarray
+    candidates: np.ndarray
+    candidate_costs: np.ndarray
+    step_costs: np.ndarray
+    encode_s: float
+    plan_s: float
+
+
+class MPCAgent:
+    """Model predictive control with any world model (implements ``contracts.Agent``).
+
+    ``act`` is called every control step. Every ``block`` control steps the frame enters the
+    history; every ``execute`` blocks a new plan is made from it; in between, the plan is played
+    and the observation is not looked at.
+
+    Warm start: the next search starts at the previous plan, shifted by the executed blocks and
+    padded with zero actions (stay); its spread starts afresh, since the new frame may show that the
+    old plan was wrong.
+
+    Args:
+        model: the world model; nothing but its protocol is used.
+        optimiser: searches the actions.
+        objective: from step costs to one cost per candidate.
+        horizon: ``H``, blocks planned.
+        execute: blocks executed per plan, 1 to ``horizon``.
+        proposals: plans asked of the model's learned actor per search; 0 asks none.
+        memory_mb: working memory for candidates [MiB], by the model's own ``bytes_per_candidate``;
+            larger batches are split. 0 never splits.
+        warm_start: see above; otherwise every search starts at zero actions.
+        record: keep a :class:`PlanRecord` of every plan in ``records``.
+
+    Attributes:
+        encode_s, plan_s: of every plan of this episode: time to encode the history; to propose and
+            optimise [s].
+        records: see ``record``; cleared by ``reset`` like the times.
+
+    Raises:
+        ConfigError: a value out of range, or proposals asked of a model that makes none.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel[Any],
+        optimiser: Optimiser,
+        objective: Objective | None = None,
+        horizon: int = 5,
+        execute: int = 1,
+        *,
+        proposals: int = 0,
+        memory_mb: int = 512,
+        warm_start: bool = True,
+        record: bool = False,
+    ) -> None:
+        _check_config(model, optimiser, horizon, execute, proposals, memory_mb)
+        self.model, self.optimiser = model, optimiser
+        self.objective = objective if objective is not None else Objective(LastCost())
+        self.horizon, self.execute, self.proposals = horizon, execute, proposals
+        self.warm_start, self.record = warm_start, record
+        spec = model.spec
+        self._low = np.asarray(spec.action_low, np.float32)
+        self._high = np.asarray(spec.action_high, np.float32)
+        per_candidate = spec.bytes_per_candidate
+        self._chunk = (
+            max(1, memory_mb * 2**20 // per_candidate) if memory_mb and per_candidate else 0
+        )
+        self._goal: Any = None
+        self._ready = False
+
+    def reset(self, goal: dict[str, np.ndarray], seed: int) -> None:
+        """Start an episode: forget everything, encode the goal once.
+
+        Args:
+            goal: ``{"image": uint8 [size, size, 3], "proprio": float32 [P]}``, proprio optional.
+            seed: of this episode; the same seed and observations give the same actions.
+
+        Raises:
+            InputError: an image of another size or dtype.
+        """
+        spec = self.model.spec
+        # Two generators: asking for proposals does not change the search noise.
+        self._noise_rng, self._proposal_rng = np.random.default_rng(seed).spawn(2)
+        self._frames: deque[np.ndarray] = deque(maxlen=spec.context)
+        self._proprio: deque[np.ndarray] = deque(maxlen=spec.context)
+        self._actions: deque[np.ndarray] = deque(maxlen=spec.context - 1)
+        self._executed: list[np.ndarray] = []
+        self._queue: deque[np.ndarray] = deque()
+        self._step = 0
+        self._mean = np.zeros((self.horizon, spec.action_dim), np.float32)
+        self.encode_s: list[float] = []
+        self.plan_s: list[float] = []
+        self.records: list[PlanRecord] = []
+        self._ready = False
+        image, proprio = self._look(goal)
+        no_actions = np.zeros((0, spec.action_dim), np.float32)
+        self._goal = self.model.encode(History(image[None], proprio[None], no_actions))
+        self._ready = True
+
+    def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
+        """Next control action, float32 ``[control_dim]`` within bounds.
+
+        Raises:
+            InputError: ``reset`` was not called, a bad image at a block boundary, or a model whose
+                costs are not finite ``[N, H]``.
+        """
+        if not self._ready:
+            raise InputError("act() before reset()", "an episode with a goal", "call reset first")
+        if self._step % self.model.spec.block == 0:
+            self._remember(obs)
+            if not self._queue:
+                self._replan()
+        action = self._queue.popleft()
+        self._executed.append(action)
+        self._step += 1
+        return action.copy()
+
+    def _look(self, obs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Checked copies of image and proprioception: the caller may reuse its buffers."""
+        image = np.array(obs["image"])
+        check_image(image[None], self.model.spec.image_size)
+        return image, np.array(obs.get("proprio", ()), np.float32)
+
+    def _remember(self, obs: dict[str, np.ndarray]) -> None:
+        """Append a frame and the block of actions that led to it."""
+        image, proprio = self._look(obs)
+        if self._executed:
+            self._actions.append(np.concatenate(self._executed))
+            self._executed = []
+        self._frames.append(image)
+        self._proprio.append(proprio)
+
+    def _history(self) -> History:
+        actions = np.asarray(self._actions, np.float32).reshape(-1, len(self._low))
+        return History(np.stack(self._frames), np.stack(self._proprio), actions)
+
+    def _replan(self) -> None:
+        spec = self.model.spec
+        history = self._history()
+        start = time.perf_counter()
+        state = self.model.encode(history)
+        encoded = time.perf_counter()
+        plan = self._search(state)
+        self.encode_s.append(encoded - start)
+        self.plan_s.append(time.perf_counter() - encoded)
+        actions = np.asarray(plan.actions, np.float32)
+        self._queue.extend(actions[: self.execute].reshape(-1, spec.control_dim))
+        if self.warm_start:
+            stay = np.zeros((self.execute, spec.action_dim), np.float32)
+            self._mean = np.concatenate([actions[self.execute :], stay])
+        if self.record:
+            self._keep(history, state, plan)
+
+    def _search(self, state: Any) -> Plan:
+        spec = self.model.spec
+        noise = self.optimiser.draw_noise(
+            self._noise_rng, self.horizon, spec.action_dim, block=spec.block
+        )
+        proposed = self._propose(state) if self.proposals else None
+        return self.optimiser.optimise(
+            lambda actions: self.objective(self._step_costs(state, actions), actions),
+            self._mean,
+            None,
+            self._low,
+            self._high,
+            noise,
+            proposed,
+        )
+
+    def _propose(self, state: Any) -> np.ndarray:
+        assert isinstance(self.model, Proposer)  # checked in the constructor
+        proposed = self.model.propose(state, self._goal, self.proposals, self._proposal_rng)
+        check_actions(proposed, self.model.spec)
+        return np.asarray(proposed, np.float32)
+
+    def _step_costs(self, state: Any, actions: np.ndarray) -> np.ndarray:
+        """The model's costs ``[N, H]``, asked in batches that fit the memory."""
+        size = self._chunk or len(actions)
+        costs = np.concatenate(
+            [
+                self.model.step_costs(state, self._goal, actions[i : i + size])
+                for i in range(0, len(actions), size)
+            ]
+        )
+        finite = np.isfinite(costs)
+        if costs.shape != actions.shape[:2] or not finite.all():
+            raise InputError(
+                f"step costs of shape {costs.shape}, {(~finite).sum()} of them NaN or infinite",
+                f"finite costs of shape {actions.shape[:2]}",
+                "check the model's weights and statistics; training may have diverged",
+            )
+        return costs
+
+    def _keep(self, history: History, state: Any, plan: Plan) -> None:
+        actions = np.asarray(plan.actions, np.float32)
+        self.records.append(
+            PlanRecord(
+                step=self._step,
+                history=history,
+                state=state,
+                actions=actions,
+                candidates=np.asarray(plan.candidates),
+                candidate_costs=np.asarray(plan.candidate_costs),
+                step_costs=self._step_costs(state, actions[None])[0],
+                encode_s=self.encode_s[-1],
+                plan_s=self.plan_s[-1],
+            )
+        )
+
+
+def _check_config(
+    model: WorldModel[Any],
+    optimiser: Optimiser,
+    horizon: int,
+    execute: int,
+    proposals: int,
+    memory_mb: int,
+) -> None:
+    spec = model.spec
+    low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
+    limit = optimiser.candidates - 1
+    for holds, received, accepted, next_step in (
+        (horizon >= 1, f"horizon = {horizon}", "at least 1", "plan at least one block"),
+        (1 <= execute <= horizon, f"execute = {execute}", f"1 to {horizon}", "lower `execute`"),
+        (memory_mb >= 0, f"memory_mb = {memory_mb}", "0 (never split) or more", "raise it"),
+        (0 <= proposals <= limit, f"proposals = {proposals}", f"0 to {limit}", "ask for fewer"),
+        (
+            proposals == 0 or isinstance(model, Proposer),
+            f"proposals = {proposals} of {type(model).__name__}, which has no learned actor",
+            "0, or a model with a `propose` method",
+            "set `proposals: 0` or train a proposal model",
+        ),
+        (
+            np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all(),
+            f"action bounds {spec.action_low} to {spec.action_high}",
+            "finite, low below high",
+            "correct the model's spec",
+        ),
+    ):
+        if not holds:
+            raise ConfigError(received, accepted, next_step)

@@ -1,0 +1,34 @@
+"""Sampling optimisers by name. A new one is a file with a subclass of Optimiser and a line here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from planning.optimisers.base import Cost, Optimiser, Plan
+from planning.optimisers.cem import CEM
+from planning.optimisers.icem import ICEM
+from planning.optimisers.mppi import MPPI
+from robot_wm.errors import ConfigError
+
+OPTIMISERS: dict[str, type[Optimiser]] = {"cem": CEM, "icem": ICEM, "mppi": MPPI}
+
+
+def make(name: str, **options: Any) -> Optimiser:
+    """The optimiser of that name.
+
+    Raises:
+        ConfigError: unknown name or option, or a value out of range.
+    """
+    if name not in OPTIMISERS:
+        raise ConfigError(
+            f"optimiser {name!r}", ", ".join(OPTIMISERS), "choose one of these in `planner/`"
+        )
+    accepted = OPTIMISERS[name].__dataclass_fields__
+    if unknown := set(options) - set(accepted):
+        raise ConfigError(
+            f"{name}: unknown {sorted(unknown)}", ", ".join(accepted), "correct the option's name"
+        )
+    return OPTIMISERS[name](**options)
+
+
+__all__ = ["CEM", "ICEM", "MPPI", "OPTIMISERS", "Cost", "Optimiser", "Plan", "make"]

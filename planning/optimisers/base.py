@@ -1,0 +1,205 @@
+"""The loop all sampling optimisers share: sample, clip, cost, refit.
+
+Written against the Python array API: NumPy runs it, torch can trace it. Hence a Python loop over a
+static number of iterations, no in-place writes, and no branch that looks at a number inside an
+array. Bounds are applied with ``minimum`` and ``maximum``: the compatibility layer's ``clip``
+assigns through masks, which cannot be traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from robot_wm.errors import ConfigError, InputError
+
+Array = Any  # any array-API array
+Cost = Callable[[Array], Array]
+FINALS = ("guarded", "mean", "best")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an optimiser found. Every action lies within the bounds.
+
+    Attributes:
+        actions: ``[H, A]``, the plan to execute.
+        std: ``[H, A]``, spread of the sampling distribution after the last refit.
+        best_actions: ``[H, A]``, cheapest candidate ever costed.
+        best_cost: ``[]``, its cost.
+        candidates: ``[N, H, A]`` of the last iteration.
+        candidate_costs: ``[N]``, their costs.
+    """
+
+    actions: Array
+    std: Array
+    best_actions: Array
+    best_cost: Array
+    candidates: Array
+    candidate_costs: Array
+
+
+def clip(xp: Any, actions: Array, low: Array, high: Array) -> Array:
+    """Actions ``[..., A]`` within ``low``, ``high`` ``[A]``."""
+    return xp.minimum(xp.maximum(actions, low), high)
+
+
+def cheapest(
+    xp: Any, actions: Array, costs: Array, best: tuple[Array, Array] | None = None
+) -> tuple[Array, Array]:
+    """The cheapest of ``best`` and of ``[N, H, A]``, with its cost; a tie goes to the earlier."""
+    if best is not None:
+        actions = xp.concat([best[0][None, ...], actions], axis=0)
+        costs = xp.concat([best[1][None, ...], costs], axis=0)
+    index = xp.reshape(xp.argmin(costs), (1,))
+    return xp.take(actions, index, axis=0)[0, ...], xp.take(costs, index, axis=0)[0, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimiser:
+    """Base of the sampling optimisers; a subclass says how to refit the distribution.
+
+    Attributes:
+        candidates: ``N``, action sequences costed per iteration.
+        iterations: rounds of sampling and refitting.
+        init_std: spread of the first round, in units of half the action range.
+        min_std: floor of the spread, same unit.
+        final: ``guarded`` costs the final mean beside the best candidate seen (two more rows) and
+            returns the cheaper, so that the plan is never worse than a proposal by the model's own
+            cost; ``mean`` returns the final mean, ``best`` the best candidate seen.
+        seed_from_proposals: start the mean at the cheapest of the proposals and the mean given.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    candidates: int = 300
+    iterations: int = 10
+    init_std: float = 1.0
+    min_std: float = 0.05
+    final: str = "guarded"
+    seed_from_proposals: bool = True
+
+    def __post_init__(self) -> None:
+        self.require(self.candidates >= 2, "candidates", "at least 2")
+        self.require(self.iterations >= 1, "iterations", "at least 1")
+        self.require(self.init_std > 0, "init_std", "above 0")
+        self.require(0 <= self.min_std <= self.init_std, "min_std", "between 0 and init_std")
+        self.require(self.final in FINALS, "final", "one of " + ", ".join(FINALS))
+
+    def require(self, holds: bool, name: str, accepted: str) -> None:
+        """Raise ConfigError about attribute ``name`` unless ``holds``."""
+        if not holds:
+            raise ConfigError(
+                f"{type(self).__name__}: {name} = {getattr(self, name)!r}",
+                f"{name} {accepted}",
+                "correct the planner's configuration",
+            )
+
+    def draw_noise(
+        self, rng: np.random.Generator, horizon: int, action_dim: int, block: int = 1
+    ) -> np.ndarray:
+        """Standard normal noise for one plan, float32 ``[iterations, N, H, A]``.
+
+        Args:
+            rng: the episode's generator; the same state gives the same plan.
+            horizon: ``H``.
+            action_dim: ``A``.
+            block: control steps inside one model step; only coloured noise needs it.
+        """
+        shape = (self.iterations, self.candidates, horizon, action_dim)
+        return rng.standard_normal(shape, dtype=np.float32)
+
+    def count(self, iteration: int) -> int:
+        """Candidates costed in an iteration."""
+        return self.candidates
+
+    def carry(self, xp: Any, candidates: Array, costs: Array) -> Array | None:
+        """Candidates ``[M, H, A]`` that enter the next iteration unchanged."""
+        return None
+
+    def refit(
+        self, xp: Any, candidates: Array, costs: Array, mean: Array, std: Array
+    ) -> tuple[Array, Array]:
+        """New mean and spread ``[H, A]`` from ``[N, H, A]`` and ``[N]``."""
+        raise NotImplementedError
+
+    def optimise(
+        self,
+        cost: Cost,
+        mean: Array,
+        std: Array | None,
+        low: Array,
+        high: Array,
+        noise: Array,
+        proposals: Array | None = None,
+    ) -> Plan:
+        """Search for a cheap action sequence.
+
+        Candidate 0 of every iteration is the current mean. All arrays share one backend and dtype.
+
+        Args:
+            cost: ``[n, H, A] -> [n]``; finite, lower is better; must accept any ``n``.
+            mean: ``[H, A]``, centre of the first round; clipped to the bounds.
+            std: ``[H, A]`` in action units, or None for ``init_std`` times half the range.
+            low, high: ``[A]``, finite bounds.
+            noise: ``[iterations, N, H, A]`` from :meth:`draw_noise`.
+            proposals: ``[M, H, A]``, ``M < N``; they replace the last candidates of iteration 0.
+
+        Raises:
+            InputError: noise of another shape, or too many proposals.
+        """
+        self._check(mean, noise, proposals)
+        xp = array_namespace(noise)
+        half = (high - low) / 2
+        mean = clip(xp, mean, low, high)
+        std = xp.broadcast_to(self.init_std * half, mean.shape) if std is None else std
+        fixed = None if proposals is None else clip(xp, proposals, low, high)
+        best = None
+        if fixed is not None and self.seed_from_proposals:
+            pool = xp.concat([mean[None, ...], fixed], axis=0)
+            best = cheapest(xp, pool, cost(pool))
+            mean = best[0]
+
+        for i in range(self.iterations):
+            count = self.count(i)
+            sampled = clip(xp, mean + std * noise[i, :count, ...], low, high)
+            parts = [mean[None, ...], sampled[1:, ...]]
+            if fixed is not None:
+                parts = [parts[0], sampled[1 : count - fixed.shape[0], ...], fixed]
+            candidates = xp.concat(parts, axis=0)
+            costs = cost(candidates)
+            best = cheapest(xp, candidates, costs, best)
+            mean, std = self.refit(xp, candidates, costs, mean, std)
+            # A float mean of numbers at a bound can land one rounding step outside.
+            mean, std = clip(xp, mean, low, high), xp.maximum(std, self.min_std * half)
+            fixed = self.carry(xp, candidates, costs)
+
+        assert best is not None  # there is at least one iteration
+        actions = mean if self.final == "mean" else best[0]
+        if self.final == "guarded":
+            # Ties stay with the best seen: an indifferent model leaves the first mean in place.
+            pair = xp.stack([best[0], mean], axis=0)
+            pair_costs = cost(pair)
+            actions, _ = cheapest(xp, pair, pair_costs)
+            best = cheapest(xp, pair, pair_costs, best)
+        return Plan(actions, std, best[0], best[1], candidates, costs)
+
+    def _check(self, mean: Array, noise: Array, proposals: Array | None) -> None:
+        wanted = (self.iterations, self.candidates, *mean.shape)
+        if tuple(noise.shape) != wanted:
+            raise InputError(f"noise of shape {tuple(noise.shape)}", f"{wanted}", "use draw_noise")
+        if proposals is None:
+            return
+        if tuple(proposals.shape[1:]) != tuple(mean.shape) or not (
+            0 < proposals.shape[0] < self.candidates
+        ):
+            raise InputError(
+                f"proposals of shape {tuple(proposals.shape)}",
+                f"[1..{self.candidates - 1}, {mean.shape[0]}, {mean.shape[1]}]",
+                "ask for fewer proposals or raise `candidates`",
+            )

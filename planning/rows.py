@@ -1,0 +1,220 @@
+"""Result rows: what one evaluation leaves behind, one JSON line each (docs of keys below)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from planning.pairs import PairList
+from planning.statistics import wilson
+from robot_wm.errors import ConfigError, DataError
+from robot_wm.manifest import atomic_write, provenance, sha256_of
+
+if TYPE_CHECKING:
+    from planning.evaluate import EvaluateConfig
+
+# What the caller knows about its method; every key is in the row, null when unknown.
+DESCRIBED = (
+    "backend", "random_pct", "budget_class", "candidates", "iterations", "horizon", "execute",
+    "image_size", "encoder_id", "encoder_sha256", "frozen", "calibrated",
+)  # fmt: skip
+IDENTITY = ("row", "method", "backend", "train_seed", "eval_seed", "pair_list_sha256")
+
+
+class RowName(NamedTuple):
+    """A row name taken apart."""
+
+    family: str
+    task: str
+    factor: str
+    modifiers: tuple[str, ...]
+
+
+def parse_row(name: str) -> RowName:
+    """Take ``family/task[/factor:level][@modifier]...`` apart.
+
+    Raises:
+        ConfigError: a name of another form.
+    """
+    path, *modifiers = name.split("@")
+    parts = path.split("/")
+    if len(parts) not in (2, 3) or not all([*parts, *modifiers]):
+        raise ConfigError(
+            f"row name {name!r}", "family/task[/factor:level][@modifier]", "rename the row"
+        )
+    return RowName(parts[0], parts[1], "/".join(parts[2:]), tuple(modifiers))
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """One episode.
+
+    Attributes:
+        steps: control steps executed.
+        traces: per family, whether each step satisfied the predicate (hold included).
+        clipped_fraction: share of action entries the evaluator had to clip.
+        final_error: change of pose still missing at the end, per entry, in its unit.
+        encode_s, plan_s: wall time of each perception and of each plan [s].
+    """
+
+    pair_id: str
+    steps: int
+    traces: Mapping[str, list[bool]]
+    clipped_fraction: float
+    final_error: Mapping[str, float]
+    encode_s: list[float]
+    plan_s: list[float]
+
+    def first_hit(self, family: str) -> int | None:
+        """Control steps until the first success, counted from 1; None if there was none."""
+        trace = self.traces[family]
+        return trace.index(True) + 1 if True in trace else None
+
+
+def pack_trace(trace: Sequence[bool]) -> str:
+    """A bit per step as hexadecimal text, first step in the highest bit, zero-padded."""
+    return np.packbits(np.asarray(trace, bool)).tobytes().hex()
+
+
+def unpack_trace(text: str, steps: int) -> list[bool]:
+    """Inverse of :func:`pack_trace`."""
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8), count=steps)
+    return bits.astype(bool).tolist()
+
+
+def _percentile_ms(seconds: Iterable[float], q: float) -> float | None:
+    """Percentile in milliseconds; None without measurements."""
+    values = list(seconds)
+    return round(float(np.percentile(values, q)) * 1e3, 3) if values else None
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """All episodes of one (row, method, training seed, evaluation seed), in pair order."""
+
+    config: EvaluateConfig
+    pairs: PairList
+    episodes: list[EpisodeResult]
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Predicates scored; the first is the row's own."""
+        return self.config.families or (self.pairs.family,)
+
+    def hits(self, family: str | None = None) -> np.ndarray:
+        """Success per episode, bool ``[N]``."""
+        name = family or self.families[0]
+        return np.array([episode.first_hit(name) is not None for episode in self.episodes])
+
+    def row(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON row.
+
+        Args:
+            info: facts about the method: the keys of ``DESCRIBED``, ``config_sha256``, and any
+                further ones; never a key the evaluator measures.
+
+        Raises:
+            ConfigError: ``info`` claims something the evaluator measures.
+        """
+        row = {**dict.fromkeys(DESCRIBED), "config_sha256": sha256_of(asdict(self.config))}
+        row["backend"], row["calibrated"] = "torch", False
+        measured = self._measured()
+        clash = sorted(set(info) & set(measured))
+        if clash:
+            raise ConfigError(
+                f"{clash} given from outside", "what the evaluator did not measure", "drop them"
+            )
+        return {**row, **info, **measured}
+
+    def _measured(self) -> dict[str, Any]:
+        family, episodes = self.families[0], self.episodes
+        solved, total = int(self.hits().sum()), len(episodes)
+        low, high = wilson(solved, total)
+        encode = [s for e in episodes for s in e.encode_s]
+        plan = [s for e in episodes for s in e.plan_s]
+        # What a robot waits for: perception and search, without rendering.
+        latency = [sum(both) for e in episodes for both in zip(e.encode_s, e.plan_s, strict=False)]
+        return {
+            "row": self.config.row,
+            "task": self.pairs.task,
+            "method": self.config.method,
+            "inputs": self.config.inputs,
+            "train_seed": self.config.train_seed,
+            "eval_seed": self.pairs.eval_seed,
+            "family": family,
+            "episodes": total,
+            "successes": solved,
+            "success_pct": round(100 * solved / total, 4),
+            "wilson_low": round(100 * low, 4),
+            "wilson_high": round(100 * high, 4),
+            "also": {
+                name: {
+                    "successes": int(self.hits(name).sum()),
+                    "success_pct": round(100 * float(self.hits(name).mean()), 4),
+                    "first_hit": [e.first_hit(name) for e in episodes],
+                }
+                for name in self.families[1:]
+            },
+            "pair_ids": [e.pair_id for e in episodes],
+            "first_hit": [e.first_hit(family) for e in episodes],
+            "steps": [e.steps for e in episodes],
+            "success_trace": [pack_trace(e.traces[family]) for e in episodes],
+            "final_error": {
+                name: [round(float(e.final_error[name]), 6) for e in episodes]
+                for name in episodes[0].final_error
+            },
+            "clipped_fraction": round(float(np.mean([e.clipped_fraction for e in episodes])), 6),
+            "pair_list_sha256": self.pairs.sha256,
+            "dataset_sha256": self.pairs.dataset_sha256,
+            "offset": self.pairs.offset,
+            "budget": self.pairs.budget,
+            "stop_on_success": self.config.stop_on_success,
+            "planner_seed_rule": "sha256(row:pair_id:eval_seed)",
+            "encode_ms_p50": _percentile_ms(encode, 50),
+            "plan_ms_p50": _percentile_ms(plan, 50),
+            "plan_ms_p95": _percentile_ms(plan, 95),
+            "plan_ms_p99": _percentile_ms(plan, 99),
+            "latency_ms_p50": _percentile_ms(latency, 50),
+            "latency_ms_p99": _percentile_ms(latency, 99),
+            "plans_per_episode": round(len(plan) / total, 3),
+            "workers": self.config.workers,
+            "threads": int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0)),
+            **provenance(),
+        }
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """All rows of one results file.
+
+    Raises:
+        DataError: unreadable, or a line that is not a row.
+    """
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+        if not all(isinstance(row, dict) and set(IDENTITY) <= set(row) for row in rows):
+            raise ValueError(f"a line lacks one of {IDENTITY}")
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"cannot read {path}: {error}", "one JSON row per line", "restore the committed file"
+        ) from error
+    return rows
+
+
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Add a row, replacing the one of the same identity; the file is rewritten in one step.
+
+    One writer at a time: two processes appending together could lose a row.
+    """
+
+    def same(other: Mapping[str, Any]) -> bool:
+        return all(other[key] == row[key] for key in IDENTITY)
+
+    kept = [old for old in read_rows(path) if not same(old)] if path.exists() else []
+    lines = [json.dumps(r, sort_keys=True, allow_nan=False) for r in [*kept, dict(row)]]
+    atomic_write(path, "\n".join(lines) + "\n")

@@ -1,0 +1,268 @@
+"""The video encoder: tubelets to tokens, a plain pre-norm transformer; frozen once trained.
+
+A V-JEPA encoder (arXiv:2404.08471) eats pairs of frames. A still image enters as a repeated pair,
+and since the patch embedding is linear, summing the two time halves of its kernel gives exactly
+the same tokens for half the work. Planning encodes every frame that way, alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robot_wm.checkpoint import load_artifact, load_module, save_artifact
+from robot_wm.errors import ConfigError, InputError, WeightsError
+
+KIND = "encoder"
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Shape of the encoder.
+
+    Attributes:
+        image_size, patch: side of the image and of a patch [px].
+        tubelet: frames per token in time.
+        width, depth, heads, mlp_ratio: of the transformer.
+        pixel_mean, pixel_std: pixels in [0, 1] are normalised with these inside the model.
+
+    Raises:
+        ConfigError: sizes that do not divide.
+    """
+
+    image_size: int = 64
+    patch: int = 8
+    tubelet: int = 2
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+    mlp_ratio: int = 4
+    pixel_mean: float = 0.5
+    pixel_std: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch or self.width % self.heads or self.width % 4:
+            raise ConfigError(
+                f"image {self.image_size}, patch {self.patch}, width {self.width}, "
+                f"heads {self.heads}",
+                "patch divides image_size; heads and 4 divide width",
+                "change the encoder's sizes",
+            )
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side."""
+        return self.image_size // self.patch
+
+    @property
+    def tokens(self) -> int:
+        """``P``: tokens of one frame or tubelet."""
+        return self.grid**2
+
+
+def sincos(positions: Tensor, width: int, period: float = 100.0) -> Tensor:
+    """Sines and cosines of positions ``[L]`` at ``width/2`` frequencies: float32 ``[L, width]``.
+
+    The period is short because our grids are: with 10,000 most channels would never move.
+    """
+    frequency = period ** -(torch.arange(width // 2, dtype=torch.float64) / (width / 2))
+    angle = positions.double()[:, None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], dim=1).float()
+
+
+def position_table(times: int, grid: int, width: int) -> Tensor:
+    """Fixed positions of a (time, y, x) token grid, float32 ``[times * grid², width]``.
+
+    Half the channels code y, half x; time is added as its difference from time 0, so that a
+    still image carries the plain two-dimensional table whatever the length of training clips.
+    """
+    axis = torch.arange(grid)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    plane = torch.cat([sincos(y.flatten(), width // 2), sincos(x.flatten(), width // 2)], dim=1)
+    time = sincos(torch.arange(times), width)
+    return (plane + (time - time[:1])[:, None]).reshape(times * grid**2, width)
+
+
+def take(tokens: Tensor, index: Tensor) -> Tensor:
+    """Rows ``index`` int64 ``[B, K]`` of ``tokens`` ``[B, P, D]``: ``[B, K, D]``.
+
+    Flat row selection: its backward pass adds whole rows, where gather scatters single numbers.
+    """
+    batch, count, width = tokens.shape
+    offset = torch.arange(batch, device=index.device)[:, None] * count
+    rows = tokens.reshape(batch * count, width).index_select(0, (index + offset).flatten())
+    return rows.view(batch, index.shape[1], width)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block on ``[B, L, D]``; no dropout."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.fc1 = nn.Linear(width, mlp_ratio * width)
+        self.fc2 = nn.Linear(mlp_ratio * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        qkv = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        x = x + self.out(mixed.reshape(batch, length, width))
+        return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+
+
+class Transformer(nn.Module):
+    """Blocks and a final LayerNorm on ``[B, L, D]``."""
+
+    def __init__(self, width: int, depth: int, heads: int, mlp_ratio: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+
+def initialise(module: nn.Module) -> None:
+    """Truncated normal .02, zero biases; residual outputs of layer l divided by √(2l) (V-JEPA)."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            nn.init.zeros_(part.bias)
+    for stack in (part for part in module.modules() if isinstance(part, Transformer)):
+        for layer, block in enumerate(stack.blocks, start=1):
+            assert isinstance(block, Block)
+            for linear in (block.out, block.fc2):
+                linear.weight.data.div_(math.sqrt(2 * layer))
+
+
+class VideoEncoder(nn.Module):
+    """Pixels to tokens. Weights come from the global torch generator: seed it around the call."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Linear(config.tubelet * config.patch**2 * 3, config.width)
+        self.body = Transformer(config.width, config.depth, config.heads, config.mlp_ratio)
+        initialise(self)
+        # Fixed, rebuilt from the configuration: never part of the weights.
+        self.register_buffer(
+            "positions", position_table(1, config.grid, config.width), persistent=False
+        )
+
+    def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Tokens of clips.
+
+        Args:
+            pixels: uint8 or float in [0, 255], ``[B, T, H, W, 3]``; ``T`` is 1 (a still image, as
+                a repeated pair) or a multiple of the tubelet.
+            keep: int64 ``[B, K]``, the tokens to see; the others are dropped before the blocks.
+
+        Returns:
+            float32 ``[B, P, D]`` (or ``[B, K, D]``), in the order (time, y, x) or that of ``keep``.
+        """
+        patches, times = self._patches(pixels)
+        table = self._positions(times).expand(len(patches), -1, -1)
+        if keep is not None:
+            patches, table = take(patches, keep), take(table, keep)
+        weight = self.embed.weight
+        if pixels.shape[1] == 1:
+            weight = weight.view(len(weight), self.config.tubelet, -1).sum(1)
+        scale = 1.0 / (255.0 * self.config.pixel_std)
+        shift = self.config.pixel_mean / self.config.pixel_std
+        values = patches.to(weight.dtype) * scale - shift
+        return self.body(F.linear(values, weight, self.embed.bias) + table)
+
+    def _patches(self, pixels: Tensor) -> tuple[Tensor, int]:
+        c = self.config
+        batch, frames, height, width, _ = pixels.shape
+        if (height, width) != (c.image_size, c.image_size) or (frames > 1 and frames % c.tubelet):
+            raise InputError(
+                f"pixels of shape {tuple(pixels.shape)}",
+                f"[B, 1 or a multiple of {c.tubelet}, {c.image_size}, {c.image_size}, 3]",
+                "render at the size the encoder was trained on",
+            )
+        depth = 1 if frames == 1 else c.tubelet
+        times = frames // depth
+        cut = pixels.reshape(batch, times, depth, c.grid, c.patch, c.grid, c.patch, 3)
+        cut = cut.permute(0, 1, 3, 5, 2, 4, 6, 7)
+        return cut.reshape(batch, times * c.tokens, depth * c.patch**2 * 3), times
+
+    def _positions(self, times: int) -> Tensor:
+        positions = self.get_buffer("positions")
+        if times == 1:
+            return positions
+        return position_table(times, self.config.grid, self.config.width).to(positions)
+
+    @torch.no_grad()
+    def encode_frames(self, frames: np.ndarray | Tensor, batch: int = 256) -> Tensor:
+        """Each frame alone: uint8 ``[N, H, W, 3]`` to float32 ``[N, P, D]``, without gradients."""
+        device = self.embed.weight.device
+        pixels = frames if isinstance(frames, Tensor) else torch.from_numpy(np.array(frames))
+        parts = [self(part[:, None].to(device)) for part in pixels.split(batch)]
+        return torch.cat(parts)
+
+
+def save_encoder(
+    folder: Path,
+    encoder: VideoEncoder,
+    parents: Mapping[str, str],
+    facts: Mapping[str, Any],
+    card: str,
+) -> dict[str, Any]:
+    """Write an encoder artefact and return its manifest.
+
+    Raises:
+        StorageError: the disk is full; nothing half-written is left.
+    """
+    config = {"encoder": asdict(encoder.config)}
+    return save_artifact(folder, KIND, encoder.state_dict(), config, parents, facts, card)
+
+
+class FrozenEncoder(VideoEncoder):
+    """An encoder that no longer learns: always in evaluation mode, no gradients for its weights.
+
+    Attributes:
+        sha256: identity of the artefact, for the manifests of everything built on it.
+    """
+
+    sha256: str = ""
+
+    @staticmethod
+    def load(folder: Path) -> FrozenEncoder:
+        """Load an artefact written by :func:`save_encoder`.
+
+        Raises:
+            WeightsError: missing, truncated, altered, misshapen, or not an encoder.
+        """
+        tensors, config, manifest = load_artifact(folder, KIND)
+        try:
+            encoder = FrozenEncoder(EncoderConfig(**config["encoder"]))
+        except (KeyError, TypeError, ConfigError) as error:
+            raise WeightsError(
+                f"{folder} has an unusable configuration: {error}",
+                "the keys of EncoderConfig",
+                "train the encoder again",
+            ) from error
+        load_module(encoder, tensors, str(folder))
+        encoder.sha256 = manifest["sha256"]
+        encoder.requires_grad_(False)
+        return encoder.eval()
+
+    def train(self, mode: bool = True) -> FrozenEncoder:
+        """Stay in evaluation mode whatever a parent module asks."""
+        super().train(False)
+        return self

@@ -1,0 +1,159 @@
+"""The latent cache: with a frozen encoder every image is touched once.
+
+A cache is a folder named after the hash of (encoder, preprocessing, data set)::
+
+    manifest.json               kind "latents", parents {encoder, dataset}
+    shard-00000/tokens.npy      float16 [F, P, D], the frames of that shard in their order
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from robot_wm.episodes import EpisodeStore, shard_path
+from robot_wm.errors import DataError
+from robot_wm.manifest import (
+    MANIFEST,
+    atomic_folder,
+    check_parent,
+    read_manifest,
+    sha256_of,
+    write_manifest,
+)
+from robot_wm.progress import Progress, progress
+
+if TYPE_CHECKING:
+    from robot_wm.encoder import FrozenEncoder
+
+# Bump the version when the way frames become tokens changes: old caches are then not found.
+PREPROCESSING = "frame-alone float16 v1"
+BATCH = 256
+
+
+def cache_path(root: Path, encoder_sha: str, dataset_sha: str) -> Path:
+    """Where :func:`build_latents` puts the cache of one encoder and one data set."""
+    parts = {"encoder": encoder_sha, "preprocessing": PREPROCESSING, "dataset": dataset_sha}
+    return Path(root) / f"latents-{sha256_of(parts)[:16]}"
+
+
+def build_latents(dataset: Path, encoder: FrozenEncoder, root: Path, threads: int = 2) -> Path:
+    """Encode every frame of a data set, or do nothing where that is already done.
+
+    Each shard is written in one step; an interrupted run goes on at the first missing shard.
+
+    Returns:
+        The cache folder, below ``root``.
+
+    Raises:
+        DataError: no data set there.
+        StorageError: the disk is full.
+    """
+    store = EpisodeStore(dataset)
+    folder = cache_path(root, encoder.sha256, store.sha256)
+    if (folder / MANIFEST).is_file():
+        return folder
+    torch.set_num_threads(threads)
+    shards = {
+        path.name: np.load(path / "frames.npy", mmap_mode="r", allow_pickle=False)
+        for path in sorted(store.root.glob("shard-*"))
+    }
+    done, total = 0, sum(len(frames) for frames in shards.values())
+    with progress("latents", total) as report:
+        for name, frames in shards.items():
+            if not (folder / name).is_dir():
+                with atomic_folder(folder / name) as work:
+                    _encode_shard(frames, encoder, work / "tokens.npy", done, report)
+            done += len(frames)
+            report(done)
+    counts = {name: len(frames) for name, frames in shards.items()}
+    parents = {"encoder": encoder.sha256, "dataset": store.sha256}
+    write_manifest(folder, "latents", parents, {"frames": counts, "preprocessing": PREPROCESSING})
+    return folder
+
+
+def _encode_shard(
+    frames: np.ndarray, encoder: FrozenEncoder, target: Path, done: int, report: Progress
+) -> None:
+    # Written as a stream, not through a memory map: on a full disk a map dies by a signal.
+    with target.open("wb") as stream:
+        for start in range(0, len(frames), BATCH):
+            batch = np.ascontiguousarray(frames[start : start + BATCH])
+            with torch.inference_mode():
+                tokens = encoder.encode_frames(batch).cpu().numpy().astype(np.float16)
+            if not np.isfinite(tokens).all():
+                raise DataError(
+                    f"non-finite tokens from frame {start} on",
+                    "finite float16 tokens",
+                    "check the encoder; a diverged one must be trained again",
+                )
+            if start == 0:
+                shape = (len(frames), *tokens.shape[1:])
+                header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(stream, header)
+            stream.write(tokens.tobytes())
+            report(done + start + len(batch))
+
+
+class LatentStore:
+    """Read access to a cache, by episode of its data set.
+
+    Args:
+        folder: the cache.
+        store: the data set it was built from.
+        encoder_sha: hash of the encoder in use.
+
+    Raises:
+        DataError: a cache of another encoder or data set, unfinished, or corrupt.
+    """
+
+    def __init__(self, folder: Path, store: EpisodeStore, encoder_sha: str) -> None:
+        self.folder = Path(folder)
+        # Hashing gigabytes on every start would cost more than it finds; sizes are checked below.
+        manifest = read_manifest(self.folder, "latents", verify=False)
+        check_parent(manifest, "encoder", encoder_sha)
+        check_parent(manifest, "dataset", store.sha256)
+        self.shards = [self._open(name, n) for name, n in manifest["facts"]["frames"].items()]
+        lengths = [len(store[i].frames) for i in range(len(store))]
+        self._ends = list(accumulate(lengths))
+        self._firsts = list(accumulate([0, *map(len, self.shards)]))
+        if self._ends[-1] != self._firsts[-1]:
+            raise DataError(
+                f"{self._firsts[-1]} cached frames for {self._ends[-1]} recorded ones",
+                "one row of tokens per frame",
+                f"delete {self.folder} and build the latents again",
+            )
+        self._lengths = lengths
+
+    def _open(self, name: str, frames: int) -> np.ndarray:
+        path = self.folder / name / "tokens.npy"
+        try:
+            tokens = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"cannot map {path}: {error}", "a whole column", f"delete {self.folder}, rebuild"
+            ) from error
+        if len(tokens) != frames or tokens.dtype != np.float16 or tokens.ndim != 3:
+            raise DataError(
+                f"{path} holds {tokens.dtype} {tokens.shape}",
+                f"float16 [{frames}, P, D]",
+                f"delete {self.folder} and build the latents again",
+            )
+        return tokens
+
+    @property
+    def token_shape(self) -> tuple[int, int]:
+        """``(P, D)``."""
+        return self.shards[0].shape[1], self.shards[0].shape[2]
+
+    def latents_of(self, index: int) -> np.ndarray:
+        """Tokens of one episode, memory-mapped float16 ``[F_i, P, D]``."""
+        stop = self._ends[index]
+        start = stop - self._lengths[index]
+        shard = np.searchsorted(self._firsts, start, side="right") - 1
+        first = self._firsts[shard]
+        return self.shards[shard][start - first : stop - first]

@@ -1,0 +1,147 @@
+"""The learned parts that work on the compact latent: predictor, proposer, goal distance.
+
+Letters: ``N`` candidates, ``H`` horizon in blocks, ``A`` action size of a block, ``Z`` latent size.
+Actions enter and leave in the task's own unit; statistics are buffers of the modules.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ActionScale(nn.Module):
+    """Mean and standard deviation of the recorded blocks, fitted on the training split."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, action: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(action))
+        self.register_buffer("std", torch.ones(action))
+
+    def forward(self, actions: Tensor) -> Tensor:
+        """Task unit to unit variance."""
+        return (actions - self.mean) / self.std
+
+    def inverse(self, normal: Tensor) -> Tensor:
+        """Unit variance to task unit."""
+        return normal * self.std + self.mean
+
+
+class FilmBlock(nn.Module):
+    """Residual MLP whose normalised input is scaled and shifted by the action (AdaLN)."""
+
+    def __init__(self, width: int, condition: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.film = nn.Linear(condition, 2 * width)
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """``[N, width]`` to ``[N, width]``."""
+        scale, shift = self.film(condition).chunk(2, dim=-1)
+        return x + self.mlp(self.norm(x) * (1 + scale) + shift)
+
+
+class Predictor(nn.Module):
+    """z_{t+1} = z_t + P(z_t, z_{t-1}, a_t, a_{t-1}).
+
+    The previous latent carries the velocity. Where there is none (first frame of an episode, a goal
+    image) it is a copy of ``z_t`` and the previous action is zero, in training as in planning. The
+    last layer starts at zero, so that an untrained predictor copies the frame.
+    """
+
+    def __init__(
+        self, latent: int, action: int, width: int, blocks: int, embedding: int = 64
+    ) -> None:
+        super().__init__()
+        self.scale = ActionScale(action)
+        self.embed = nn.Sequential(
+            nn.Linear(2 * action, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
+        )
+        self.enter = nn.Linear(2 * latent, width)
+        self.blocks = nn.ModuleList(FilmBlock(width, embedding) for _ in range(blocks))
+        self.norm = nn.LayerNorm(width)
+        self.leave = nn.Linear(width, latent)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, z_prev: Tensor, z: Tensor, a_prev: Tensor, a: Tensor) -> Tensor:
+        """One model step: latents ``[N, Z]``, actions ``[N, A]``, to the next latent ``[N, Z]``."""
+        condition = self.embed(torch.cat([self.scale(a_prev), self.scale(a)], dim=-1))
+        x = self.enter(torch.cat([z, z - z_prev], dim=-1))
+        for block in self.blocks:
+            x = block(x, condition)
+        return z + self.leave(self.norm(x))
+
+    def rollout(self, z_prev: Tensor, z: Tensor, a_prev: Tensor, actions: Tensor) -> Tensor:
+        """Imagine: actions ``[N, H, A]`` to latents ``[N, H, Z]``; state rows may be 1 or ``N``."""
+        rows = len(actions)
+        z_prev, z, a_prev = (x.expand(rows, -1) for x in (z_prev, z, a_prev))
+        steps = []
+        for h in range(actions.shape[1]):
+            z_prev, z, a_prev = z, self(z_prev, z, a_prev, actions[:, h]), actions[:, h]
+            steps.append(z)
+        return torch.stack(steps, dim=1)
+
+
+class ProposerHead(nn.Module):
+    """Goal-conditioned inverse dynamics: which blocks lead from here to the goal?
+
+    A mixture of ``heads`` plans with a logit each, since there are several ways round an obstacle
+    and their mean may be none of them. ``residual`` is the running standard deviation of a head's
+    error where it wins, the scale of the noise around its plan.
+    """
+
+    residual: Tensor
+
+    def __init__(self, latent: int, action: int, horizon: int, heads: int, width: int) -> None:
+        super().__init__()
+        self.shape = (heads, horizon, action)
+        self.scale = ActionScale(action)
+        self.trunk = nn.Sequential(
+            nn.LayerNorm(3 * latent + action),
+            nn.Linear(3 * latent + action, width), nn.GELU(),
+            nn.Linear(width, width), nn.GELU(),
+        )  # fmt: skip
+        self.plans = nn.Linear(width, heads * horizon * action)
+        self.logits = nn.Linear(width, heads)
+        self.register_buffer("residual", torch.ones(self.shape))
+
+    def forward(
+        self, z_prev: Tensor, z: Tensor, a_prev: Tensor, goal: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Rows of latents ``[N, Z]`` to normalised plans ``[N, M, H, A]`` and logits ``[N, M]``."""
+        inputs = [z, z - z_prev, goal - z, self.scale(a_prev)]
+        x = self.trunk(torch.cat(inputs, dim=-1))
+        return self.plans(x).unflatten(-1, self.shape), self.logits(x)
+
+    @torch.no_grad()
+    def track(self, plans: Tensor, target: Tensor, mask: Tensor, winner: Tensor) -> None:
+        """Update ``residual`` (momentum .01) from a batch of ``winner_takes_all``."""
+        heads = self.shape[0]
+        won = nn.functional.one_hot(winner, heads).to(plans)[:, :, None] * mask[:, None]
+        squared = (plans - target[:, None]).square() * won[..., None]
+        count = won.sum(dim=0)
+        fresh = squared.sum(dim=0) / count.clamp(min=1)[..., None]
+        variance = self.residual.square()
+        variance = torch.where(count[..., None] >= 4, torch.lerp(variance, fresh, 0.01), variance)
+        self.residual.copy_(variance.sqrt())
+
+
+class Distance(nn.Module):
+    """Goal distance d(z, z_goal) ≈ log(1 + blocks to go), learned in hindsight (the critic)."""
+
+    def __init__(self, latent: int, width: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(2 * latent, width), nn.GELU(),
+            nn.Linear(width, width), nn.GELU(),
+            nn.Linear(width, 1),
+        )  # fmt: skip
+
+    def forward(self, z: Tensor, goal: Tensor) -> Tensor:
+        """``[..., Z]`` and ``[..., Z]`` to ``[...]``."""
+        return self.mlp(torch.cat([z, goal - z], dim=-1)).squeeze(-1)

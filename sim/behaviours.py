@@ -1,0 +1,261 @@
+"""Scripted behaviours that make the data: expert, noisy expert, weak and random.
+
+They see the privileged pose; planners never do. Each keeps a goal of its own and draws a new one
+when it is reached, so an episode holds several tasks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import mujoco
+import numpy as np
+
+from robot_wm.errors import ConfigError
+from sim.tasks import TASKS
+from sim.tasks.base import wrap
+from sim.tasks.push_t import ORIGIN_OFFSET, REACH
+from sim.tasks.two_room import DOOR_HALF, DOOR_Y, INNER, RADIUS, WALL_HALF, WALL_X
+
+
+class Behaviour(ABC):
+    """Acts from poses. ``noise`` is the standard deviation added to each action, then clipped."""
+
+    def __init__(self, task: str, noise: float = 0.0) -> None:
+        self.task, self.noise = TASKS[task](), noise
+        self.goal: np.ndarray | None = None
+
+    def reset(
+        self,
+        rng: np.random.Generator,
+        goal: np.ndarray | None = None,
+        factors: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Start an episode; a given goal pose is kept, otherwise goals are drawn."""
+        self.rng, self.goal, self._keep = rng, goal, goal is not None
+        self.factors = factors or {}
+        self._last = np.zeros(2)
+
+    def _draw_goal(self) -> np.ndarray:
+        model = self.task.compile({})
+        data = mujoco.MjData(model)
+        self.task.place(data, self.rng)
+        return self.task.pose(data.qpos, data.qvel)
+
+    @abstractmethod
+    def choose(self, pose: np.ndarray) -> np.ndarray:
+        """Noise-free action in [-1, 1]²."""
+
+    def act(self, pose: np.ndarray) -> np.ndarray:
+        """Action with noise, clipped, float32 ``[2]``."""
+        if self.goal is None:
+            self.goal = self._draw_goal()
+        action = self.choose(pose) + self.noise * self.rng.standard_normal(2)
+        self._last = np.clip(action, -1, 1)
+        return self._last.astype(np.float32)
+
+
+class RandomBehaviour(Behaviour):
+    """Independent uniform actions."""
+
+    def choose(self, pose: np.ndarray) -> np.ndarray:
+        """Uniform in [-1, 1]²."""
+        return self.rng.uniform(-1, 1, 2)
+
+
+class PushTExpert(Behaviour):
+    """Chooses the contact whose quasi-static push best reduces the block's pose error.
+
+    A frictionless push along the inward normal n at point r moves the block with the twist
+    F (n / c, (r × n) / d), c and d being its slide and hinge damping; F is set by the pusher's
+    speed along n. The pusher walks around the block to that contact, then pushes.
+    """
+
+    SLIDE, HINGE, GYRATION = 20.0, 0.06, 0.0548
+    # Outline of the T around its centre of gravity, counter-clockwise [m].
+    OUTLINE = np.array(
+        [(0.06, 0.045), (-0.06, 0.045), (-0.06, 0.015), (-0.015, 0.015),
+         (-0.015, -0.075), (0.015, -0.075), (0.015, 0.015), (0.06, 0.015)]
+    )  # fmt: skip
+    PUSHER = 0.015
+
+    def __init__(self, task: str, noise: float = 0.0) -> None:
+        super().__init__(task, noise)
+        points, normals = [], []
+        for a, b in zip(self.OUTLINE, np.roll(self.OUTLINE, -1, 0), strict=True):
+            edge = b - a
+            inward = np.array([-edge[1], edge[0]]) / np.linalg.norm(edge)
+            count = max(2, int(np.linalg.norm(edge) / 0.015))
+            for s in (np.arange(count) + 0.5) / count:
+                points.append(a + s * edge)
+                normals.append(inward)
+        self.points, self.normals = np.array(points), np.array(normals)
+        torque = np.cross(self.points, self.normals)
+        force = 1 / (1 / self.SLIDE + torque**2 / self.HINGE)
+        self.linear = force[:, None] * self.normals / self.SLIDE
+        self.angular = force * torque / self.HINGE
+
+    def reset(
+        self,
+        rng: np.random.Generator,
+        goal: np.ndarray | None = None,
+        factors: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Forget the contact too; data is made at a tempo drawn per episode, goals at full speed."""
+        super().reset(rng, goal, factors)
+        self._tempo = 1.0 if self._keep else rng.uniform(0.4, 0.9)
+        self._contact, self._age, self._way, self._steps = -1, 0, 0.0, 0
+
+    def choose(self, pose: np.ndarray) -> np.ndarray:
+        """Move to the best contact, then push through it."""
+        assert self.goal is not None
+        centre, angle = self._centre(pose), pose[4]
+        error = self._centre(self.goal) - centre
+        turn = float(wrap(self.goal[4] - angle))
+        self._steps += 1
+        if self._keep and np.linalg.norm(error) < 0.006 and abs(turn) < 0.06:
+            return self._towards(pose, self.goal[:2], centre, angle)
+        if not self._keep and (
+            self._steps > 80 or (np.linalg.norm(error) < 0.012 and abs(turn) < 0.12)
+        ):
+            self.goal, self._contact, self._steps = self._draw_goal(), -1, 0
+            return np.zeros(2)
+        c, s = np.cos(angle), np.sin(angle)
+        rotation = np.array([[c, -s], [s, c]])
+        world = centre + self.points @ rotation.T
+        normals = self.normals @ rotation.T
+        wanted = np.append(error, self.GYRATION * turn)
+        twist = np.column_stack([self.linear @ rotation.T, self.GYRATION * self.angular])
+        gain = twist @ wanted / np.linalg.norm(wanted)
+        here = pose[:2]
+        stand = world - normals * (self.PUSHER + 0.012)
+        travel = np.linalg.norm(stand - here, axis=1)
+        # A little chance in the choice breaks the ties in which a scripted pusher gets stuck.
+        score = gain - 0.6 * travel + 0.05 * self.rng.standard_normal(len(gain))
+        # A contact is kept while it still helps: re-choosing every step dithers.
+        self._age += 1
+        if self._contact < 0 or self._age > 25 or gain[self._contact] < 0.15:
+            score[((stand < 0.012) | (stand > 0.5)).any(axis=1)] -= 1.0
+            self._contact, self._age = int(score.argmax()), 0
+            self._way = 0.0
+        i = self._contact
+        along = (here - world[i]) @ normals[i]
+        across = (here - world[i]) - along * normals[i]
+        if np.linalg.norm(across) < 0.008 and along < 0.01:
+            depth = min(0.06, np.linalg.norm(wanted) / max(gain[i], 0.2))
+            lead = self.PUSHER + along  # gap to contact is negative of this
+            velocity = normals[i] * (depth - lead) - 1.0 * across
+            return self._tempo * np.clip(velocity / (0.407 * REACH), -1, 1)
+        return self._towards(pose, stand[i], centre, angle)
+
+    @staticmethod
+    def _centre(pose: np.ndarray) -> np.ndarray:
+        return pose[2:4] - ORIGIN_OFFSET * np.array([-np.sin(pose[4]), np.cos(pose[4])])
+
+    def _towards(
+        self, pose: np.ndarray, target: np.ndarray, centre: np.ndarray, angle: float
+    ) -> np.ndarray:
+        """Walk to a point without touching the block: straight if clear, else around it."""
+        here = pose[:2]
+        path = here + np.linspace(0, 1, 12)[:, None] * (target - here)
+        if (self._clearance(path[:-2], centre, angle) > self.PUSHER + 0.003).all():
+            self._way = 0.0
+            return self._tempo * np.clip((target - here) / (0.407 * REACH), -1, 1)
+        a, b = here - centre, target - centre
+        sweep = float(wrap(np.arctan2(b[1], b[0]) - np.arctan2(a[1], a[0])))
+        self._way = self._way or float(np.sign(sweep)) or 1.0  # one way round until it is clear
+        radius = float(np.linalg.norm(a))
+        turn = self._way * (0.1 if radius < 0.09 else 0.6)
+        heading = np.arctan2(a[1], a[0]) + turn
+        step = centre + 0.108 * np.array([np.cos(heading), np.sin(heading)]) - here
+        return self._tempo * np.clip(step / (0.407 * REACH), -1, 1)
+
+    def _clearance(self, points: np.ndarray, centre: np.ndarray, angle: float) -> np.ndarray:
+        """Signed distance of points to the T's two boxes [m]."""
+        c, s = np.cos(angle), np.sin(angle)
+        local = (points - centre) @ np.array([[c, -s], [s, c]])
+        gaps = []
+        for middle, half in (((0, 0.030), (0.060, 0.015)), ((0, -0.030), (0.015, 0.045))):
+            q = np.abs(local - middle) - half
+            gaps.append(np.linalg.norm(np.maximum(q, 0), axis=1) + np.minimum(q.max(1), 0))
+        return np.minimum(*gaps)
+
+
+class PushTWeak(Behaviour):
+    """Uniform actions, the target clipped to a 0.1 m square around the block: contact by chance."""
+
+    def choose(self, pose: np.ndarray) -> np.ndarray:
+        """As the reference scene's weak policy."""
+        target = pose[:2] + REACH * self.rng.uniform(-1, 1, 2)
+        target = np.clip(target, pose[2:4] - REACH, pose[2:4] + REACH)
+        return np.clip((target - pose[:2]) / REACH, -1, 1)
+
+
+class TwoRoomExpert(Behaviour):
+    """Straight to the goal, through the middle of the door when it is in the other room."""
+
+    def choose(self, pose: np.ndarray) -> np.ndarray:
+        """Unit vector toward the next way-point, slower on the last step."""
+        assert self.goal is not None
+        if np.linalg.norm(self.goal - pose) < 0.02 and not self._keep:
+            self.goal = self._draw_goal()
+        step = self._waypoint(pose) - pose
+        return step / max(float(np.abs(step).max()), 0.05)
+
+    def _waypoint(self, pose: np.ndarray) -> np.ndarray:
+        assert self.goal is not None
+        side, goal_side = np.sign(pose[0] - WALL_X), np.sign(self.goal[0] - WALL_X)
+        gap = WALL_HALF + RADIUS + 0.01
+        door = self.factors.get("door_y", DOOR_Y)
+        in_door = abs(pose[0] - WALL_X) < gap and abs(pose[1] - door) < DOOR_HALF - RADIUS + 0.01
+        if side == goal_side and not in_door:
+            return self.goal
+        if in_door or abs(pose[1] - door) < 0.04:
+            return np.array([WALL_X + goal_side * (gap + 0.02), door])
+        return np.array([WALL_X + side * gap, door])
+
+
+class TwoRoomNoisy(TwoRoomExpert):
+    """The reference data policy: heavy noise, and one action in twenty repeated."""
+
+    def act(self, pose: np.ndarray) -> np.ndarray:
+        """Action with noise, or the previous action again."""
+        if self.rng.random() < 0.05:
+            return self._last.astype(np.float32)
+        return super().act(pose)
+
+
+class ReacherExpert(Behaviour):
+    """Computed PD control to the goal joints."""
+
+    GAIN: ClassVar[float] = 2.5
+    RATE: ClassVar[float] = 0.15
+
+    def choose(self, pose: np.ndarray) -> np.ndarray:
+        """Torque fractions; the goal is redrawn once reached at low speed."""
+        assert self.goal is not None
+        error = self.goal[:2] - pose[:2]
+        if np.abs(error).max() < 0.05 and np.abs(pose[2:]).max() < 0.5 and not self._keep:
+            self.goal = self._draw_goal()
+        return np.clip(self.GAIN * error - self.RATE * pose[2:], -1, 1)
+
+
+BEHAVIOURS: dict[str, dict[str, type[Behaviour]]] = {
+    "push_t": {"expert": PushTExpert, "weak": PushTWeak, "random": RandomBehaviour},
+    "two_room": {"expert": TwoRoomExpert, "noisy": TwoRoomNoisy, "random": RandomBehaviour},
+    "reacher": {"expert": ReacherExpert, "random": RandomBehaviour},
+}
+
+
+def make_behaviour(task: str, name: str, noise: float = 0.0) -> Behaviour:
+    """Build a behaviour.
+
+    Raises:
+        ConfigError: no such behaviour for this task.
+    """
+    if name not in BEHAVIOURS.get(task, {}):
+        known = {t: sorted(b) for t, b in BEHAVIOURS.items()}
+        raise ConfigError(f"behaviour {name!r} of task {task!r}", str(known), "name one of these")
+    return BEHAVIOURS[task][name](task, noise)

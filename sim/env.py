@@ -1,0 +1,170 @@
+"""A Gymnasium environment over a task: exact restore, named variations, pixels and proprioception."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+
+from robot_wm.contracts import EnvSpec
+from robot_wm.errors import ConfigError, InputError
+from sim.rendering import Renderer
+from sim.tasks import TASKS
+from sim.variation import check_names, draw
+
+STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+
+
+class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
+    """One task in MuJoCo. Implements :class:`robot_wm.contracts.Environment`.
+
+    Args:
+        task: a name in :data:`sim.tasks.TASKS`.
+        image_size: side of ``obs["image"]`` [px].
+        draw_images: False returns black images and needs no OpenGL (collection between frames).
+    """
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  (Gymnasium's own declaration)
+    render_mode = "rgb_array"
+
+    def __init__(self, task: str, image_size: int = 64, draw_images: bool = True) -> None:
+        if task not in TASKS:
+            raise ConfigError(f"unknown task {task!r}", str(sorted(TASKS)), "name one of these")
+        self.task = TASKS[task]()
+        self.spec = EnvSpec(  # type: ignore[assignment]  # Gymnasium keeps its registry entry here
+            task=task,
+            control_low=(-1.0, -1.0),
+            control_high=(1.0, 1.0),
+            control_dt=self.task.control_dt,
+            image_size=image_size,
+            proprio_dim=self.task.proprio_dim,
+            pose_names=self.task.pose_names,
+            families=tuple(self.task.predicates),
+        )
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self.observation_space = gymnasium.spaces.Dict(
+            image=gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8),
+            proprio=gymnasium.spaces.Box(-np.inf, np.inf, (self.task.proprio_dim,), np.float32),
+        )
+        self._size, self.draw_images = image_size, draw_images
+        self._renderer: Renderer | None = None
+        self.factors: dict[str, Any] = {}
+        self._build({})
+
+    def _build(self, factors: Mapping[str, Any]) -> None:
+        check_names(self.task.factors, list(factors))
+        self.factors = dict(factors)
+        self.model = self.task.compile(self.factors)
+        self.data = mujoco.MjData(self.model)
+        # Textures live in the OpenGL context, so a scene that recolours one needs a new context.
+        if self._renderer is not None and self.model.ntex:
+            self._renderer.close()
+            self._renderer = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Start an episode.
+
+        Options:
+            state: full physics state to restore, float64 ``[S]``.
+            factors: exact factor values; missing ones are nominal.
+            variation: names of factors to draw from their training ranges (``["all"]``: every).
+            rest: True zeroes all velocities after a restore.
+
+        Raises:
+            ConfigError: an unknown option or factor.
+            InputError: a state of the wrong size.
+        """
+        super().reset(seed=seed)
+        options = options or {}
+        unknown = set(options) - {"state", "factors", "variation", "rest"}
+        if unknown:
+            raise ConfigError(f"reset options {sorted(unknown)}", "state, factors, variation, rest",
+                              "correct the spelling")  # fmt: skip
+        factors = dict(options.get("factors") or {})
+        factors.update(draw(self.task.factors, list(options.get("variation") or []), self.np_random))
+        if factors != self.factors:
+            self._build(factors)
+        mujoco.mj_resetData(self.model, self.data)
+        if "state" in options:
+            self._restore(np.asarray(options["state"], np.float64))
+            if options.get("rest"):
+                self.data.qvel[:] = 0
+        else:
+            self.task.place(self.data, self.np_random)
+        mujoco.mj_forward(self.model, self.data)
+        return self._observe(), self._info()
+
+    def _restore(self, state: np.ndarray) -> None:
+        size = mujoco.mj_stateSize(self.model, STATE)
+        if state.shape != (size,) or not np.isfinite(state).all():
+            raise InputError(
+                f"a state of shape {state.shape}", f"[{size}] finite", "use info['state']"
+            )
+        mujoco.mj_setState(self.model, self.data, state, STATE)
+
+    def step(
+        self, action: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """One control step; actions are clipped to [-1, 1]. Reward is 0, nothing terminates.
+
+        Raises:
+            InputError: an action of the wrong shape or not finite.
+        """
+        action = np.asarray(action, np.float64)
+        if action.shape != (2,) or not np.isfinite(action).all():
+            raise InputError(f"action {action!r}", "two finite numbers in [-1, 1]", "check the plan")
+        commands = self.task.controls(
+            self.data.qpos[None], self.data.qvel[None], np.clip(action, -1, 1)[None, None],
+            self.factors.get("gain", 1.0),
+        )  # fmt: skip
+        for row in commands[0]:
+            self.data.ctrl[:] = row
+            mujoco.mj_step(self.model, self.data, self.task.hold_steps)
+        return self._observe(), 0.0, False, False, self._info()
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        return {"image": self.render(), "proprio": self.task.proprio(self.data)[: self.task.proprio_dim]}
+
+    def _info(self) -> dict[str, Any]:
+        state = np.empty(mujoco.mj_stateSize(self.model, STATE))
+        mujoco.mj_getState(self.model, self.data, state, STATE)
+        pose = self.task.pose(self.data.qpos, self.data.qvel)
+        return {"state": state, "pose": pose, "factors": dict(self.factors)}
+
+    def render(self) -> np.ndarray:  # type: ignore[override]
+        """Image of the current state, uint8 ``[size, size, 3]``."""
+        if not self.draw_images:
+            return np.zeros((self._size, self._size, 3), np.uint8)
+        if self._renderer is None:
+            self._renderer = Renderer(self.model, self._size)
+        return self._renderer.render(self.model, self.data)
+
+    def success(self, family: str, poses: np.ndarray, goal_pose: np.ndarray) -> np.ndarray:
+        """Which control steps satisfy the predicate, bool ``[T]`` (see the contract).
+
+        Raises:
+            ConfigError: an unknown family.
+        """
+        if family not in self.task.predicates:
+            raise ConfigError(f"family {family!r}", str(list(self.task.predicates)), "name one")
+        return self.task.predicates[family](np.asarray(poses), np.asarray(goal_pose))
+
+    def distance(self, poses: np.ndarray, goal_pose: np.ndarray) -> np.ndarray:
+        """Privileged distance to the goal, for scoring and pictures."""
+        return self.task.distance(np.asarray(poses), np.asarray(goal_pose))
+
+    def close(self) -> None:
+        """Free the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+
+def make(task: str, image_size: int = 64, draw_images: bool = True) -> GoalEnv:
+    """Build the environment of a task."""
+    return GoalEnv(task, image_size, draw_images)

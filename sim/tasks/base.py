@@ -1,0 +1,130 @@
+"""What a task adds to a scene: how actions drive it, what its pose is, when a goal is reached."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import mujoco
+import numpy as np
+
+from sim.variation import Factor, Interval
+
+SCENES = Path(__file__).parent.parent / "scenes"
+Predicate = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def wrap(angle: np.ndarray) -> np.ndarray:
+    """Angle [rad] wrapped to [-π, π)."""
+    return (np.asarray(angle) + np.pi) % (2 * np.pi) - np.pi
+
+
+def hold(ok: np.ndarray, steps: int) -> np.ndarray:
+    """True where a condition has held for ``steps`` consecutive control steps, bool ``[T]``."""
+    run = np.zeros(len(ok), int)
+    for t, value in enumerate(ok):
+        run[t] = (run[t - 1] if t else 0) + 1 if value else 0
+    return run >= steps
+
+
+def shared_factors(light: bool = False) -> dict[str, Factor]:
+    """Factors that every scene offers. ``camera_shift`` is a fraction of the view's width."""
+    return {
+        "camera_yaw": Interval(0.0, -2.0, 2.0, (-10.0, -5.0, 5.0, 10.0)),
+        "camera_shift_x": Interval(0.0, -0.01, 0.01, (-0.06, -0.03, 0.03, 0.06)),
+        "camera_shift_y": Interval(0.0, -0.01, 0.01, (-0.06, -0.03, 0.03, 0.06)),
+        "light": Interval(0.7, 0.55, 0.85, (0.3, 0.95)) if light
+        else Interval(1.0, 0.8, 1.2, (0.5, 1.4)),
+        "gain": Interval(1.0, 0.9, 1.1, (0.7, 1.3)),
+    }  # fmt: skip
+
+
+class Task(ABC):
+    """One scene with its actions, pose, predicates and factors. Stateless.
+
+    Class attributes:
+        name: registry name, also the stem of the MJCF file.
+        control_dt: seconds per control step [s].
+        ctrl_rows: actuator commands per control step.
+        hold_steps: physics steps per actuator command.
+        pose_names: entries of the pose vector, with units.
+        speed_dims: entries of the pose that are velocities.
+        view: width seen by the camera [m].
+        predicates: family name -> function of poses ``[T+1, K]`` and goal ``[K]``.
+    """
+
+    name: ClassVar[str]
+    control_dt: ClassVar[float]
+    ctrl_rows: ClassVar[int] = 1
+    hold_steps: ClassVar[int]
+    pose_names: ClassVar[tuple[str, ...]]
+    proprio_dim: ClassVar[int]
+    view: ClassVar[float]
+    factors: ClassVar[Mapping[str, Factor]]
+    predicates: ClassVar[Mapping[str, Predicate]]
+
+    def spec(self) -> mujoco.MjSpec:
+        """The unvaried scene, parsed."""
+        return mujoco.MjSpec.from_file(str(SCENES / f"{self.name}.xml"))
+
+    def vary(self, spec: mujoco.MjSpec, factors: Mapping[str, Any]) -> None:
+        """Apply the factors that every scene offers; subclasses add their own."""
+        camera = spec.camera("top")
+        shift = np.array([factors.get("camera_shift_x", 0.0), factors.get("camera_shift_y", 0.0)])
+        camera.pos = camera.pos + np.append(shift * self.view, 0.0)
+        yaw = np.deg2rad(factors.get("camera_yaw", 0.0))
+        camera.quat = [np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]
+        light = self.factors["light"]
+        gain = factors.get("light", light.nominal) / light.nominal
+        head = spec.visual.headlight
+        head.ambient, head.diffuse = head.ambient * gain, head.diffuse * gain
+
+    def compile(self, factors: Mapping[str, Any]) -> mujoco.MjModel:
+        """Model of the scene under these factors."""
+        spec = self.spec()
+        self.vary(spec, factors)
+        return spec.compile()
+
+    def proprio(self, data: mujoco.MjData) -> np.ndarray:
+        """What the robot feels of itself, float32 ``[P]`` in SI units: joints and speeds."""
+        return np.concatenate([data.qpos, data.qvel]).astype(np.float32)
+
+    @abstractmethod
+    def controls(
+        self, qpos: np.ndarray, qvel: np.ndarray, actions: np.ndarray, gain: float = 1.0
+    ) -> np.ndarray:
+        """Actuator commands of action sequences.
+
+        Args:
+            qpos, qvel: joint state at the start, ``[N, nq]`` and ``[N, nv]``.
+            actions: ``[N, T, A]`` in [-1, 1].
+            gain: multiplier of the command's effect.
+
+        Returns:
+            ``[N, T * ctrl_rows, nu]``, each row held for ``hold_steps`` physics steps.
+        """
+
+    @abstractmethod
+    def pose(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+        """Privileged pose ``[..., K]`` of joint states ``[..., nq]``, ``[..., nv]``."""
+
+    @abstractmethod
+    def place(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
+        """Draw an initial state into ``data`` (velocities zero)."""
+
+    @abstractmethod
+    def distance(self, poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """Privileged, smooth distance to the goal ``[...]``, 0 at the goal: oracle and scoring."""
+
+    def eligible(self, poses: np.ndarray) -> bool:
+        """Whether a recorded stretch ``[T+1, K]`` may serve as a moderate or strict pair."""
+        return True
+
+
+def colour_geoms(spec: mujoco.MjSpec, names: tuple[str, ...], rgb: tuple[float, ...]) -> None:
+    """Recolour geoms, keeping their transparency."""
+    for name in names:
+        geom = spec.geom(name)
+        geom.rgba = [*rgb, geom.rgba[3]]

@@ -1,0 +1,145 @@
+"""Push-T: push a T-shaped block with a disc. Geometry and predicates of the reference scene.
+
+Control at 10 Hz. An action in [-1, 1]² sets a target 0.1 m · a away from the pusher; the pusher
+follows it as a critically damped second-order system (10 rad/s, 10 ms steps), whatever it pushes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import mujoco
+import numpy as np
+
+from sim.tasks.base import Predicate, Task, colour_geoms, hold, shared_factors, wrap
+from sim.variation import Choice, Factor, Interval, colours
+
+ORIGIN_OFFSET = 0.045  # centre of gravity -> reported origin, along the block's +y [m]
+REACH = 0.1  # target distance of a full command [m]
+STIFFNESS, DAMPING, REFERENCE_DT = 100.0, 20.0, 0.01  # [1/s²], [1/s], [s]
+
+# (centre y, half width, half height) of two boxes per shape, x-symmetric unless given, in the
+# block frame [m]. Every shape keeps the T's mass and inertia, so only geometry changes.
+SHAPES: dict[str, tuple[tuple[float, float, float, float], tuple[float, float, float, float]]] = {
+    "T": ((0.0, 0.030, 0.060, 0.015), (0.0, -0.030, 0.015, 0.045)),
+    "L": ((0.0225, -0.060, 0.0375, 0.015), (0.0, 0.0, 0.015, 0.060)),
+    "Z": ((-0.0225, 0.015, 0.0375, 0.015), (0.0225, -0.015, 0.0375, 0.015)),
+    "square": ((0.0, 0.0, 0.040, 0.040), (0.0, 0.0, 0.040, 0.040)),
+    "small_tee": ((0.0, 0.020, 0.060, 0.015), (0.0, -0.025, 0.015, 0.030)),
+    "plus": ((0.0, 0.0, 0.060, 0.015), (0.0, 0.0, 0.015, 0.060)),
+}
+
+
+def _official(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    position = np.linalg.norm(poses[1:, :4] - goal[:4], axis=1) < 0.020
+    return position & (np.abs(wrap(poses[1:, 4] - goal[4])) < np.pi / 9)
+
+
+def _strict(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    position = np.linalg.norm(poses[1:, 2:4] - goal[2:4], axis=1) < 0.010
+    return hold(position & (np.abs(wrap(poses[1:, 4] - goal[4])) < np.deg2rad(10)), 3)
+
+
+class PushT(Task):
+    """See the module's docstring."""
+
+    name = "push_t"
+    control_dt = 0.1
+    ctrl_rows = 10
+    hold_steps = 5
+    pose_names = (
+        "pusher_x [m]", "pusher_y [m]", "block_x [m]", "block_y [m]", "block_angle [rad]",
+        "pusher_vx [m/s]", "pusher_vy [m/s]",
+    )  # fmt: skip
+    proprio_dim = 4
+    view = 0.512
+    factors: ClassVar[Mapping[str, Factor]] = {
+        "agent_color": colours((0.255, 0.412, 0.882), "red", "yellow", "black"),
+        "block_color": colours((0.467, 0.533, 0.600), "red", "blue"),
+        "canvas_color": colours((1.0, 1.0, 1.0), "red", "blue", "black"),
+        "goal_zone_color": colours((0.565, 0.933, 0.565), "red", "blue", "black"),
+        "agent_size": Interval(1.0, 0.8, 1.2, (0.5, 1.5)),
+        "block_size": Interval(1.0, 0.9, 1.1, (2 / 3, 2.0)),
+        "agent_shape": Choice("disc", ("disc", "box"), ("ellipsoid",)),
+        "block_shape": Choice("T", ("T", "L", "Z", "square"), ("small_tee", "plus")),
+        "mass": Interval(1.0, 0.8, 1.25, (0.5, 2.0)),
+        "friction": Interval(1.0, 0.8, 1.25, (0.5, 2.0)),
+        **shared_factors(),
+    }
+    predicates: ClassVar[Mapping[str, Predicate]] = {
+        "official": _official,
+        "moderate": _official,
+        "strict": _strict,
+    }
+
+    def vary(self, spec: mujoco.MjSpec, factors: Mapping[str, Any]) -> None:
+        """Colours, sizes and shapes; ``mass`` and ``friction`` scale mass and slide damping."""
+        super().vary(spec, factors)
+        for factor, geoms in (
+            ("agent_color", ("pusher",)),
+            ("block_color", ("bar", "stem")),
+            ("canvas_color", ("canvas",)),
+            ("goal_zone_color", ("zone_bar", "zone_stem")),
+        ):
+            if factor in factors:
+                colour_geoms(spec, geoms, factors[factor])
+        scale = factors.get("block_size", 1.0)
+        shape = SHAPES[factors.get("block_shape", "T")]
+        for name, (x, y, half_x, half_y) in zip(("bar", "stem"), shape, strict=True):
+            geom = spec.geom(name)
+            geom.pos = np.array([x, y, 0.0]) * [scale, scale, 1]
+            geom.size = np.array([half_x * scale, half_y * scale, 0.01])
+        pusher, radius = spec.geom("pusher"), 0.015 * factors.get("agent_size", 1.0)
+        kinds = mujoco.mjtGeom
+        pusher.type, pusher.size = {
+            "disc": (kinds.mjGEOM_CYLINDER, [radius, 0.01, 0]),
+            "box": (kinds.mjGEOM_BOX, [radius, radius, 0.01]),
+            "ellipsoid": (kinds.mjGEOM_ELLIPSOID, [radius, radius / 2, 0.01]),
+        }[factors.get("agent_shape", "disc")]
+        block, mass = spec.body("block"), factors.get("mass", 1.0)
+        block.mass, block.inertia = block.mass * mass, block.inertia * mass
+        for name in ("block_x", "block_y", "block_yaw"):
+            joint = spec.joint(name)
+            joint.damping = joint.damping * factors.get("friction", 1.0)
+
+    def controls(
+        self, qpos: np.ndarray, qvel: np.ndarray, actions: np.ndarray, gain: float = 1.0
+    ) -> np.ndarray:
+        """Velocity commands of the reference system: 10 rows of 10 ms per control step [m/s]."""
+        p, v = qpos[:, 3:5].copy(), qvel[:, 3:5].copy()
+        n, steps, _ = actions.shape
+        out = np.empty((n, steps * self.ctrl_rows, 2))
+        for t in range(steps):
+            target = p + REACH * gain * actions[:, t]
+            for row in range(self.ctrl_rows):
+                v = v + REFERENCE_DT * (STIFFNESS * (target - p) - DAMPING * v)
+                p = p + REFERENCE_DT * v
+                out[:, t * self.ctrl_rows + row] = v
+        return out
+
+    def pose(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+        """(pusher xy, block origin xy, block angle in [0, 2π), pusher velocity xy)."""
+        angle = qpos[..., 2]
+        origin = qpos[..., :2] + ORIGIN_OFFSET * np.stack([-np.sin(angle), np.cos(angle)], -1)
+        angle = np.mod(angle, 2 * np.pi)[..., None]
+        return np.concatenate([qpos[..., 3:5], origin, angle, qvel[..., 3:5]], -1)
+
+    def place(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
+        """Pusher in 50–450 mm, block origin in 100–400 mm, any angle, not overlapping."""
+        while True:
+            angle = rng.uniform(0, 2 * np.pi)
+            origin = rng.uniform(0.1, 0.4, 2)
+            centre = origin - ORIGIN_OFFSET * np.array([-np.sin(angle), np.cos(angle)])
+            pusher = rng.uniform(0.05, 0.45, 2)
+            if np.linalg.norm(pusher - centre) > 0.11 and (0.09 < centre).all() and (
+                centre < 0.42
+            ).all():
+                data.qpos[:] = [*centre, angle, *pusher]
+                return
+
+    def distance(self, poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """Block and pusher position [m] plus block angle times its gyration radius."""
+        block = np.linalg.norm(poses[..., 2:4] - goal[2:4], axis=-1)
+        pusher = np.linalg.norm(poses[..., :2] - goal[:2], axis=-1)
+        return block + 0.0548 * np.abs(wrap(poses[..., 4] - goal[4])) + 0.3 * pusher

@@ -1,0 +1,94 @@
+"""Reacher with ``qpos_match``: bring a two-link arm to a joint configuration. 25 Hz, torques."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import mujoco
+import numpy as np
+
+from sim.tasks.base import Predicate, Task, colour_geoms, hold, shared_factors, wrap
+from sim.variation import Factor, Interval, colours
+
+LINK = 0.12  # both links [m]
+
+
+def fingertip(joints: np.ndarray) -> np.ndarray:
+    """Fingertip position ``[..., 2]`` [m] of (shoulder, wrist) ``[..., 2]`` [rad]."""
+    first, both = joints[..., 0], joints[..., 0] + joints[..., 1]
+    return LINK * np.stack([np.cos(first) + np.cos(both), np.sin(first) + np.sin(both)], -1)
+
+
+def _official(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """Joints not wrapped, as in the reference."""
+    return (np.abs(poses[1:, :2] - goal[:2]) < 0.05).all(axis=1)
+
+
+def _moderate(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    shoulder = np.abs(wrap(poses[1:, 0] - goal[0]))
+    return np.maximum(shoulder, np.abs(poses[1:, 1] - goal[1])) < 0.05
+
+
+def _strict(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    gap = np.linalg.norm(fingertip(poses[1:]) - fingertip(goal), axis=1)
+    return hold(gap <= 0.01, 2)
+
+
+class Reacher(Task):
+    """See the module's docstring."""
+
+    name = "reacher"
+    control_dt = 0.04
+    hold_steps = 2
+    pose_names = ("shoulder [rad]", "wrist [rad]", "shoulder_speed [rad/s]", "wrist_speed [rad/s]")
+    proprio_dim = 4
+    view = 0.62
+    factors: ClassVar[Mapping[str, Factor]] = {
+        "agent_color": colours((0.7, 0.5, 0.3), "blue", "green", "magenta"),
+        "canvas_color": colours((0.15, 0.25, 0.35), "brown", "magenta"),
+        "mass": Interval(1.0, 0.8, 1.25, (0.5, 2.0)),
+        "friction": Interval(1.0, 0.8, 1.25, (0.5, 2.0)),
+        **shared_factors(light=True),
+    }
+    predicates: ClassVar[Mapping[str, Predicate]] = {
+        "official": _official,
+        "moderate": _moderate,
+        "strict": _strict,
+    }
+
+    def vary(self, spec: mujoco.MjSpec, factors: Mapping[str, Any]) -> None:
+        """Colours; ``mass`` scales the links' density, ``friction`` the joints' damping."""
+        super().vary(spec, factors)
+        if "agent_color" in factors:
+            colour_geoms(spec, ("arm", "hand", "finger"), factors["agent_color"])
+        if "canvas_color" in factors:
+            dark = np.asarray(factors["canvas_color"])
+            texture = spec.texture("grid")
+            texture.rgb1, texture.rgb2 = dark * 0.8, np.minimum(dark * 1.2, 1)
+            texture.markrgb = texture.rgb2
+        for name in ("arm", "hand", "finger"):
+            geom = spec.geom(name)
+            geom.density = geom.density * factors.get("mass", 1.0)
+        for name in ("shoulder", "wrist"):
+            joint = spec.joint(name)
+            joint.damping = joint.damping * factors.get("friction", 1.0)
+
+    def controls(
+        self, qpos: np.ndarray, qvel: np.ndarray, actions: np.ndarray, gain: float = 1.0
+    ) -> np.ndarray:
+        """Torques as fractions of the actuators' range."""
+        return gain * actions
+
+    def pose(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+        """(shoulder, wrist) [rad] and their speeds [rad/s]; the shoulder is not wrapped."""
+        return np.concatenate([qpos, qvel], -1)
+
+    def place(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
+        """Uniform shoulder, wrist within its limits, at rest."""
+        limit = np.deg2rad(160)
+        data.qpos[:] = [rng.uniform(-np.pi, np.pi), rng.uniform(-limit, limit)]
+
+    def distance(self, poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """Largest joint error [rad]."""
+        return np.abs(poses[..., :2] - goal[:2]).max(-1)

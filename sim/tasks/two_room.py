@@ -1,0 +1,112 @@
+"""TwoRoom: drive a disc through the only door of a dividing wall. 10 Hz, 0.5 m/s."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import mujoco
+import numpy as np
+
+from sim.tasks.base import Predicate, Task, colour_geoms, hold, shared_factors
+from sim.variation import Factor, Interval, colours
+
+SPEED = 0.5  # [m/s] per unit action
+RADIUS = 0.07  # [m]
+WALL_X, WALL_HALF = 1.12, 0.05  # [m]
+DOOR_Y, DOOR_HALF = 1.75, 0.14  # [m]
+INNER = (0.21, 2.03)  # range of the disc's centre [m]
+
+
+def _official(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(poses[1:] - goal, axis=1) < 0.16
+
+
+def _strict(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """Within 80 mm, on the goal's side, after at least one crossing of the door.
+
+    Walls are solid here, so every recorded route is legal.
+    """
+    side = np.sign(poses[:, 0] - WALL_X)
+    crossed = np.maximum.accumulate(np.abs(np.diff(side, prepend=side[0])) > 0)[1:]
+    near = np.linalg.norm(poses[1:] - goal, axis=1) < 0.08
+    return hold(near & crossed & (side[1:] == np.sign(goal[0] - WALL_X)), 1)
+
+
+class TwoRoom(Task):
+    """See the module's docstring."""
+
+    name = "two_room"
+    control_dt = 0.1
+    hold_steps = 50
+    pose_names = ("agent_x [m]", "agent_y [m]")
+    proprio_dim = 4
+    view = 2.24
+    factors: ClassVar[Mapping[str, Factor]] = {
+        "agent_color": colours((1.0, 0.0, 0.0), "blue", "green", "black"),
+        "canvas_color": colours((1.0, 1.0, 1.0), "red", "blue", "black"),
+        "agent_size": Interval(1.0, 0.8, 1.2, (4 / 7, 10 / 7, 12 / 7)),
+        "door_y": Interval(DOOR_Y, 1.44, 1.84, (0.84, 0.44)),
+        **shared_factors(),
+    }
+    predicates: ClassVar[Mapping[str, Predicate]] = {
+        "official": _official,
+        "moderate": _official,
+        "strict": _strict,
+    }
+
+    def vary(self, spec: mujoco.MjSpec, factors: Mapping[str, Any]) -> None:
+        """Colours, disc size and the door's place (its centre y [m])."""
+        super().vary(spec, factors)
+        if "agent_color" in factors:
+            colour_geoms(spec, ("agent",), factors["agent_color"])
+        if "canvas_color" in factors:
+            colour_geoms(spec, ("canvas",), factors["canvas_color"])
+        scale = factors.get("agent_size", 1.0)
+        for name, radius in (("agent_body", RADIUS), ("agent", 0.1)):
+            spec.geom(name).size = [radius * scale, spec.geom(name).size[1], 0]
+        door = factors.get("door_y", DOOR_Y)
+        for name, low, high in (
+            ("wall_below", 0.1, door - DOOR_HALF),
+            ("wall_above", door + DOOR_HALF, 2.12),
+        ):
+            geom = spec.geom(name)
+            geom.pos = [WALL_X, (low + high) / 2, 0.0]
+            geom.size = [WALL_HALF, (high - low) / 2, 0.1]
+
+    def controls(
+        self, qpos: np.ndarray, qvel: np.ndarray, actions: np.ndarray, gain: float = 1.0
+    ) -> np.ndarray:
+        """Velocity commands [m/s]."""
+        return SPEED * gain * actions
+
+    def pose(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+        """Disc centre (x, y) [m]."""
+        return qpos.copy()
+
+    def place(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
+        """Uniform in both rooms, clear of the wall."""
+        while True:
+            p = rng.uniform(*INNER, 2)
+            if abs(p[0] - WALL_X) > WALL_HALF + RADIUS + 0.005:
+                data.qpos[:] = p
+                return
+
+    def distance(self, poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """Length of the shortest route [m], through the middle of the door between rooms."""
+        side, goal_side = np.sign(poses[..., 0] - WALL_X), np.sign(goal[0] - WALL_X)
+        gap = WALL_HALF + RADIUS
+        clear = DOOR_HALF - RADIUS
+        near = np.stack(
+            [WALL_X + side * gap, np.clip(poses[..., 1], DOOR_Y - clear, DOOR_Y + clear)], -1
+        )
+        far = np.array([WALL_X + goal_side * gap, DOOR_Y])
+        inside = np.abs(poses[..., 0] - WALL_X) < gap
+        first = np.where(inside, 0.0, np.linalg.norm(poses - near, axis=-1))
+        here = np.where(inside[..., None], poses, near)
+        around = first + np.linalg.norm(here - far, axis=-1) + np.linalg.norm(far - goal)
+        return np.where(side == goal_side, np.linalg.norm(poses - goal, axis=-1), around)
+
+    def eligible(self, poses: np.ndarray) -> bool:
+        """Cross-room pairs only."""
+        return bool((poses[0, 0] - WALL_X) * (poses[-1, 0] - WALL_X) < 0)

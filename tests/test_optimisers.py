@@ -1,0 +1,269 @@
+"""Optimisers against quadratics whose optimum is known, and their laws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from planning.costs import Effort, LastCost, Objective, SumCost
+from planning.optimisers import CEM, ICEM, MPPI, OPTIMISERS, Optimiser, make
+from planning.optimisers.icem import coloured_noise
+from robot_wm.errors import ConfigError, InputError
+
+H, A = 3, 4
+LOW = np.array([-1, -1, 0, -2], np.float32)
+HIGH = np.array([1, 0.5, 2, 2], np.float32)
+ZERO = np.zeros((H, A), np.float32)
+NAMES = sorted(OPTIMISERS)
+
+
+def target(kind: str) -> np.ndarray:
+    """Optimum [H, A]: inside the bounds, or 1.5 half-ranges away from their centre."""
+    rng = np.random.default_rng(7)
+    half, centre = (HIGH - LOW) / 2, (HIGH + LOW) / 2
+    if kind == "inside":
+        return (centre + half * rng.uniform(-0.7, 0.7, (H, A))).astype(np.float32)
+    return (centre + half * 1.5 * rng.choice([-1.0, 1.0], (H, A))).astype(np.float32)
+
+
+def quadratic(goal):
+    return lambda actions: ((actions - goal) ** 2).sum((1, 2))
+
+
+def solve(optimiser: Optimiser, goal: np.ndarray, seed: int = 0, proposals=None):
+    noise = optimiser.draw_noise(np.random.default_rng(seed), H, A)
+    return optimiser.optimise(quadratic(goal), ZERO, None, LOW, HIGH, noise, proposals)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["inside", "outside"])
+def test_quadratic_optimum_is_found(name, kind):
+    goal = target(kind)
+    plan = solve(make(name, iterations=15), goal)
+    # Spread never falls below 5 % of the half range: an average of a handful of such samples is
+    # 2 % away; outside, clipping puts the optimum on the bound.
+    half = (HIGH - LOW) / 2
+    assert np.abs((plan.actions - np.clip(goal, LOW, HIGH)) / half).max() < 0.06
+    assert plan.actions.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_more_search_is_better_than_one_round(name):
+    goal = target("inside")
+    cost = quadratic(goal)
+    few = [cost(solve(make(name, iterations=1), goal, s).actions[None])[0] for s in range(3)]
+    many = [cost(solve(make(name, iterations=15), goal, s).actions[None])[0] for s in range(3)]
+    assert max(many) < 0.1 * min(few)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_candidates_and_plan_respect_bounds_and_the_mean_leads(name):
+    seen = []
+
+    def cost(actions):
+        seen.append(actions)
+        return quadratic(target("outside"))(actions)
+
+    optimiser = make(name, candidates=60, iterations=3, init_std=3.0)
+    noise = optimiser.draw_noise(np.random.default_rng(0), H, A)
+    plan = optimiser.optimise(cost, ZERO + 9, None, LOW, HIGH, noise)
+    for actions in [*seen, plan.actions[None], plan.best_actions[None]]:
+        assert (actions >= LOW).all()
+        assert (actions <= HIGH).all()
+    np.testing.assert_array_equal(seen[0][0], np.broadcast_to(HIGH, (H, A)))
+    np.testing.assert_array_equal(plan.candidates, seen[optimiser.iterations - 1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_seed_fixes_the_plan(name):
+    optimiser, goal = make(name, iterations=3), target("inside")
+    first, again, other = (solve(optimiser, goal, seed).actions for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("final", ["guarded", "mean", "best"])
+def test_torch_gives_the_same_plan(name, final):
+    optimiser, goal = make(name, iterations=6, final=final), target("inside")
+    noise = optimiser.draw_noise(np.random.default_rng(3), H, A)
+    proposals = np.clip(np.random.default_rng(4).normal(size=(5, H, A)), LOW, HIGH)
+    arrays = [ZERO, None, LOW, HIGH, noise, proposals.astype(np.float32)]
+    tensors = [None if a is None else torch.from_numpy(a) for a in arrays]
+    plan = optimiser.optimise(quadratic(goal), *arrays)
+    twin = optimiser.optimise(quadratic(torch.from_numpy(goal)), *tensors)
+    # float32 sums in another order.
+    for name in ("actions", "std", "best_actions", "best_cost", "candidates", "candidate_costs"):
+        np.testing.assert_allclose(getattr(twin, name).numpy(), getattr(plan, name), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_optimiser_can_be_traced(name):
+    optimiser = make(name, candidates=16, iterations=2, **({} if name == "mppi" else {"elites": 4}))
+
+    class Planner(torch.nn.Module):
+        def forward(self, mean, low, high, noise, goal):
+            return optimiser.optimise(quadratic(goal), mean, None, low, high, noise).actions
+
+    def arguments(seed):
+        noise = optimiser.draw_noise(np.random.default_rng(seed), H, A)
+        return tuple(torch.from_numpy(a) for a in (ZERO, LOW, HIGH, noise, target("inside")))
+
+    traced = torch.export.export(Planner(), arguments(0)).module()
+    # Other numbers than the traced ones: no branch was frozen into the graph.
+    torch.testing.assert_close(traced(*arguments(5)), Planner()(*arguments(5)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("seeded", [True, False])
+def test_guarded_is_never_worse_than_the_best_proposal(name, seeded):
+    small = {} if name == "mppi" else {"elites": 4}
+    optimiser = make(name, candidates=12, iterations=1, seed_from_proposals=seeded, **small)
+    goal = target("inside")
+    cost = quadratic(goal)
+    for seed in range(10):
+        rng = np.random.default_rng(100 + seed)
+        near = goal + 0.05 * rng.normal(size=(6, H, A))
+        proposals = np.clip(near, LOW, HIGH).astype(np.float32)
+        plan = solve(optimiser, goal, seed, proposals)
+        best = cost(proposals).min()
+        assert cost(plan.actions[None])[0] <= best
+        assert plan.best_cost <= best
+        # The law is not free: the mean of so few candidates breaks it.
+        if not seeded:
+            free = make(name, candidates=12, iterations=1, final="mean", **small)
+            free = make(name, **{**vars(free), "seed_from_proposals": False})
+            assert cost(solve(free, goal, seed, proposals).actions[None])[0] > best
+
+
+def test_proposals_replace_the_last_candidates_of_the_first_round_only():
+    rounds = []
+
+    def cost(actions):
+        rounds.append(actions)
+        return quadratic(target("inside"))(actions)
+
+    optimiser = CEM(candidates=20, elites=5, iterations=2, seed_from_proposals=False, final="mean")
+    noise = optimiser.draw_noise(np.random.default_rng(0), H, A)
+    proposals = np.full((3, H, A), 0.25, np.float32)
+    optimiser.optimise(cost, ZERO, None, LOW, HIGH, noise, proposals)
+    optimiser.optimise(cost, ZERO, None, LOW, HIGH, noise)
+    first, second, plain, _ = rounds
+    np.testing.assert_array_equal(first[-3:], proposals)
+    np.testing.assert_array_equal(first[:-3], plain[:-3])
+    assert not (second[-3:] == 0.25).all(axis=(1, 2)).any()
+
+
+def test_cem_refit_is_the_elites_mean_and_spread():
+    costs = np.array([3, 0, 2, 1], np.float32)
+    candidates = np.arange(4, dtype=np.float32).reshape(4, 1, 1)
+    cem = CEM(candidates=4, elites=2, momentum=0.25)
+    mean, std = cem.refit(np, candidates, costs, np.full((1, 1), 8.0), np.full((1, 1), 4.0))
+    # Elites are 1 and 3: mean 2, std 1; a quarter of the old values survives.
+    assert mean == pytest.approx(0.25 * 8 + 0.75 * 2)
+    assert std == pytest.approx(0.25 * 4 + 0.75 * 1)
+
+
+def test_mppi_refit_is_the_softmin_average_and_survives_equal_costs():
+    costs, candidates = np.array([0.0, 2.0]), np.array([[[1.0]], [[5.0]]])
+    mppi = MPPI(candidates=2, temperature=0.5)
+    mean, std = mppi.refit(np, candidates, costs, candidates[0], candidates[0])
+    # Spread of the costs is 1, so the weights are 1 and exp(-4), normalised.
+    share = np.exp(-4) / (1 + np.exp(-4))
+    assert mean == pytest.approx(1 + 4 * share)
+    assert std == pytest.approx(4 * np.sqrt(share * (1 - share)))
+    mean, _ = mppi.refit(np, candidates, np.zeros(2), candidates[0], candidates[0])
+    assert mean == pytest.approx(3.0)
+
+
+def test_icem_shrinks_its_rounds_and_keeps_elites():
+    rounds = []
+
+    def cost(actions):
+        rounds.append(actions)
+        return quadratic(target("inside"))(actions)
+
+    optimiser = ICEM(candidates=40, elites=10, iterations=4, decay=2.0, keep_elites=0.3)
+    noise = optimiser.draw_noise(np.random.default_rng(0), H, A)
+    optimiser.optimise(cost, ZERO, None, LOW, HIGH, noise)
+    assert [len(actions) for actions in rounds] == [40, 20, 20, 20, 2]
+    order = np.argsort(quadratic(target("inside"))(rounds[0]))[:3]
+    np.testing.assert_array_equal(rounds[1][-3:], rounds[0][order])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 10])
+@pytest.mark.parametrize("beta", [0.0, 1.0, 2.5])
+def test_coloured_noise_has_unit_variance_at_every_step(steps, beta):
+    noise = coloured_noise(np.random.default_rng(0), (40_000, steps), beta)
+    # The sampling error of a variance from 40,000 samples is 0.7 %; 5 % is 7 sigma.
+    np.testing.assert_allclose(noise.var(axis=0), 1.0, atol=0.05)
+    np.testing.assert_allclose(noise.mean(axis=0), 0.0, atol=0.03)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, 2.0])
+def test_coloured_noise_has_the_asked_spectrum(beta):
+    noise = coloured_noise(np.random.default_rng(0), (2_000, 64), beta)
+    power = (np.abs(np.fft.rfft(noise)) ** 2).mean(axis=0)[1:-1]
+    slope = np.polyfit(np.log(np.arange(1, 32)), np.log(power), 1)[0]
+    assert slope == pytest.approx(-beta, abs=0.05)
+
+
+def test_icem_noise_is_correlated_over_control_steps_across_blocks():
+    block, control_dim = 5, 2
+    optimiser = ICEM(candidates=4000, iterations=1, beta=2.0)
+    noise = optimiser.draw_noise(np.random.default_rng(0), H, block * control_dim, block)
+    steps = noise.reshape(4000, H * block, control_dim)
+
+    def correlation(a, b):
+        return np.corrcoef(a, b)[0, 1]
+
+    neighbours = [correlation(steps[:, t, 0], steps[:, t + 1, 0]) for t in range(H * block - 1)]
+    assert min(neighbours) > 0.8  # within a block and across its border alike
+    assert abs(correlation(steps[:, 0, 0], steps[:, 0, 1])) < 0.1  # control axes are independent
+
+
+def test_costs_in_closed_form():
+    steps = np.array([[1.0, 2.0, 4.0], [3.0, 0.0, 1.0]])
+    actions = np.array([[[2.0], [0.0], [1.0]], [[0.0], [0.0], [3.0]]])
+    np.testing.assert_allclose(LastCost()(steps), [4, 1])
+    np.testing.assert_allclose(SumCost()(steps), [7, 4])
+    np.testing.assert_allclose(SumCost(discount=0.5)(steps), [3, 3.25])
+    np.testing.assert_allclose(SumCost(0.5, (0, 2, 4))(steps), [6, 1])
+    np.testing.assert_allclose(Effort(3.0)(actions), [5, 9])
+    objective = Objective(LastCost(), (Effort(3.0), Effort(1.0)))
+    np.testing.assert_allclose(objective(steps, actions), [4 + 5 + 5 / 3, 1 + 9 + 3])
+    np.testing.assert_allclose(SumCost(0.5, (0, 2, 4))(torch.from_numpy(steps)), [6, 1])
+    with pytest.raises(ConfigError, match="2 cost weights"):
+        SumCost(weights=(1, 2))(steps)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("gradient", {}),
+        ("cem", {"elite": 3}),
+        ("cem", {"elites": 400}),
+        ("cem", {"momentum": 1.0}),
+        ("cem", {"min_std": 2.0}),
+        ("cem", {"final": "last"}),
+        ("icem", {"decay": 0.5}),
+        ("icem", {"keep_elites": 1.0}),
+        ("mppi", {"temperature": 0.0}),
+        ("mppi", {"iterations": 0}),
+        ("mppi", {"candidates": 1}),
+    ],
+)
+def test_bad_configuration_is_refused(name, options):
+    with pytest.raises(ConfigError):
+        make(name, **options)
+
+
+def test_noise_and_proposals_of_the_wrong_shape_are_refused():
+    optimiser = CEM(candidates=10, elites=3, iterations=2)
+    noise = optimiser.draw_noise(np.random.default_rng(0), H, A)
+    cost = quadratic(target("inside"))
+    with pytest.raises(InputError, match="noise"):
+        optimiser.optimise(cost, ZERO, None, LOW, HIGH, noise[:, :-1])
+    with pytest.raises(InputError, match="proposals"):
+        optimiser.optimise(cost, ZERO, None, LOW, HIGH, noise, np.zeros((10, H, A), np.float32))
