@@ -24,7 +24,7 @@ from robot_wm.progress import progress
 
 __all__ = [
     "EvaluateConfig", "EvaluationResult", "Factory", "Privileged", "append_row", "evaluate",
-    "planner_seed", "run_episode",
+    "planner_seed", "random_agent", "run_episode", "stay_agent",
 ]  # fmt: skip
 
 OBSERVED = ("image", "proprio")

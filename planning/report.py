@@ -13,7 +13,7 @@ import numpy as np
 
 from planning.drawing import animation_uri, fan, heat_map, line_chart, picture, png_uri
 from planning.recording import EpisodeRecord, Imagination, Measured, PlanView, record_episode
-from planning.tables import number
+from planning.tables import MISSING, number
 from robot_wm.manifest import atomic_write
 
 __all__ = [
@@ -51,7 +51,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _plain(value: Any) -> str:
-    return {None: "--", True: "yes", False: "no"}.get(value, str(value))
+    if value is None:
+        return MISSING
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _provenance(rows: Sequence[Mapping[str, Any]]) -> str:

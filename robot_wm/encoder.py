@@ -175,9 +175,9 @@ class VideoEncoder(nn.Module):
             float32 ``[B, P, D]`` (or ``[B, K, D]``), in the order (time, y, x) or that of ``keep``.
         """
         patches, times = self._patches(pixels)
-        table = self._positions(times).expand(len(patches), -1, -1)
+        table = self._positions(times)
         if keep is not None:
-            patches, table = take(patches, keep), take(table, keep)
+            patches, table = take(patches, keep), table[keep]
         weight = self.embed.weight
         if pixels.shape[1] == 1:
             weight = weight.view(len(weight), self.config.tubelet, -1).sum(1)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from robot_wm.episodes import EpisodeStore, shard_path
+from robot_wm.episodes import EpisodeStore
 from robot_wm.errors import DataError
 from robot_wm.manifest import (
     MANIFEST,

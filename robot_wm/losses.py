@@ -5,8 +5,6 @@ Letters: ``B`` windows, ``T`` frames of a window, ``Z`` latent size, ``A`` actio
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -111,9 +109,3 @@ def winner_takes_all(
 def log_steps(predicted: Tensor, steps: Tensor) -> Tensor:
     """Mean of (d - log(1 + k))², k the number of blocks to a goal seen later in the episode."""
     return (predicted - torch.log1p(steps)).square().mean()
-
-
-def zeros_value(batch: int) -> float:
-    """Closed form of :func:`sigreg` for an all-zero batch of ``batch`` rows."""
-    root = math.sqrt(2 * math.pi)
-    return batch * (root - 2 * math.sqrt(math.pi) + root / math.sqrt(3))

@@ -88,7 +88,7 @@ class Predictor(nn.Module):
 
 
 class ProposerHead(nn.Module):
-    """Goal-conditioned inverse dynamics: which blocks lead from here to the goal?
+    """Goal-conditioned inverse dynamics: the blocks that lead from here to the goal.
 
     A mixture of ``heads`` plans with a logit each, since there are several ways round an obstacle
     and their mean may be none of them. ``residual`` is the running standard deviation of a head's

@@ -112,10 +112,11 @@ class Renderer:
         image = self._pixels[::-1]
         if self._scale == 1:
             return image.copy()
-        s = self.size
-        # Integer mean of 2x2 pixels, rounded: exact and the same on every machine.
-        total = image.reshape(s, 2, s, 2, 3).sum(axis=(1, 3), dtype=np.uint16)
-        return ((total + 2) // 4).astype(np.uint8)
+        # Integer mean of 2x2 pixels, rounded: exact and the same on every machine. Two strided
+        # additions; a sum over two axes of a reshaped view costs more than the drawing itself.
+        wide = image.astype(np.uint16)
+        rows = wide[::2] + wide[1::2]
+        return ((rows[:, ::2] + rows[:, 1::2] + 2) // 4).astype(np.uint8)
 
     def close(self) -> None:
         """Free the OpenGL context."""

@@ -59,6 +59,14 @@ def cheapest(
     return xp.take(actions, index, axis=0)[0, ...], xp.take(costs, index, axis=0)[0, ...]
 
 
+def assemble(xp: Any, mean: Array, sampled: Array, fixed: Array | None) -> Array:
+    """``[N, H, A]``: the mean, then samples, then the fixed ones in place of the last samples."""
+    if fixed is None:
+        return xp.concat([mean[None, ...], sampled[1:, ...]], axis=0)
+    last = sampled.shape[0] - fixed.shape[0]
+    return xp.concat([mean[None, ...], sampled[1:last, ...], fixed], axis=0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Optimiser:
     """Base of the sampling optimisers; a subclass says how to refit the distribution.
@@ -166,12 +174,8 @@ class Optimiser:
             mean = best[0]
 
         for i in range(self.iterations):
-            count = self.count(i)
-            sampled = clip(xp, mean + std * noise[i, :count, ...], low, high)
-            parts = [mean[None, ...], sampled[1:, ...]]
-            if fixed is not None:
-                parts = [parts[0], sampled[1 : count - fixed.shape[0], ...], fixed]
-            candidates = xp.concat(parts, axis=0)
+            sampled = clip(xp, mean + std * noise[i, : self.count(i), ...], low, high)
+            candidates = assemble(xp, mean, sampled, fixed)
             costs = cost(candidates)
             best = cheapest(xp, candidates, costs, best)
             mean, std = self.refit(xp, candidates, costs, mean, std)
@@ -180,14 +184,19 @@ class Optimiser:
             fixed = self.carry(xp, candidates, costs)
 
         assert best is not None  # there is at least one iteration
-        actions = mean if self.final == "mean" else best[0]
-        if self.final == "guarded":
-            # Ties stay with the best seen: an indifferent model leaves the first mean in place.
-            pair = xp.stack([best[0], mean], axis=0)
-            pair_costs = cost(pair)
-            actions, _ = cheapest(xp, pair, pair_costs)
-            best = cheapest(xp, pair, pair_costs, best)
+        actions, best = self._finish(xp, cost, mean, best)
         return Plan(actions, std, best[0], best[1], candidates, costs)
+
+    def _finish(
+        self, xp: Any, cost: Cost, mean: Array, best: tuple[Array, Array]
+    ) -> tuple[Array, tuple[Array, Array]]:
+        """The plan to return ``[H, A]``, and the best seen with its cost."""
+        if self.final != "guarded":
+            return (mean if self.final == "mean" else best[0]), best
+        # Ties stay with the best seen: an indifferent model leaves the first mean in place.
+        pair = xp.stack([best[0], mean], axis=0)
+        costs = cost(pair)
+        return cheapest(xp, pair, costs)[0], cheapest(xp, pair, costs, best)
 
     def _check(self, mean: Array, noise: Array, proposals: Array | None) -> None:
         wanted = (self.iterations, self.candidates, *mean.shape)

@@ -47,6 +47,7 @@ class ICEM(CEM):
     mean, which is candidate 0.
 
     Attributes:
+        elites: as in CEM; 10 in the paper (the last rounds cost only twice as many candidates).
         momentum: as in CEM; 0.1 in the paper.
         beta: exponent of the noise's spectrum over *control* steps; 0 is white, 1 pink.
         keep_elites: share of the elites that enter the next iteration, 0 to below 1.
@@ -54,6 +55,7 @@ class ICEM(CEM):
             fewer than twice the elites.
     """
 
+    elites: int = 10
     momentum: float = 0.1
     beta: float = PINK
     keep_elites: float = 0.3

@@ -1,0 +1,236 @@
+"""The command line: ``robot-wm <command> [group=option] [section.key=value]``.
+
+Hydra composes one closed configuration; ``robot_wm.config`` types it. A user's mistake ends with
+one message on stderr and exit code 2, never with a traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from robot_wm.commands import COMMANDS
+from robot_wm.config import build, document, unknown
+from robot_wm.errors import ConfigError, RobotWMError
+
+if TYPE_CHECKING:
+    from robot_wm.commands.settings import Settings
+
+PICTURE = """\
+  scene + task --collect--> episodes --pretrain--> encoder (then FROZEN) --probe--> gate
+                               |                      |
+                               +-------latents--------+--> train --> world model
+                               |                                         |
+                             pairs --------------------> evaluate <------+
+                                                            |
+                                            rows --> report, results"""
+EXAMPLES = """\
+  robot-wm demo                               see it work with the shipped weights
+  robot-wm evaluate preset=smoke              everything, tiny, in minutes: missing stages are made
+  robot-wm train task=reacher preset=cpu      a useful model on two CPU cores
+  robot-wm evaluate planner=cem method=jepa,random evaluate.limit=20
+  robot-wm train preset=smoke --dry-run       only compose, check and print the configuration"""
+UNCONFIGURED = ("doctor", "results")
+
+
+@dataclass(frozen=True)
+class Session:
+    """One call of the command line: checked settings and the overrides that made them."""
+
+    settings: Settings
+    overrides: tuple[str, ...]
+
+    def for_task(self, task: str) -> Settings:
+        """The same settings for another task. Overrides of ``task.*`` belong to the named task."""
+        if task == self.settings.task.name:
+            return self.settings
+        kept = [o for o in self.overrides if not o.startswith(("task=", "task."))]
+        return compose([*kept, f"task={task}"])
+
+
+def groups() -> dict[str, list[str]]:
+    """Configuration groups with their options, read from ``configs/``."""
+    folders = [item for item in files("configs").iterdir() if item.is_dir()]
+    found = {
+        f.name: sorted(i.name[:-5] for i in f.iterdir() if i.name.endswith(".yaml"))
+        for f in folders
+    }
+    return dict(sorted((name, options) for name, options in found.items() if options))
+
+
+def to_hydra(overrides: Sequence[str]) -> list[str]:
+    """Check the form of overrides and translate them for Hydra.
+
+    ``key=a,b`` means a list, not a sweep. Values may name any key: whether it exists is decided
+    later by the dataclasses, which know more than the YAML files show.
+
+    Raises:
+        ConfigError: not ``key=value``, or an unknown option of a group.
+    """
+    options, translated = groups(), []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key.replace(".", "").replace("_", "").isalnum():
+            raise ConfigError(
+                f"argument {override!r}",
+                f"group=option with a group of {', '.join(options)}, or section.key=value",
+                "run `robot-wm --help`",
+            )
+        if key in options:
+            if value not in options[key]:
+                raise unknown(f"option of {key}:", value, options[key])
+            translated.append(override)
+            continue
+        if "," in value and not value.startswith(("[", "{", "'", '"')):
+            value = f"[{value}]"
+        elif key == "method" and not value.startswith("["):
+            value = f"[{value}]"
+        translated.append(f"++{key}={value}")
+    return translated
+
+
+def raw(overrides: Sequence[str]) -> dict[str, Any]:
+    """The composed configuration as plain values.
+
+    Raises:
+        ConfigError: whatever Hydra or OmegaConf refuse.
+    """
+    try:
+        from hydra import compose as hydra_compose
+        from hydra import initialize_config_module
+        from hydra.errors import HydraException
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+    except ImportError as error:
+        raise ConfigError(
+            f"{error.name} is not installed", "an environment with every extra",
+            "run `make setup`, or pip install -e '.[sim,train,dev]'",
+        ) from error  # fmt: skip
+    wanted = to_hydra(overrides)
+    try:
+        with initialize_config_module("configs", version_base="1.3"):
+            config = hydra_compose("config", overrides=wanted)
+        value = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        text = " ".join(str(error).split("\n")[0].split())
+        raise ConfigError(
+            f"{' '.join(overrides)!r}: {text}", "values as in configs/", "correct the override"
+        ) from error
+    assert isinstance(value, dict)
+    return {str(key): item for key, item in value.items()}
+
+
+def compose(overrides: Sequence[str]) -> Settings:
+    """Settings from overrides, typed and closed."""
+    from robot_wm.commands.settings import Settings
+
+    return build(Settings, raw(overrides))
+
+
+def help_text() -> str:
+    """What ``robot-wm --help`` prints."""
+    lines = "\n".join(f"  {name:<9} {words}" for name, (words, _) in COMMANDS.items())
+    known = "\n".join(f"  {name:<9} {', '.join(options)}" for name, options in groups().items())
+    return f"""\
+robot-wm: reach a goal image by planning in the latent space of a frozen video encoder.
+
+{PICTURE}
+
+usage: robot-wm <command> [group=option ...] [section.key=value ...] [--dry-run] [--help]
+
+commands (each one makes the stages it needs; what exists is reused)
+{lines}
+
+groups
+{known}
+
+examples
+{EXAMPLES}
+
+Data, weights and runs live in $ROBOT_WM_HOME (default ~/.robot_wm).
+`robot-wm <command> --help` shows that command's options with their values."""
+
+
+def command_help(command: str, overrides: Sequence[str]) -> str:
+    """Options of one command: effective value and meaning, in the words of the code."""
+    words, sections = COMMANDS[command]
+    head = f"robot-wm {command}: {words}\n"
+    if command in UNCONFIGURED:
+        return f"{head}\nusage: robot-wm {command}      (no options)"
+    from robot_wm.commands.options import option_rows
+
+    settings = compose(overrides)
+    parts = [head, f"usage: robot-wm {command} [group=option ...] [section.key=value ...]"]
+    for title, rows in option_rows(settings, ("", *sections)):
+        parts.append(f"\n{title or 'general'}")
+        parts += [f"  {name} = {value}\n      {doc}" for name, value, doc in rows]
+    return "\n".join(parts)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    flags = {a for a in arguments if a.startswith("-")}
+    words = [a for a in arguments if not a.startswith("-")]
+    for flag in flags - {"-h", "--help", "--dry-run", "--version"}:
+        raise unknown("flag", flag, ("--help", "--dry-run", "--version"))
+    if "--version" in flags:
+        from robot_wm import __version__
+
+        print(__version__)
+        return 0
+    wants_help = bool(flags & {"-h", "--help"})
+    if not words:
+        print(help_text())
+        return 0 if wants_help or not arguments else 2
+    command, overrides = words[0], words[1:]
+    if command not in COMMANDS:
+        raise unknown("command", command, COMMANDS)
+    if wants_help:
+        print(command_help(command, overrides))
+        return 0
+    return _execute(command, overrides, "--dry-run" in flags)
+
+
+def _execute(command: str, overrides: Sequence[str], dry: bool) -> int:
+    if command in UNCONFIGURED and overrides:
+        raise ConfigError(f"{command} {' '.join(overrides)}", f"{command} alone", "drop the rest")
+    if command in UNCONFIGURED:
+        module = importlib.import_module(f"robot_wm.commands.{command}")
+        return 0 if dry else int(module.run())
+    settings = compose(overrides)
+    settings.check()
+    if dry:
+        from robot_wm.manifest import canonical_json
+
+        print(canonical_json(raw(overrides)))
+        return 0
+    module = importlib.import_module(f"robot_wm.commands.{command}")
+    return int(module.run(Session(settings, tuple(overrides))) or 0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the console script.
+
+    Returns:
+        0 on success, 1 where a command itself reports a failure (doctor, the gate), 2 for a mistake
+        the user can mend, 130 after an interruption.
+    """
+    try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    except RobotWMError as error:
+        print(f"robot-wm: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("robot-wm: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+__all__ = ["Session", "build", "compose", "document", "main"]
+
+if __name__ == "__main__":
+    sys.exit(main())

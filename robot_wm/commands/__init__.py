@@ -1,0 +1,21 @@
+"""The commands: one small module each, with ``run(session)``. They assemble the rooms.
+
+A new command is a module here and a line below.
+"""
+
+from __future__ import annotations
+
+# name -> (what it does in one line, sections of the configuration it reads)
+COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "collect": ("record episodes of a task (nominal and varied)", ("task", "collect")),
+    "pretrain": ("pretrain the video encoder on all tasks", ("encoder", "objective", "pretrain")),
+    "probe": ("the gate: is the encoder alive, does it know poses?", ("probe",)),
+    "train": ("train a world model on the frozen encoder", ("model", "train")),
+    "pairs": ("draw held-out start/goal pairs", ("pairs",)),
+    "evaluate": ("reach goal images, append result rows", ("evaluate", "planner")),
+    "report": ("evaluate, then show what the planner saw, as HTML", ("report", "planner")),
+    "results": ("write docs/results.md from results/", ()),
+    "bench": ("measure rendering, encoding and planning here", ("planner",)),
+    "doctor": ("check this machine and say how to mend it", ()),
+    "demo": ("shipped weights against random on three tasks", ("demo", "planner")),
+}

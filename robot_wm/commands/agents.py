@@ -1,0 +1,120 @@
+"""The agents that can be evaluated, by name, as recipes that travel to worker processes.
+
+A new world model is a file that implements ``contracts.WorldModel``, a function here that loads it,
+a line in ``METHODS`` and a YAML in ``configs/model``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from robot_wm.commands.settings import PlannerSettings, Settings
+from robot_wm.config import build
+
+if TYPE_CHECKING:
+    from planning.mpc import MPCAgent
+    from planning.workers import Factory
+    from robot_wm.contracts import Agent, EnvSpec, WorldModel
+
+
+class Method(NamedTuple):
+    """How to build an agent, what it may see, and what it needs.
+
+    Attributes:
+        target: dotted name of a function taking an ``EnvSpec``.
+        inputs: of the result row.
+        model: whether a trained world model is needed.
+        planner: whether the planner's settings matter.
+    """
+
+    target: str
+    inputs: str = "pixels"
+    model: bool = False
+    planner: bool = False
+
+
+METHODS: dict[str, Method] = {
+    "jepa": Method("robot_wm.commands.agents:jepa_agent", model=True, planner=True),
+    "copy_last": Method("robot_wm.commands.agents:copy_last_agent", model=True, planner=True),
+    "random": Method("planning.evaluate:random_agent"),
+    "stay": Method("planning.evaluate:stay_agent"),
+    "expert": Method("sim.oracle:expert_agent", "state"),
+    "oracle": Method("robot_wm.commands.agents:oracle_agent", "state", planner=True),
+}
+
+
+def mpc(
+    model: WorldModel[Any], planner: Mapping[str, Any], proposals: bool = True
+) -> MPCAgent:
+    """The planner around any world model.
+
+    Args:
+        planner: plain values of :class:`PlannerSettings`.
+        proposals: whether the model has a learned actor to ask.
+    """
+    from planning.costs import LastCost, Objective, SumCost
+    from planning.mpc import MPCAgent
+    from planning.optimisers import make
+
+    p = build(PlannerSettings, planner, "planner")
+    return MPCAgent(
+        model,
+        make(p.optimiser, **p.options),
+        Objective(SumCost(p.discount) if p.discount else LastCost()),
+        p.horizon,
+        p.execute,
+        proposals=p.proposals if proposals else 0,
+        memory_mb=p.memory_mb,
+        warm_start=p.warm_start,
+    )
+
+
+def load_jepa(model: str, encoder: str, threads: int = 1) -> WorldModel[Any]:
+    """The house world model from its two artefacts."""
+    from robot_wm.jepa import JEPAWorldModel
+
+    return JEPAWorldModel.load(Path(model), Path(encoder), threads)
+
+
+def jepa_agent(
+    spec: EnvSpec, model: str, encoder: str, planner: Mapping[str, Any], threads: int = 1
+) -> Agent:
+    """Plan with the trained world model."""
+    return mpc(load_jepa(model, encoder, threads), planner)
+
+
+def copy_last_agent(
+    spec: EnvSpec, model: str, encoder: str, planner: Mapping[str, Any], threads: int = 1
+) -> Agent:
+    """Plan with a model that believes nothing changes."""
+    from planning.references import CopyLastModel
+
+    return mpc(CopyLastModel(load_jepa(model, encoder, threads)), planner, proposals=False)
+
+
+def oracle_agent(spec: EnvSpec, planner: Mapping[str, Any]) -> Agent:
+    """Plan with the true simulator and a privileged cost: the upper bound."""
+    from sim.oracle import oracle_agent as informed
+
+    return informed(spec, lambda simulator: mpc(simulator, planner, proposals=False))
+
+
+def recipe(settings: Settings, method: str, folders: tuple[Path, Path] | None) -> Factory:
+    """The factory of one method.
+
+    Args:
+        folders: artefacts of the world model and its encoder, for methods that need them.
+    """
+    from planning.workers import Factory
+
+    known, options = METHODS[method], dict[str, Any]()
+    if known.planner:
+        options["planner"] = asdict(settings.planner)
+    if known.model:
+        assert folders is not None  # the caller asked METHODS
+        options |= {"model": str(folders[0]), "encoder": str(folders[1])}
+        options["threads"] = 1 if settings.workers > 1 else settings.threads
+    return Factory(known.target, options)

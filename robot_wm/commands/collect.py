@@ -1,0 +1,18 @@
+"""``robot-wm collect``: record both collections of a task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robot_wm.commands.settings import SEEDS
+from robot_wm.commands.stages import dataset
+
+if TYPE_CHECKING:
+    from robot_wm.cli import Session
+
+
+def run(session: Session) -> int:
+    """Record what is missing and print the folders."""
+    for collection in SEEDS:
+        print(dataset(session.settings, collection))
+    return 0

@@ -1,0 +1,159 @@
+"""``robot-wm evaluate``: run methods on the held-out pairs and append result rows."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robot_wm.commands.agents import METHODS, recipe
+from robot_wm.commands.settings import Settings
+from robot_wm.commands.stages import first_pairs, model, pair_lists, say
+from robot_wm.manifest import read_json, read_manifest, sha256_of
+
+if TYPE_CHECKING:
+    from planning.pairs import PairList
+    from planning.rows import EvaluationResult
+    from robot_wm.cli import Session
+
+Row = dict[str, Any]
+
+
+def run(session: Session) -> int:
+    """Evaluate, print one line per row and the file they went to."""
+    rows, path = evaluate_all(session)
+    for row in rows:
+        interval = f"{row['wilson_low']:.0f}–{row['wilson_high']:.0f}"
+        print(
+            f"{row['row']} seed {row['eval_seed']} {row['method']:<9} "
+            f"{row['success_pct']:5.1f} %  ({interval}, n={row['episodes']})"
+        )
+    print(path)
+    return 0
+
+
+def evaluate_all(session: Session) -> tuple[list[Row], Path]:
+    """Every method on every evaluation seed; rows are appended to one file per task and family."""
+    from planning.rows import append_row
+
+    settings = session.settings
+    folders = needed_model(session)
+    lists = pair_lists(settings)
+    path = settings.results / f"{settings.pairs['family']}-{settings.task.name}.jsonl"
+    rows: list[Row] = []
+    for seed in settings.evaluate.seeds:
+        pairs = first_pairs(_list_of(lists, seed), settings.evaluate.limit)
+        floor: float | None = None
+        for method in sorted(settings.method, key=lambda name: name != "random"):
+            row = run_method(settings, method, pairs, folders).row(facts(settings, method, folders))
+            floor = row["success_pct"] if method == "random" else floor
+            row["random_pct"] = floor
+            append_row(path, row)
+            rows.append(row)
+    return rows, path
+
+
+def _list_of(lists: dict[int, PairList], seed: int) -> PairList:
+    from robot_wm.errors import ConfigError
+
+    if seed not in lists:
+        raise ConfigError(
+            f"evaluation seed {seed}", f"seeds of the pair lists: {sorted(lists)}",
+            "add it to pairs.eval_seeds or correct evaluate.seeds",
+        )  # fmt: skip
+    return lists[seed]
+
+
+def needed_model(session: Session) -> tuple[Path, Path] | None:
+    """World model and encoder if a method needs them, made if missing."""
+    if any(METHODS[method].model for method in session.settings.method):
+        return model(session, session.settings.weights)
+    return None
+
+
+def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int | None) -> Any:
+    """What the evaluator is told about one row."""
+    from planning.evaluate import EvaluateConfig
+
+    own = () if METHODS[method].model and method == "jepa" else (method,)
+    family, task = pairs.family, pairs.task
+    modifiers = "".join(f"@{m}" for m in (*own, *settings.evaluate.modifiers))
+    levels = "".join(f"/{k}:{v}" for k, v in sorted(settings.evaluate.factors.items()))
+    extra = tuple(f for f in settings.evaluate.families if f != family)
+    return EvaluateConfig(
+        row=f"{family}/{task}{levels}{modifiers}",
+        method=method,
+        train_seed=train_seed,
+        families=(family, *extra),
+        inputs=METHODS[method].inputs,
+        workers=settings.workers,
+        factors=settings.evaluate.factors,
+    )
+
+
+def environment(settings: Settings) -> Any:
+    """Recipe of the scene."""
+    from planning.workers import Factory
+
+    kwargs = {"task": settings.task.name, "image_size": settings.image_size}
+    return Factory("sim:make", kwargs)
+
+
+def run_method(
+    settings: Settings, method: str, pairs: PairList, folders: tuple[Path, Path] | None
+) -> EvaluationResult:
+    """One method on one pair list."""
+    from planning.evaluate import evaluate
+
+    say(f"evaluating {method} on {len(pairs.pairs)} pairs of {pairs.family}/{pairs.task}")
+    # Two processes of two torch threads each would fight for two cores.
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1" if settings.workers > 1 else str(settings.threads)
+    seed = train_seed(folders) if METHODS[method].model else None
+    config = row_config(settings, method, pairs, seed)
+    try:
+        return evaluate(config, pairs, environment(settings), recipe(settings, method, folders))
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def train_seed(folders: tuple[Path, Path] | None) -> int | None:
+    """Seed the world model was trained with, as its manifest says."""
+    if folders is None:
+        return None
+    config = read_manifest(folders[0], "world_model", verify=False)["facts"].get("config", {})
+    return config.get("seed")
+
+
+def facts(settings: Settings, method: str, folders: tuple[Path, Path] | None) -> Row:
+    """What a row says about its method, beside what the evaluator measures."""
+    known, info = METHODS[method], Row(image_size=settings.image_size)
+    if known.planner:
+        optimiser = settings.optimiser()
+        n, rounds = optimiser.candidates, optimiser.iterations
+        info |= {
+            "budget_class": f"B{n * rounds}",
+            "candidates": n,
+            "iterations": rounds,
+            "horizon": settings.planner.horizon,
+            "execute": settings.planner.execute,
+            "optimiser": settings.planner.optimiser,
+            "proposals": settings.planner.proposals if method == "jepa" else 0,
+            "planner": asdict(settings.planner),
+        }
+    if known.model and folders is not None:
+        model_manifest = read_manifest(folders[0], "world_model", verify=False)
+        shape = read_json(folders[1] / "config.json")["encoder"]
+        info |= {
+            "encoder_id": f"vit-{shape['width']}x{shape['depth']}-p{shape['patch']}",
+            "encoder_sha256": model_manifest["parents"]["encoder"],
+            "frozen": True,
+            "model_sha256": model_manifest["sha256"],
+            "weights": settings.weights,
+        }
+    told = {"settings": asdict(settings.evaluate), "planner": asdict(settings.planner)}
+    return {**info, "config_sha256": sha256_of({**told, "method": method})}

@@ -1,0 +1,16 @@
+"""``robot-wm pretrain``: a frozen encoder from every task's episodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robot_wm.commands.stages import encoder
+
+if TYPE_CHECKING:
+    from robot_wm.cli import Session
+
+
+def run(session: Session) -> int:
+    """Pretrain unless that encoder exists, and print its folder."""
+    print(encoder(session))
+    return 0

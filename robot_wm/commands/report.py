@@ -1,0 +1,50 @@
+"""``robot-wm report``: evaluate, then a page that shows what the planner saw and imagined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robot_wm.commands.agents import METHODS, recipe
+from robot_wm.commands.evaluate import (
+    environment,
+    evaluate_all,
+    needed_model,
+    row_config,
+    train_seed,
+)
+from robot_wm.commands.stages import pair_lists, say
+
+if TYPE_CHECKING:
+    from robot_wm.cli import Session
+
+
+def run(session: Session) -> int:
+    """Evaluate, record the first pairs again with the planner's notes, write the page."""
+    rows, _ = evaluate_all(session)
+    print(write(session, rows))
+    return 0
+
+
+def write(session: Session, rows: list[dict[str, Any]]) -> Path:
+    """The page of one task; the first method that plans is the subject."""
+    from planning.report import record_episode, write_report
+
+    settings = session.settings
+    method = next((m for m in settings.method if METHODS[m].planner), settings.method[0])
+    folders = needed_model(session)
+    pairs = pair_lists(settings)[settings.evaluate.seeds[0]]
+    config = row_config(settings, method, pairs, train_seed(folders))
+    env = environment(settings)()
+    agent = recipe(settings, method, folders)(env.spec)
+    count = min(settings.report.episodes, len(pairs.pairs))
+    say(f"recording {count} episodes of {method}")
+    try:
+        episodes = [record_episode(config, pairs, i, env, agent) for i in range(count)]
+    finally:
+        env.close()
+    rows = sorted(rows, key=lambda row: row["method"] != method)
+    path = settings.run_path("evaluate") / f"report-{settings.task.name}.html"
+    title = f"{settings.task.name}: {method} with {settings.planner.optimiser}"
+    write_report(path, rows, episodes, title, settings.report.max_plans)
+    return path

@@ -1,0 +1,329 @@
+"""The typed root of the configuration, and the stage configurations that are made from it.
+
+Sections that belong to a stage (``pretrain``, ``train``, …) stay mappings here, because their
+dataclasses live in rooms that import torch or MuJoCo; the methods build them, strictly, on demand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robot_wm.config import build, join
+from robot_wm.errors import ConfigError
+from robot_wm.manifest import storage_root
+
+if TYPE_CHECKING:
+    from planning.draw_pairs import PairsConfig
+    from planning.optimisers import Optimiser
+    from robot_wm.encoder import EncoderConfig
+    from robot_wm.pretrain import PretrainConfig
+    from robot_wm.probe import ProbeConfig
+    from robot_wm.train import TrainConfig
+    from sim.collect import CollectConfig
+
+SHIPPED = "shipped"
+SEEDS = {"nominal": 0, "varied": 1}
+PACKAGE = Path(__file__).parents[1]
+CHECKOUT = PACKAGE.parent
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """One task and its data.
+
+    Attributes:
+        name: registry name of the scene with its task.
+        steps: control steps per recorded episode.
+        nominal, varied: episodes of the unvaried and of the randomised collection.
+        mix: behaviours with their share and noise levels.
+    """
+
+    name: str
+    steps: int
+    nominal: int
+    varied: int
+    mix: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class CollectSettings:
+    """How episodes are stored.
+
+    Attributes:
+        frame_every: control steps between two stored frames; the block of the world model.
+        episodes_per_shard: unit of atomic writing and of parallel work.
+    """
+
+    frame_every: int = 5
+    episodes_per_shard: int = 50
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """The pretraining objective.
+
+    Attributes:
+        name: registered name.
+        options: of that objective, checked by its own dataclass.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannerSettings:
+    """The planner around the optimiser.
+
+    Attributes:
+        optimiser: registered name.
+        options: of that optimiser, checked by its own dataclass.
+        horizon: blocks planned.
+        execute: blocks executed before the next plan.
+        proposals: plans asked of the model's learned actor per search.
+        memory_mb: working memory for candidates [MiB].
+        warm_start: whether a search starts at the previous plan.
+        discount: 0 costs the last block alone; above 0 sums all blocks with that factor per block.
+    """
+
+    optimiser: str
+    options: dict[str, Any] = field(default_factory=dict)
+    horizon: int = 5
+    execute: int = 1
+    proposals: int = 0
+    memory_mb: int = 512
+    warm_start: bool = True
+    discount: float = 0.0
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Which episodes are run.
+
+    Attributes:
+        seeds: evaluation seeds, one pair list each.
+        limit: run only the first pairs of a list; 0 runs all.
+        factors: factors of variation set to these values, e.g. ``{camera_yaw: 5.0}``.
+        families: further success predicates to score; empty scores the pair list's own.
+        modifiers: appended to the row name, e.g. ``[rest]``.
+    """
+
+    seeds: tuple[int, ...] = (0,)
+    limit: int = 0
+    factors: dict[str, Any] = field(default_factory=dict)
+    families: tuple[str, ...] = ()
+    modifiers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """The HTML page.
+
+    Attributes:
+        episodes: pairs shown with everything the planner saw and imagined.
+        max_plans: plans drawn per episode.
+    """
+
+    episodes: int = 6
+    max_plans: int = 4
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """The demonstration.
+
+    Attributes:
+        tasks: tasks to show.
+        pairs: held-out pairs per task.
+    """
+
+    tasks: tuple[str, ...]
+    pairs: int = 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The root configuration.
+
+    Attributes:
+        name: name of everything this run makes; data sets of ``default`` carry no suffix.
+        seed: of training; collections have fixed seeds of their own.
+        image_size: side of every image [px].
+        threads: of torch while training.
+        workers: processes for collection and evaluation.
+        device: ``cpu`` or ``cuda``, for training.
+        weights: world model to evaluate: ``shipped`` or a name.
+        encoder_name: frozen encoder to train on: ``shipped`` or a name.
+        encoder_tasks: tasks whose collections pretrain the encoder.
+        train_on: collections that train the world model.
+        publish: write pair lists and rows into the checkout's ``results/``.
+        method: what to evaluate: jepa, copy_last, random, stay, expert, oracle.
+    """
+
+    name: str
+    task: TaskSettings
+    collect: CollectSettings
+    encoder: dict[str, Any]
+    objective: ObjectiveSettings
+    pretrain: dict[str, Any]
+    probe: dict[str, Any]
+    model: dict[str, Any]
+    train: dict[str, Any]
+    planner: PlannerSettings
+    pairs: dict[str, Any]
+    evaluate: EvaluateSettings
+    report: ReportSettings
+    demo: DemoSettings
+    weights: str
+    encoder_name: str
+    encoder_tasks: tuple[str, ...]
+    method: tuple[str, ...]
+    train_on: tuple[str, ...] = ("nominal",)
+    seed: int = 0
+    image_size: int = 64
+    threads: int = 2
+    workers: int = 2
+    device: str = "cpu"
+    publish: bool = False
+
+    def __post_init__(self) -> None:
+        for collection in self.train_on:
+            if collection not in SEEDS:
+                raise ConfigError(f"collection {collection!r}", ", ".join(SEEDS), "fix train_on")
+
+    # Places.
+
+    @property
+    def suffix(self) -> str:
+        """Of data sets and pair lists, which other names must not share."""
+        return "" if self.name == "default" else f"-{self.name}"
+
+    def dataset_path(self, task: str, collection: str) -> Path:
+        """Where a collection lives."""
+        return storage_root() / "datasets" / f"{task}-{collection}{self.suffix}"
+
+    def encoder_path(self, name: str | None = None) -> Path:
+        """Where a frozen encoder lives."""
+        name = name or self.encoder_name
+        if name == SHIPPED:
+            return PACKAGE / "weights" / "encoder"
+        return storage_root() / "encoders" / name / "encoder"
+
+    def run_path(self, kind: str) -> Path:
+        """Where logs and states of one kind of work live."""
+        return storage_root() / "runs" / f"{kind}-{self.name}"
+
+    def model_path(self, name: str | None = None) -> Path:
+        """Where a world model of this task lives."""
+        name, task = name or self.name, self.task.name
+        if name == SHIPPED:
+            return PACKAGE / "weights" / task
+        return storage_root() / "models" / f"{task}-{name}" / "world_model"
+
+    @property
+    def results(self) -> Path:
+        """Where rows go."""
+        return CHECKOUT / "results" if self.publish else self.run_path("evaluate")
+
+    # Stage configurations.
+
+    def collect_config(self, collection: str) -> CollectConfig:
+        """Configuration of one collection of this task."""
+        from sim.collect import CollectConfig, Mix
+
+        return CollectConfig(
+            task=self.task.name,
+            collection=collection,
+            episodes=getattr(self.task, collection),
+            steps=self.task.steps,
+            mix=tuple(build(Mix, m, f"task.mix[{i}]") for i, m in enumerate(self.task.mix)),
+            variation=("all",) if collection == "varied" else (),
+            image_size=self.image_size,
+            frame_every=self.collect.frame_every,
+            seed=SEEDS[collection],
+            episodes_per_shard=self.collect.episodes_per_shard,
+            workers=self.workers,
+        )
+
+    def encoder_config(self) -> EncoderConfig:
+        """Shape of the encoder."""
+        from robot_wm.encoder import EncoderConfig
+
+        given = join(self.encoder, "encoder", image_size=self.image_size)
+        return build(EncoderConfig, given, "encoder")
+
+    def pretrain_config(self) -> PretrainConfig:
+        """Pretraining of the encoder."""
+        from robot_wm.pretrain import PretrainConfig
+
+        given = join(
+            self._common(PretrainConfig, self.pretrain, "pretrain"),
+            "pretrain",
+            objective=self.objective.name,
+            options=self.objective.options,
+            encoder=self.encoder_config(),
+            block=self.collect.frame_every,
+        )
+        return build(PretrainConfig, given, "pretrain")
+
+    def probe_config(self) -> ProbeConfig:
+        """The gate between pretraining and training."""
+        from robot_wm.probe import ProbeConfig
+
+        return build(ProbeConfig, self._common(ProbeConfig, self.probe, "probe"), "probe")
+
+    def train_config(self) -> TrainConfig:
+        """World-model training on this task."""
+        from robot_wm.train import TrainConfig
+
+        given = join(self.model, "model", task=self.task.name)
+        given = join(self._common(TrainConfig, self.train, "train"), "train", **given)
+        return build(TrainConfig, given, "train")
+
+    def pairs_config(self) -> PairsConfig:
+        """How pair lists are drawn."""
+        from planning.draw_pairs import PairsConfig
+
+        return build(PairsConfig, self.pairs, "pairs")
+
+    def optimiser(self) -> Optimiser:
+        """The planner's optimiser, which checks its own options."""
+        from planning.optimisers import OPTIMISERS, make
+
+        name, options = self.planner.optimiser, self.planner.options
+        if name in OPTIMISERS:
+            return build(OPTIMISERS[name], options, "planner.options")
+        return make(name, **options)
+
+    def check(self) -> None:
+        """Build every stage's configuration, so that a mistake is found before the first second.
+
+        Raises:
+            ConfigError: an unknown key or an impossible value in any section.
+        """
+        from robot_wm.commands.agents import METHODS
+        from robot_wm.objectives import make_objective
+
+        for collection in SEEDS:
+            self.collect_config(collection)
+        encoder = self.encoder_config()
+        blocks = 2 * self.collect.frame_every
+        make_objective(self.objective.name, encoder, self.objective.options, 1, blocks)
+        made: tuple[Callable[[], Any], ...] = (
+            self.pretrain_config, self.probe_config, self.train_config, self.pairs_config,
+            self.optimiser,
+        )  # fmt: skip
+        for make in made:
+            make()
+        for method in self.method:
+            if method not in METHODS:
+                raise ConfigError(f"method {method!r}", ", ".join(METHODS), "correct `method`")
+
+    def _common(self, cls: type, section: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """The section plus the root's seed, threads and device where the stage knows them."""
+        known = cls.__dataclass_fields__  # type: ignore[attr-defined]
+        root = {key: getattr(self, key) for key in ("seed", "threads", "device") if key in known}
+        return join(section, where, **root)

@@ -1,0 +1,193 @@
+"""Each stage makes what it needs: artefacts that exist are reused by name, checked by hash."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robot_wm.commands.settings import CHECKOUT, SEEDS, SHIPPED, Settings
+from robot_wm.errors import DataError, WeightsError
+from robot_wm.manifest import MANIFEST, check_parent, read_manifest, storage_root
+
+if TYPE_CHECKING:
+    from planning.pairs import PairList
+    from robot_wm.cli import Session
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr: stdout belongs to results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def dataset(settings: Settings, collection: str) -> Path:
+    """One collection of the task, recorded where episodes are missing."""
+    from robot_wm.episodes import shard_path
+    from sim.collect import collect
+
+    config = settings.collect_config(collection)
+    root = settings.dataset_path(config.task, collection)
+    shards = -(-config.episodes // config.episodes_per_shard)
+    if all((shard_path(root, index) / MANIFEST).is_file() for index in range(shards)):
+        return root
+    say(f"collecting {config.episodes} episodes of {config.task}/{collection} into {root}")
+    return collect(config, root)
+
+
+def encoder_datasets(session: Session) -> list[Path]:
+    """Every collection of every task that pretrains the encoder."""
+    return [
+        dataset(session.for_task(task), collection)
+        for task in session.settings.encoder_tasks
+        for collection in SEEDS
+    ]
+
+
+def encoder(session: Session) -> Path:
+    """The frozen encoder's artefact, pretrained if missing.
+
+    Raises:
+        WeightsError: shipped weights were asked for and this installation has none.
+    """
+    settings = session.settings
+    folder = settings.encoder_path()
+    if (folder / MANIFEST).is_file():
+        return folder
+    if settings.encoder_name == SHIPPED:
+        raise _no_weights(folder, "encoder_name")
+    from robot_wm.pretrain import pretrain
+
+    parents = encoder_datasets(session)
+    say(f"pretraining the encoder {settings.encoder_name!r} on {len(parents)} data sets")
+    return pretrain(settings.pretrain_config(), parents, folder.parent)
+
+
+def _no_weights(folder: Path, key: str) -> WeightsError:
+    return WeightsError(
+        f"no shipped weights in {folder}",
+        "an installation with weights, or weights of your own",
+        f"give {key}=<name>, e.g. {key}=default; missing stages are made",
+    )
+
+
+def latents(settings: Settings, encoder_folder: Path, data: Path) -> Path:
+    """Latent cache of one data set, built if missing."""
+    from robot_wm.encoder import FrozenEncoder
+    from robot_wm.latents import build_latents
+
+    frozen = FrozenEncoder.load(encoder_folder)
+    return build_latents(data, frozen, storage_root() / "latents", settings.threads)
+
+
+def model(session: Session, name: str | None = None) -> tuple[Path, Path]:
+    """Artefacts of a world model and of its encoder; the model is trained if missing.
+
+    Args:
+        name: ``shipped`` or a name; the run's own name if None.
+
+    Raises:
+        WeightsError: shipped weights were asked for and this installation has none.
+        DataError: the model was trained on another encoder.
+    """
+    settings = session.settings
+    folder = settings.model_path(name)
+    if name == SHIPPED:
+        parent = settings.encoder_path(SHIPPED)
+        if not (folder / MANIFEST).is_file():
+            raise _no_weights(folder, "weights")
+    elif name not in (None, settings.name):
+        parent = _encoder_of(settings, folder)
+    else:
+        parent = encoder(session)
+        if not (folder / MANIFEST).is_file():
+            _train(settings, parent, folder)
+    digest = read_manifest(parent, "encoder", verify=False)["sha256"]
+    check_parent(read_manifest(folder, "world_model", verify=False), "encoder", digest)
+    return folder, parent
+
+
+def _encoder_of(settings: Settings, folder: Path) -> Path:
+    """The stored encoder whose hash a model names."""
+    wanted = read_manifest(folder, "world_model", verify=False)["parents"]["encoder"]
+    candidates = [settings.encoder_path(SHIPPED)]
+    candidates += sorted((storage_root() / "encoders").glob("*/encoder"))
+    for candidate in candidates:
+        if not (candidate / MANIFEST).is_file():
+            continue
+        if read_manifest(candidate, "encoder", verify=False)["sha256"] == wanted:
+            return candidate
+    raise DataError(
+        f"no encoder {wanted[:12]}… for {folder}", "the encoder it was trained on",
+        "copy that encoder below $ROBOT_WM_HOME/encoders, or train again",
+    )  # fmt: skip
+
+
+def _train(settings: Settings, parent: Path, folder: Path) -> None:
+    from robot_wm.encoder import FrozenEncoder
+    from robot_wm.train import train
+
+    data = [dataset(settings, collection) for collection in settings.train_on]
+    caches = [latents(settings, parent, path) for path in data]
+    say(f"training the world model of {settings.task.name} into {folder}")
+    train(settings.train_config(), data, caches, FrozenEncoder.load(parent), folder.parent)
+
+
+def pair_list_path(settings: Settings, seed: int, committed: bool) -> Path:
+    """Where a pair list lives: beside the code or in storage."""
+    name = f"{settings.pairs['family']}-{settings.task.name}-{seed}.json"
+    return (CHECKOUT / "results" if committed else settings.run_path("evaluate")) / "pairs" / name
+
+
+def pair_lists(settings: Settings) -> dict[int, PairList]:
+    """The lists of this task by evaluation seed: committed ones for ``default``, else own ones."""
+    from planning.pairs import PairList
+
+    config, found = settings.pairs_config(), {}
+    for committed in (True, False) if settings.name == "default" else (False,):
+        paths = {s: pair_list_path(settings, s, committed) for s in config.eval_seeds}
+        if all(path.is_file() for path in paths.values()):
+            found = {seed: PairList.load(path) for seed, path in paths.items()}
+            break
+    if not found:
+        return draw_pairs(settings, publish=False)
+    mine = {"family": config.family, "offset": config.offset, "budget": config.budget}
+    for seed, pairs in found.items():
+        theirs = {key: getattr(pairs, key) for key in mine}
+        if theirs != mine or len(pairs.pairs) != config.count:
+            raise DataError(
+                f"{paths[seed]} holds {len(pairs.pairs)} pairs with {theirs}",
+                f"{config.count} pairs with {mine}",
+                "run `robot-wm pairs` to draw them again, or give this run another `name=`",
+            )
+    return found
+
+
+def draw_pairs(settings: Settings, publish: bool) -> dict[int, PairList]:
+    """Draw the lists anew from held-out episodes of the nominal collection and write them."""
+    from planning.draw_pairs import make_pair_lists
+    from robot_wm.episodes import EpisodeStore
+    from sim import make
+
+    config = settings.pairs_config()
+    store = EpisodeStore(dataset(settings, "nominal"))
+    env = make(settings.task.name, settings.image_size, draw_images=False)
+
+    def eligible(start: object, goal: object, between: object) -> bool:
+        return env.task.eligible(between)  # type: ignore[arg-type]
+
+    lists = make_pair_lists(config, store, env.success, env.spec.families, eligible)
+    for seed, pairs in lists.items():
+        path = pair_list_path(settings, seed, publish)
+        pairs.save(path)
+        say(f"{path}  {len(pairs.pairs)} pairs  sha256 {pairs.sha256[:12]}…")
+    return lists
+
+
+def first_pairs(pairs: PairList, limit: int) -> PairList:
+    """The list, or its first ``limit`` pairs (a list of another identity)."""
+    return replace(pairs, pairs=pairs.pairs[:limit]) if limit else pairs
+
+
+Step = Callable[[Settings], Path]

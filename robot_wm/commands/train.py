@@ -1,0 +1,16 @@
+"""``robot-wm train``: a world model of one task on the frozen encoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robot_wm.commands.stages import model
+
+if TYPE_CHECKING:
+    from robot_wm.cli import Session
+
+
+def run(session: Session) -> int:
+    """Train unless that model exists, and print its folder."""
+    print(model(session)[0])
+    return 0

@@ -1,0 +1,254 @@
+"""The house world model behind the contract: frozen encoder, compact latent, action predictor.
+
+step_costs[n, h] = mean over Z of (ẑ_{t+h} - z_goal)²: predicting representations, not pixels
+(V-JEPA 2-AC, arXiv:2506.09985, with squared L2 and a cost at every step).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robot_wm.checkpoint import load_artifact, load_module
+from robot_wm.contracts import History, ModelSpec, check_actions, check_image
+from robot_wm.encoder import FrozenEncoder
+from robot_wm.errors import ConfigError, InputError, WeightsError
+from robot_wm.manifest import check_parent
+from robot_wm.predictor import Distance, Predictor, ProposerHead
+from robot_wm.projector import Projector, Reduce
+
+KIND = "world_model"
+CONTEXT = 2
+COSTS = ("latent", "distance", "both")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Shape of the network, kept beside its weights.
+
+    Attributes:
+        positions, encoder_width: ``P`` and ``D`` of the encoder's tokens.
+        action: ``A``, size of one block's action.
+        reduced, channels, hidden, latent: ``R``, ``c``, MLP width and ``Z`` of the projector.
+        width, blocks: of the predictor.
+        horizon, heads, proposer_width: of the proposer.
+        distance_width: of the goal distance.
+    """
+
+    positions: int
+    encoder_width: int
+    action: int
+    reduced: int
+    channels: int
+    hidden: int
+    latent: int
+    width: int
+    blocks: int
+    horizon: int
+    heads: int
+    proposer_width: int
+    distance_width: int
+
+
+class Network(nn.Module):
+    """Everything that is shipped; pure functions of tensors, so that ONNX can trace them."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        s = self.sizes = sizes
+        self.reduce = Reduce(s.positions, s.encoder_width, s.reduced)
+        self.projector = Projector(s.positions, s.reduced, s.channels, s.hidden, s.latent)
+        self.predictor = Predictor(s.latent, s.action, s.width, s.blocks)
+        self.proposer = ProposerHead(s.latent, s.action, s.horizon, s.heads, s.proposer_width)
+        self.distance = Distance(s.latent, s.distance_width)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Encoder tokens ``[N, P, D]`` to latents ``[N, Z]``."""
+        return self.projector(self.reduce(tokens))
+
+    def costs(self, latents: Tensor, goal: Tensor, kind: str = "latent") -> Tensor:
+        """Costs ``[N, H]`` of imagined latents ``[N, H, Z]`` for a goal ``[1, Z]``."""
+        squared = (latents - goal).square().mean(dim=-1)
+        if kind == "latent":
+            return squared
+        distance = self.distance(latents, goal.expand_as(latents))
+        return distance if kind == "distance" else squared + distance
+
+    def forward(
+        self, z_prev: Tensor, z: Tensor, a_prev: Tensor, actions: Tensor, goal: Tensor
+    ) -> Tensor:
+        """Roll out and compare: states ``[1, ·]``, actions ``[N, H, A]``, to costs ``[N, H]``."""
+        return self.costs(self.predictor.rollout(z_prev, z, a_prev, actions), goal)
+
+
+@dataclass(frozen=True)
+class JepaState:
+    """What the model knows now.
+
+    Attributes:
+        z: latents of the previous and the present frame ``[2, Z]``; equal when ``known`` is False.
+        action: block between them ``[A]``, task unit; zeros when ``known`` is False.
+        known: False for a state from one frame, which has no velocity.
+    """
+
+    z: Tensor
+    action: Tensor
+    known: bool
+
+
+class JEPAWorldModel:
+    """:class:`robot_wm.contracts.WorldModel` and ``Proposer`` over a frozen encoder.
+
+    Args:
+        network: the trained parts.
+        encoder: the encoder they were trained on.
+        spec: what the planner must know.
+        cost: ``latent`` (squared L2), ``distance`` (log of blocks to go), or ``both`` (the sum).
+
+    Raises:
+        ConfigError: an unknown cost.
+    """
+
+    def __init__(
+        self, network: Network, encoder: FrozenEncoder, spec: ModelSpec, cost: str = "latent"
+    ) -> None:
+        if cost not in COSTS:
+            raise ConfigError(f"cost {cost!r}", f"one of {COSTS}", "name one of them")
+        self.network, self.encoder, self.spec, self.cost = network.eval(), encoder, spec, cost
+
+    @staticmethod
+    def load(
+        folder: Path, encoder_folder: Path, threads: int = 1, cost: str | None = None
+    ) -> JEPAWorldModel:
+        """Load a trained world model and its encoder.
+
+        Args:
+            folder: artefact of kind ``world_model``.
+            encoder_folder: artefact of kind ``encoder``.
+            threads: of torch, for the whole process.
+            cost: replaces the stored choice.
+
+        Raises:
+            WeightsError: missing, altered or misshapen weights.
+            DataError: the encoder is not the one this model was trained on.
+        """
+        torch.set_num_threads(threads)
+        encoder = FrozenEncoder.load(encoder_folder)
+        tensors, config, manifest = load_artifact(folder, KIND)
+        check_parent(manifest, "encoder", encoder.sha256)
+        try:
+            network = Network(Sizes(**config["sizes"]))
+            spec = spec_from_json(config["spec"])
+            kind = cost or config["cost"]
+        except (KeyError, TypeError) as error:
+            raise WeightsError(
+                f"{folder} has an unusable configuration: {error}",
+                "the keys of Sizes and ModelSpec",
+                "train the world model again",
+            ) from error
+        load_module(network, tensors, str(folder))
+        network.requires_grad_(False)
+        hashes = {**manifest["parents"], KIND: manifest["sha256"]}
+        return JEPAWorldModel(network, encoder, replace(spec, hashes=hashes), kind)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.network.reduce.mean.device
+
+    @torch.inference_mode()
+    def encode(self, history: History) -> JepaState:
+        """State of the last two frames; from a single frame (a goal), a state without velocity.
+
+        Raises:
+            InputError: frames of another size, actions that are not ``[T-1, A]``.
+        """
+        check_image(history.frames, self.spec.image_size)
+        size = self.spec.action_dim
+        if len(history.frames) == 1:
+            z = self._latent(history.frames[-1])
+            return JepaState(z.expand(2, -1), torch.zeros(size, device=self._device), False)
+        if history.actions.shape[1] != size:
+            raise InputError(
+                f"history actions of shape {history.actions.shape}",
+                f"[{len(history.frames) - 1}, {size}]",
+                "give the action of every model step, its control actions side by side",
+            )
+        # Frame by frame, so that a frame has the same bytes as a goal and as part of a history.
+        z = torch.cat([self._latent(frame) for frame in history.frames[-CONTEXT:]])
+        return JepaState(z, self._tensor(history.actions[-1]), True)
+
+    def _latent(self, frame: np.ndarray) -> Tensor:
+        return self.network.embed(self.encoder.encode_frames(frame[None]).to(self._device))
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.array(array, np.float32)).to(self._device)
+
+    @torch.inference_mode()
+    def imagine(self, state: JepaState, actions: np.ndarray) -> Tensor:
+        """Latents ``[N, H, Z]`` of candidate actions ``[N, H, A]``; for reports and metrics.
+
+        Raises:
+            InputError: see :func:`robot_wm.contracts.check_actions`.
+        """
+        check_actions(actions, self.spec)
+        rows = self._tensor(actions)
+        return self.network.predictor.rollout(state.z[:1], state.z[1:], state.action[None], rows)
+
+    @torch.inference_mode()
+    def step_costs(self, state: JepaState, goal: JepaState, actions: np.ndarray) -> np.ndarray:
+        """Cost of each imagined step, float32 ``[N, H]``; see the contract.
+
+        Raises:
+            InputError: see :func:`robot_wm.contracts.check_actions`.
+        """
+        latents = self.imagine(state, actions)
+        return self.network.costs(latents, goal.z[1:], self.cost).cpu().numpy()
+
+    @torch.inference_mode()
+    def propose(
+        self, state: JepaState, goal: JepaState, n: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """``n`` plans, float32 ``[n, H, A]`` within bounds.
+
+        The heads come first, likeliest first, without noise; the others are heads drawn by their
+        probability, with noise of that head's own residual.
+        """
+        head = self.network.proposer
+        plans, logits = head(state.z[:1], state.z[1:], state.action[None], goal.z[1:])
+        probability = logits[0].double().softmax(0).cpu().numpy()
+        order = np.argsort(-probability, kind="stable")[:n]
+        drawn = rng.choice(len(probability), size=n - len(order), p=probability)
+        noise = rng.standard_normal((len(drawn), *head.shape[1:])).astype(np.float32)
+        chosen = torch.from_numpy(np.concatenate([order, drawn])).to(self._device)
+        normal = plans[0, chosen]
+        normal[len(order) :] += self._tensor(noise) * head.residual[chosen[len(order) :]]
+        low = np.asarray(self.spec.action_low, np.float32)
+        high = np.asarray(self.spec.action_high, np.float32)
+        return np.clip(head.scale.inverse(normal).cpu().numpy(), low, high)
+
+
+def spec_to_json(spec: ModelSpec) -> dict[str, Any]:
+    """Readable form; hashes are left out, they stand in the manifest."""
+    return {
+        k: list(v) if isinstance(v, tuple) else v for k, v in asdict(spec).items() if k != "hashes"
+    }
+
+
+def spec_from_json(value: Mapping[str, Any]) -> ModelSpec:
+    """Inverse of :func:`spec_to_json`."""
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    return ModelSpec(**fields)
+
+
+def candidate_bytes(sizes: Sizes) -> int:
+    """Working memory of one candidate in ``step_costs`` [bytes].
+
+    All predicted latents stay, and about eight activations of the predictor's width live at once.
+    """
+    return 4 * (sizes.horizon * (sizes.latent + sizes.action) + 8 * sizes.width + 4 * sizes.latent)

@@ -1,0 +1,306 @@
+"""V-JEPA for single-frame use: predict the EMA encoder's tokens of hidden patches.
+
+The plain recipe (arXiv:2404.08471) collapses to position-only features on a fixed camera, where
+most tokens are constant given their place. Four repairs keep it alive:
+
+* targets are centred per token position and scaled by a running global deviation, so a constant
+  earns nothing;
+* a variance hinge and a covariance penalty (VICReg, arXiv:2105.04906) on the context tokens;
+* half of the batches hide most of the *next* frame and show the whole present one, half hide random
+  tokens of both, so that small objects are asked for and can be placed; some visible tokens are
+  predicted too (dense loss, arXiv:2603.14482);
+* an inverse-dynamics head reads the action between the frames.
+
+A clip is two single frames one block apart, each encoded alone, as planning will encode them.
+The EMA *target* encoder is shipped: it is what every target came from, and an average of weights
+is smoother than the last iterate.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robot_wm.encoder import (
+    EncoderConfig,
+    Transformer,
+    VideoEncoder,
+    initialise,
+    position_table,
+    take,
+)
+from robot_wm.errors import ConfigError
+from robot_wm.masks import future_frame, multiblock, random_tokens
+from robot_wm.objectives import Batch, Objective, strict
+
+
+@dataclass(frozen=True)
+class VJEPAConfig:
+    """Options of the objective; the defaults are the recipe that worked, the rest ablations.
+
+    Attributes:
+        predictor_width, predictor_depth, predictor_heads: of the predictor.
+        masks: ``future+random`` (each in half of the batches) or ``tubes`` (V-JEPA's multi-block).
+        visible: tokens of frame 2 shown in future-frame batches.
+        ratio: share of hidden tokens in random batches.
+        tube_blocks, tube_area: the multi-block mask.
+        dense_weight, dense_tokens: loss on that many visible tokens (weight 0: off).
+        inverse_weight, inverse_width, inverse_hidden: the inverse-dynamics head (weight 0: off);
+            used in half of the batches, the future-frame ones.
+        variance_weight, covariance_weight: regulariser on context tokens.
+        centring: centre targets per scene and token position.
+        centring_momentum: of the running mean and scale of the targets.
+        ema_start, ema_end: momentum of the target encoder, along a half cosine.
+
+    Raises:
+        ConfigError: an unknown mask.
+    """
+
+    predictor_width: int = 64
+    predictor_depth: int = 3
+    predictor_heads: int = 2
+    masks: str = "future+random"
+    visible: int = 8
+    ratio: float = 0.5
+    tube_blocks: int = 8
+    tube_area: float = 0.15
+    dense_weight: float = 0.5
+    dense_tokens: int = 16
+    inverse_weight: float = 1.0
+    inverse_width: int = 8
+    inverse_hidden: int = 256
+    variance_weight: float = 1.0
+    covariance_weight: float = 0.04
+    centring: bool = True
+    centring_momentum: float = 0.98
+    ema_start: float = 0.98
+    ema_end: float = 0.999
+
+    def __post_init__(self) -> None:
+        if self.masks not in ("future+random", "tubes"):
+            raise ConfigError(f"masks {self.masks!r}", "future+random or tubes", "choose one")
+
+
+class Seen(NamedTuple):
+    """Context tokens ``[B, K, D]``; positions of context and hidden tokens in the clip's 2P."""
+
+    tokens: Tensor
+    where: Tensor
+    hidden: Tensor
+
+
+def centred(tokens: Tensor, groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Subtract each group's mean.
+
+    Args:
+        tokens: ``[M, D]``.
+        groups: int64 ``[M]`` in ``[0, count)``.
+
+    Returns:
+        Centred tokens and the degrees of freedom left, M minus the number of groups present.
+    """
+    size = torch.bincount(groups, minlength=count)
+    sums = tokens.new_zeros(count, tokens.shape[1]).index_add(0, groups, tokens)
+    means = sums / size.clamp(min=1)[:, None]
+    return tokens - means.index_select(0, groups), len(tokens) - (size > 0).sum()
+
+
+def variance_covariance(tokens: Tensor, freedom: Tensor) -> tuple[Tensor, Tensor]:
+    """VICReg's two terms on centred tokens ``[M, D]``, normalised as our .04 was tuned.
+
+    Returns:
+        Variance, mean_d relu(1 − √(Var_d + 1e-4)), and covariance, Σ_{i≠j} C_ij² / D.
+    """
+    covariance = tokens.T @ tokens / freedom.clamp(min=1)
+    variance = covariance.diagonal()
+    hinge = F.relu(1 - (variance + 1e-4).sqrt()).mean()
+    return hinge, (covariance.square().sum() - variance.square().sum()) / len(variance)
+
+
+class Predictor(nn.Module):
+    """Context tokens and places in, tokens at those places out, jointly over both frames."""
+
+    def __init__(self, config: VJEPAConfig, encoder: EncoderConfig) -> None:
+        super().__init__()
+        width = config.predictor_width
+        self.enter = nn.Linear(encoder.width, width)
+        self.mask = nn.Parameter(torch.zeros(width))
+        self.body = Transformer(width, config.predictor_depth, config.predictor_heads, 4)
+        self.leave = nn.Linear(width, encoder.width)
+        # Visible tokens leave through their own head (V-JEPA 2.1), so copying is learned apart.
+        self.leave_visible = nn.Linear(width, encoder.width)
+        initialise(self)
+        table = position_table(2, encoder.grid, width)
+        self.register_buffer("positions", table, persistent=False)
+
+    def forward(self, seen: Seen, dense: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions ``[B, M, D]`` at hidden places and ``[B, V, D]`` at context rows ``dense``."""
+        table = self.get_buffer("positions")
+        context = self.enter(seen.tokens) + table[seen.where]
+        x = self.body(torch.cat([context, self.mask + table[seen.hidden]], dim=1))
+        known = seen.where.shape[1]
+        return self.leave(x[:, known:]), self.leave_visible(take(x[:, :known], dense))
+
+
+class InverseDynamics(nn.Module):
+    """The action block between two frames, from all their tokens; one output head per scene."""
+
+    def __init__(self, config: VJEPAConfig, encoder: EncoderConfig, scenes: int, actions: int):
+        super().__init__()
+        self.scenes = scenes
+        self.reduce = nn.Linear(encoder.width, config.inverse_width)
+        self.hidden = nn.Linear(2 * encoder.tokens * config.inverse_width, config.inverse_hidden)
+        self.heads = nn.Linear(config.inverse_hidden, scenes * actions)
+
+    def forward(self, pair: Tensor, scene: Tensor) -> Tensor:
+        """Tokens ``[B, 2P, D]`` and scene ``[B]`` to normalised actions ``[B, A]``."""
+        hidden = F.gelu(self.hidden(self.reduce(pair).flatten(1)))
+        every = self.heads(hidden).view(len(scene), self.scenes, -1)
+        return every[torch.arange(len(scene), device=scene.device), scene]
+
+
+class VJEPA(Objective):
+    """The objective; see the module's text. Options: :class:`VJEPAConfig`."""
+
+    def __init__(
+        self, encoder: EncoderConfig, options: Mapping[str, Any], scenes: int, action_dim: int
+    ) -> None:
+        super().__init__()
+        self.config = strict(VJEPAConfig, options)
+        self.tokens, self.scenes = encoder.tokens, scenes
+        self.context = VideoEncoder(encoder)
+        self.target = copy.deepcopy(self.context).requires_grad_(False)
+        self.predictor = Predictor(self.config, encoder)
+        if self.config.inverse_weight:
+            self.inverse = InverseDynamics(self.config, encoder, scenes, action_dim)
+        self.register_buffer("target_mean", torch.zeros(scenes, encoder.tokens, encoder.width))
+        self.register_buffer("target_square", torch.ones(()))
+        # Batches seen per scene: the running means start as the first batch's, not as zero.
+        self.register_buffer("target_count", torch.zeros(scenes))
+
+    @property
+    def encoder(self) -> VideoEncoder:
+        """The EMA target encoder."""
+        return self.target
+
+    def loss(self, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """See :class:`Objective`. Running target statistics move only in training mode."""
+        c, frames, scene = self.config, batch["frames"], batch["scene"]
+        future = bool(rng.random() < 0.5)
+        whole = None
+        if future and c.inverse_weight:
+            flat = self.context(frames.flatten(0, 1)[:, None])
+            whole = flat.view(len(scene), 2 * self.tokens, -1)
+        seen = self._context(frames, whole, future, rng)
+        with torch.no_grad():
+            goal = self._targets(frames, scene)
+        places = rng.integers(0, seen.where.shape[1], (len(scene), c.dense_tokens))
+        dense = torch.from_numpy(places).to(scene.device)
+        predicted, visible = self.predictor(seen, dense)
+        wanted = take(goal, seen.hidden)
+        parts = {"masked": F.smooth_l1_loss(predicted, wanted)}
+        total = parts["masked"]
+        if c.dense_weight:
+            shown = take(goal, seen.where.gather(1, dense))
+            parts["dense"] = F.smooth_l1_loss(visible, shown)
+            total = total + c.dense_weight * parts["dense"]
+        parts["variance"], parts["covariance"] = self._spread(seen, scene)
+        total = total + c.variance_weight * parts["variance"]
+        total = total + c.covariance_weight * parts["covariance"]
+        if whole is not None:
+            parts["inverse"] = F.mse_loss(self.inverse(whole, scene), batch["actions"])
+            total = total + c.inverse_weight * parts["inverse"]
+        numbers = {name: float(value.detach()) for name, value in parts.items()}
+        # Explained fraction: 0 is what predicting the mean of every position would cost.
+        baseline = float(F.smooth_l1_loss(torch.zeros_like(wanted), wanted))
+        kind = "ef_tubes" if c.masks == "tubes" else "ef_future" if future else "ef_random"
+        numbers[kind] = 1 - numbers["masked"] / max(baseline, 1e-9)
+        numbers["loss"] = float(total.detach())
+        numbers["target_std"] = math.sqrt(float(self.target_square))
+        return total, numbers
+
+    @torch.no_grad()
+    def after_step(self, progress: float) -> None:
+        """Target ← m·target + (1−m)·context, m along a half cosine from ema_start to ema_end."""
+        momentum = self.momentum(progress)
+        for slow, fast in zip(self.target.parameters(), self.context.parameters(), strict=True):
+            slow.lerp_(fast, 1 - momentum)
+
+    def momentum(self, progress: float) -> float:
+        """EMA momentum at ``progress`` in [0, 1]."""
+        c = self.config
+        return c.ema_end - (c.ema_end - c.ema_start) * (math.cos(math.pi * progress) + 1) / 2
+
+    def _context(
+        self, frames: Tensor, whole: Tensor | None, future: bool, rng: np.random.Generator
+    ) -> Seen:
+        """Draw this batch's mask and encode what it leaves visible, each frame alone."""
+        c, batch, count = self.config, len(frames), self.tokens
+        device = frames.device
+        if future and c.masks != "tubes":
+            mask = future_frame(rng, batch, count, c.visible)
+            keep, hidden = (torch.from_numpy(side).to(device) for side in mask)
+            first = self.context(frames[:, :1]) if whole is None else whole[:, :count]
+            second = self.context(frames[:, 1:], keep)
+            every = torch.arange(count, device=device).expand(batch, -1)
+            where = torch.cat([every, keep + count], dim=1)
+            return Seen(torch.cat([first, second], dim=1), where, hidden + count)
+        if c.masks == "tubes":
+            tube = multiblock(
+                rng, batch, math.isqrt(count), c.tube_blocks, c.tube_area,
+                min_visible=min(8, count // 2),
+            )  # fmt: skip
+            sides = [np.repeat(side, 2, axis=0) for side in tube]
+        else:
+            sides = list(random_tokens(rng, 2 * batch, count, c.ratio))
+        keep, hidden = (torch.from_numpy(side).to(device) for side in sides)
+        tokens = self.context(frames.flatten(0, 1)[:, None], keep)
+        shift = torch.tensor([0, count], device=device)[:, None]
+        where, away = ((side.view(batch, 2, -1) + shift).flatten(1) for side in (keep, hidden))
+        return Seen(tokens.reshape(batch, -1, tokens.shape[-1]), where, away)
+
+    def _groups(self, where: Tensor, scene: Tensor) -> Tensor:
+        """Group of each token, its scene and place in the frame: int64 ``[B * K]``."""
+        return (where % self.tokens + scene[:, None] * self.tokens).flatten()
+
+    def _spread(self, seen: Seen, scene: Tensor) -> tuple[Tensor, Tensor]:
+        groups = self._groups(seen.where, scene)
+        return variance_covariance(
+            *centred(seen.tokens.flatten(0, 1), groups, self.scenes * self.tokens)
+        )
+
+    def _targets(self, frames: Tensor, scene: Tensor) -> Tensor:
+        """LayerNormed EMA tokens, centred per scene and position, in global units: [B, 2P, D]."""
+        tokens = self.target(frames.flatten(0, 1)[:, None])
+        tokens = F.layer_norm(tokens, tokens.shape[-1:])
+        pairs = tokens.view(len(scene), 2, self.tokens, -1)
+        mean, square = self.get_buffer("target_mean"), self.get_buffer("target_square")
+        if self.training:
+            self._track(pairs, scene)
+        if self.config.centring:
+            pairs = pairs - mean.index_select(0, scene)[:, None]
+        return (pairs / (square.sqrt() + 1e-6)).flatten(1, 2)
+
+    def _track(self, pairs: Tensor, scene: Tensor) -> None:
+        """μ ← m·μ + (1−m)·batch mean, per scene; the same for the global mean square."""
+        mean, square = self.get_buffer("target_mean"), self.get_buffer("target_square")
+        count = self.get_buffer("target_count")
+        clips = torch.bincount(scene, minlength=self.scenes)
+        fresh = torch.zeros_like(mean).index_add(0, scene, pairs.mean(1))
+        fresh = fresh / clips.clamp(min=1)[:, None, None]
+        most = self.config.centring_momentum
+        slow = (count / (count + 1)).clamp(max=most)
+        slow = torch.where(clips > 0, slow, torch.ones_like(slow))[:, None, None]
+        first = float(count.max())
+        mean.copy_(slow * mean + (1 - slow) * fresh)
+        count += clips > 0
+        rest = pairs - mean.index_select(0, scene)[:, None] if self.config.centring else pairs
+        square.lerp_(rest.square().mean(), 1 - min(most, first / (first + 1)))

@@ -1,0 +1,387 @@
+"""Pretraining of the encoder: clips in, a frozen encoder out; monitored, resumable to the bit.
+
+    from pathlib import Path
+    from robot_wm.pretrain import PretrainConfig, pretrain
+    pretrain(PretrainConfig(steps=5000), [Path("data/push_t")], Path("runs/encoder"))
+
+leaves in ``out``: ``encoder/`` (the artefact), ``log.jsonl`` (one JSON line per report) and
+``checkpoints/`` (the newest training state).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robot_wm.checkpoint import load_training_state, save_training_state
+from robot_wm.encoder import EncoderConfig, VideoEncoder, save_encoder
+from robot_wm.episodes import EpisodeStore
+from robot_wm.errors import ConfigError, DataError
+from robot_wm.manifest import atomic_write
+from robot_wm.metrics import ProbeData, pixel_tokens
+from robot_wm.normalization import Statistics
+from robot_wm.objectives import Objective, make_objective
+from robot_wm.progress import progress
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Everything that decides the weights, beside the data.
+
+    Attributes:
+        steps, batch: optimiser steps and clips per step.
+        lr: peak learning rate, reached after the share ``warmup`` of all steps, then a half cosine
+            down to ``lr_end`` of the peak.
+        weight_decay: on matrices only; biases, norms and mask tokens have none.
+        clip: largest gradient norm.
+        seed: of weights, clips and masks.
+        objective, options: registered name and its own configuration.
+        encoder: shape of the encoder.
+        block: control steps between the two frames of a clip.
+        threads: of torch; 0 keeps torch's choice. Bit-exact resuming needs equal threads.
+        device: ``cpu`` or ``cuda``; only ``cpu`` repeats to the bit.
+        log_every, checkpoint_every, monitor_every: in steps; 0 switches off.
+        monitor_train, monitor_test: frames per data set for the collapse meters and probes.
+    """
+
+    steps: int = 5000
+    batch: int = 64
+    lr: float = 1e-3
+    warmup: float = 0.05
+    lr_end: float = 0.05
+    weight_decay: float = 0.04
+    clip: float = 1.0
+    seed: int = 0
+    objective: str = "vjepa"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    block: int = 5
+    threads: int = 0
+    device: str = "cpu"
+    log_every: int = 50
+    checkpoint_every: int = 200
+    monitor_every: int = 500
+    monitor_train: int = 3000
+    monitor_test: int = 1500
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        value: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return value
+
+
+class ClipSampler:
+    """Pairs of frames one block apart from *training* episodes, equally many per data set.
+
+    All training frames are held in memory (12 KB each at 64 px); a draw is one gather per data set.
+    Scenes are numbered by task name; action blocks are normalised per scene.
+
+    Raises:
+        DataError: no clip, another image size, frames not stored at block boundaries, or action
+            blocks of different sizes.
+    """
+
+    def __init__(self, stores: Sequence[EpisodeStore], block: int, image_size: int) -> None:
+        self.scenes = sorted({store.schema.task for store in stores})
+        self.parts = [_clips(store, block, image_size) for store in stores]
+        widths = {actions.shape[1] for _, _, _, actions in self.parts}
+        if len(widths) != 1:
+            raise DataError(
+                f"action blocks of sizes {sorted(widths)}", "one size", "pretrain them separately"
+            )
+        self.action_dim = widths.pop()
+        self.owner = [self.scenes.index(store.schema.task) for store in stores]
+        self.statistics = {}
+        for number, scene in enumerate(self.scenes):
+            mine = [i for i, owner in enumerate(self.owner) if owner == number]
+            fitted = Statistics.fit(np.concatenate([self.parts[i][3] for i in mine]))
+            self.statistics[scene] = fitted
+            for i in mine:
+                frames, first, second, actions = self.parts[i]
+                self.parts[i] = (frames, first, second, fitted.normalize(actions))
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return sum(len(first) for _, first, _, _ in self.parts)
+
+    def draw(self, rng: np.random.Generator, batch: int) -> dict[str, Tensor]:
+        """``frames`` uint8 ``[B, 2, H, W, 3]``, ``actions`` float32 ``[B, A]``, ``scene`` ``[B]``."""
+        # Equal shares; when they do not divide, who gets the remainder rotates by chance.
+        shares = np.full(len(self.parts), batch // len(self.parts))
+        shares[rng.permutation(len(shares))[: batch % len(shares)]] += 1
+        frames = np.empty((batch, 2, *self.parts[0][0].shape[1:]), np.uint8)
+        actions = np.empty((batch, self.action_dim), np.float32)
+        start = 0
+        for (pixels, first, second, blocks), share in zip(self.parts, shares, strict=True):
+            chosen, stop = rng.integers(0, len(first), share), start + share
+            frames[start:stop, 0], frames[start:stop, 1] = (
+                pixels[first[chosen]],
+                pixels[second[chosen]],
+            )
+            actions[start:stop], start = blocks[chosen], stop
+        return {
+            "frames": torch.from_numpy(frames),
+            "actions": torch.from_numpy(actions),
+            "scene": torch.from_numpy(np.repeat(self.owner, shares)),
+        }
+
+
+def _clips(
+    store: EpisodeStore, block: int, image_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Frames ``[F, H, W, 3]``, first and second frame of each clip ``[C]``, raw blocks ``[C, A]``."""
+    schema, chosen = store.schema, store.indices("train")
+    every = schema.frame_every
+    if schema.image_size != image_size or block % every:
+        raise DataError(
+            f"{store.root}: {schema.image_size} px, a frame every {every} control steps",
+            f"{image_size} px, a divisor of {block} control steps",
+            "collect at the encoder's image size, or change the encoder's",
+        )
+    stride = block // every
+    total = sum(store.meta(i)["length"] // every + 1 for i in chosen)
+    frames = np.empty((total, image_size, image_size, 3), np.uint8)
+    firsts, blocks, start = [], [], 0
+    for i in chosen:
+        episode = store[i]
+        count = len(episode.frames)
+        frames[start : start + count] = episode.frames
+        own = np.arange(max(0, count - stride))
+        firsts.append(start + own)
+        steps = own[:, None] * every + np.arange(block)
+        blocks.append(np.asarray(episode.actions)[steps].reshape(len(own), -1))
+        start += count
+    first = np.concatenate(firsts) if firsts else np.zeros(0, np.int64)
+    if not len(first):
+        raise DataError(
+            f"{store.root} has no training clip of {block} control steps",
+            "training episodes longer than one block",
+            "collect more or longer episodes",
+        )
+    return frames, first, first + stride, np.concatenate(blocks)
+
+
+def learning_rate(config: PretrainConfig, step: int) -> float:
+    """Linear warm-up, then a half cosine to ``lr_end``; ``step`` counts from 0."""
+    rise = max(1, round(config.warmup * config.steps))
+    if step < rise:
+        return config.lr * (step + 1) / rise
+    t = (step - rise) / max(1, config.steps - rise)
+    return config.lr * (config.lr_end + (1 - config.lr_end) * (1 + math.cos(math.pi * t)) / 2)
+
+
+def make_optimizer(module: nn.Module, config: PretrainConfig) -> torch.optim.AdamW:
+    """Fused AdamW (.9, .999), decay on matrices only."""
+    learnt = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in learnt if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in learnt if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.999), fused=True)
+
+
+class Run:
+    """One pretraining run: the state that a checkpoint holds, and one step of it."""
+
+    def __init__(self, config: PretrainConfig, stores: Sequence[EpisodeStore]) -> None:
+        if config.steps < 1 or config.batch < 2:
+            raise ConfigError(
+                f"steps {config.steps}, batch {config.batch}", "at least 1 and 2", "raise them"
+            )
+        self.config = config
+        self.sampler = ClipSampler(stores, config.block, config.encoder.image_size)
+        torch.manual_seed(config.seed)
+        self.objective: Objective = make_objective(
+            config.objective, config.encoder, config.options,
+            len(self.sampler.scenes), self.sampler.action_dim,
+        ).to(config.device)  # fmt: skip
+        self.optimizer = make_optimizer(self.objective, config)
+        clips, masks = np.random.SeedSequence(config.seed).spawn(2)
+        self.rngs = {"clips": np.random.default_rng(clips), "masks": np.random.default_rng(masks)}
+
+    def step(self, index: int) -> dict[str, float]:
+        """Optimiser step ``index`` (from 0); returns the parts of the loss.
+
+        Raises:
+            ConfigError: the loss is not finite any more.
+        """
+        c, objective = self.config, self.objective
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(c, index)
+        batch = self.sampler.draw(self.rngs["clips"], c.batch)
+        objective.train()
+        loss, parts = objective.loss(
+            {key: value.to(c.device) for key, value in batch.items()}, self.rngs["masks"]
+        )
+        if not math.isfinite(parts["loss"]):
+            raise ConfigError(f"loss {loss} at step {index}", "a finite loss", "lower lr or clip")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        parts["grad_norm"] = float(nn.utils.clip_grad_norm_(objective.parameters(), c.clip))
+        self.optimizer.step()
+        objective.after_step((index + 1) / c.steps)
+        return parts
+
+
+class Monitor:
+    """Collapse meters and probes of every data set; pixels are measured once, as a reference."""
+
+    def __init__(self, config: PretrainConfig, stores: Sequence[EpisodeStore]) -> None:
+        rng = np.random.default_rng([config.seed, 1])
+        self.patch = config.encoder.patch
+        self.data = [
+            ProbeData.draw(store, rng, config.monitor_train, config.monitor_test)
+            for store in stores
+        ]
+
+    def pixels(self) -> dict[str, dict[str, float]]:
+        """The same numbers for raw pixels."""
+        return {part.name: part.evaluate(pixel_tokens(self.patch)) for part in self.data}
+
+    def measure(self, encoder: VideoEncoder) -> dict[str, dict[str, float]]:
+        """Numbers by data set."""
+        encoder.eval()
+        encode: Callable[[np.ndarray], np.ndarray] = lambda x: (
+            encoder.encode_frames(x).cpu().numpy()
+        )  # noqa: E731
+        return {part.name: part.evaluate(encode) for part in self.data}
+
+
+def pretrain(
+    config: PretrainConfig,
+    datasets: Sequence[Path],
+    out: Path,
+    resume: bool = True,
+    stop_at: int | None = None,
+) -> Path:
+    """Train an encoder and write its artefact.
+
+    Args:
+        datasets: folders of episodes; only their training split is learnt from.
+        out: folder of the run.
+        resume: continue from the newest state in ``out``; otherwise start again.
+        stop_at: save the state and return after this many steps, without an artefact.
+
+    Returns:
+        Folder of the artefact, ``out/encoder``.
+
+    Raises:
+        ConfigError: a bad configuration. DataError: bad data. WeightsError: the state in ``out``
+        is damaged or of another configuration or data. StorageError: the disk is full.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    stores = [EpisodeStore(Path(path)) for path in datasets]
+    if not stores:
+        raise ConfigError("no data set", "one or more", "name the folders to learn from")
+    run, states, log = Run(config, stores), Path(out) / "checkpoints", Log(Path(out) / "log.jsonl")
+    parents = {f"dataset:{store.root.name}": store.sha256 for store in stores}
+    identity = {**config.to_json(), "datasets": parents}
+    start = 0
+    if resume:
+        start = load_training_state(states, run.objective, run.optimizer, run.rngs, identity)
+    log.open(start)
+    monitor = Monitor(config, stores) if config.monitor_every else None
+    if monitor and not start:
+        log.write(0, kind="pixels", data=monitor.pixels())
+        log.write(0, kind="monitor", data=monitor.measure(run.objective.encoder))
+    last = min(config.steps, stop_at or config.steps)
+    _loop(run, range(start, last), log, monitor, lambda step: save_training_state(
+        states, step, run.objective, run.optimizer, run.rngs, identity
+    ))  # fmt: skip
+    if last < config.steps:
+        return states
+    measured = monitor.measure(run.objective.encoder) if monitor else {}
+    if monitor:
+        log.write(config.steps, kind="monitor", data=measured)
+    facts = {"pretrain": config.to_json(), "clips": len(run.sampler), "monitors": measured}
+    facts["statistics"] = {k: v.to_json() for k, v in run.sampler.statistics.items()}
+    target = Path(out) / "encoder"
+    save_encoder(target, run.objective.encoder, parents, facts, _card(config, parents, facts))
+    return target
+
+
+def _loop(
+    run: Run, steps: range, log: Log, monitor: Monitor | None, save: Callable[[int], object]
+) -> None:
+    """Take the steps, reporting, measuring and saving on the way."""
+    c, window, began = run.config, Window(), time.perf_counter()
+    with progress("pretrain", c.steps) as report:
+        for index in steps:
+            window.add(run.step(index))
+            done = index + 1
+            if c.log_every and (done % c.log_every == 0 or done == c.steps):
+                rate = window.count / (time.perf_counter() - began)
+                means = window.flush()
+                log.write(done, kind="train", lr=learning_rate(c, index), steps_s=rate, **means)
+                report(done, " ".join(f"{k} {v:.3f}" for k, v in means.items()))
+                began = time.perf_counter()
+            if monitor and done % c.monitor_every == 0 and done < c.steps:
+                log.write(done, kind="monitor", data=monitor.measure(run.objective.encoder))
+                began = time.perf_counter()
+            if done == steps[-1] + 1 or (c.checkpoint_every and done % c.checkpoint_every == 0):
+                save(done)
+
+
+class Window:
+    """Means of whatever numbers arrived since the last flush (not every step has every part)."""
+
+    def __init__(self) -> None:
+        self.count, self.sums = 0, dict[str, list[float]]()
+
+    def add(self, parts: Mapping[str, float]) -> None:
+        """Take one step's numbers."""
+        self.count += 1
+        for name, value in parts.items():
+            self.sums.setdefault(name, []).append(value)
+
+    def flush(self) -> dict[str, float]:
+        """Means by name; start again."""
+        means = {name: sum(values) / len(values) for name, values in sorted(self.sums.items())}
+        self.count, self.sums = 0, {}
+        return means
+
+
+class Log:
+    """JSON lines, one per report; resuming drops the lines written after the resumed state."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def open(self, step: int) -> None:
+        """Keep lines up to ``step`` (none of an earlier run when it is 0)."""
+        old = self.path.read_text().splitlines() if step and self.path.exists() else []
+        kept = [line for line in old if line.endswith("}") and json.loads(line)["step"] <= step]
+        atomic_write(self.path, "".join(line + "\n" for line in kept))
+
+    def write(self, step: int, **values: object) -> None:
+        """Append one line."""
+        with self.path.open("a") as stream:
+            stream.write(json.dumps({"step": step, **values}) + "\n")
+
+
+def _card(config: PretrainConfig, parents: Mapping[str, str], facts: Mapping[str, Any]) -> str:
+    """Markdown: what the encoder is, what it saw, what it was measured to know."""
+    e = config.encoder
+    lines = [
+        "# Video encoder", "",
+        f"{e.image_size} px, patch {e.patch}, {e.tokens} tokens of width {e.width}, depth "
+        f"{e.depth}; objective `{config.objective}`, {config.steps} steps of {config.batch} clips "
+        f"out of {facts['clips']}, seed {config.seed}.",
+        "", "Feed uint8 RGB; normalisation is inside. Encode each frame alone.", "", "## Data", "",
+        *(f"* {name}: `{digest}`" for name, digest in parents.items()),
+    ]  # fmt: skip
+    for name, numbers in facts["monitors"].items():
+        lines += ["", f"## Measured on {name} (validation split)", ""]
+        lines += [f"* {key}: {value:.3f}" for key, value in numbers.items()]
+    config_text = json.dumps(config.to_json(), indent=2)
+    return "\n".join([*lines, "", "## Configuration", "", "```json", config_text, "```", ""])

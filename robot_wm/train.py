@@ -1,0 +1,296 @@
+"""Train the world model on cached latents: projector, predictor, proposer and goal distance.
+
+Everything random in a step comes from generators seeded with (seed, step), so that a resumed run
+makes the same batches as an uninterrupted one without storing any generator.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from robot_wm.checkpoint import load_training_state, save_artifact, save_training_state
+from robot_wm.contracts import ModelSpec
+from robot_wm.encoder import FrozenEncoder
+from robot_wm.errors import DataError
+from robot_wm.jepa import (
+    CONTEXT,
+    KIND,
+    JEPAWorldModel,
+    Network,
+    Sizes,
+    candidate_bytes,
+    spec_to_json,
+)
+from robot_wm.manifest import atomic_write, sha256_of
+from robot_wm.normalization import Statistics
+from robot_wm.progress import progress
+from robot_wm.trainee import TrainConfig, Trainee
+from robot_wm.windows import Pair, Windows, block_actions, open_pairs, sample_tokens
+
+Evaluate = Callable[[JEPAWorldModel], Mapping[str, Any]]
+
+# These may change between the two halves of a resumed run; everything else decides the result.
+FREE = ("threads", "eval_every", "checkpoint_every", "log_every", "device")
+
+
+def train(
+    config: TrainConfig,
+    dataset: Path | Sequence[Path],
+    latents: Path | Sequence[Path],
+    encoder: FrozenEncoder,
+    out: Path,
+    evaluate: Evaluate | None = None,
+    resume: bool = True,
+) -> Path:
+    """Train, and write ``out/world_model`` (artefact), ``out/log.jsonl`` and ``out/state``.
+
+    The last weight average is shipped, not the best one seen: choosing by closed-loop success on
+    few episodes would report its own luck. Every evaluation is in the log.
+
+    Args:
+        config: see :class:`TrainConfig`.
+        dataset, latents: one data set with its latent cache, or several of the same task.
+        encoder: the one the latents were made with.
+        out: run folder.
+        evaluate: closed-loop success of the current model, called every ``eval_every`` steps.
+        resume: go on from ``out/state`` where there is one.
+
+    Returns:
+        The artefact folder.
+
+    Raises:
+        DataError: latents of another encoder or data set, another task, no window long enough.
+        WeightsError: ``out`` holds a run with another configuration.
+    """
+    torch.set_num_threads(config.threads)
+    pairs = open_pairs(config.task, _listed(dataset), _listed(latents), encoder.sha256)
+    run = _Run(config, pairs, encoder, Path(out))
+    step = run.restore() if resume else 0
+    run.prepare(fit=step == 0)
+    run.start_log(step)
+    with progress("train", config.steps) as report:
+        while step < config.steps:
+            step += 1
+            logged = run.step(step)
+            report(step, f"loss {logged:.3f}" if logged is not None else "")
+            if step % config.eval_every == 0 or step == config.steps:
+                run.evaluate(step, evaluate)
+            if step % config.checkpoint_every == 0 or step == config.steps:
+                run.save(step)
+    return run.ship()
+
+
+class _Run:
+    """One training run: what the loop in :func:`train` works on."""
+
+    def __init__(
+        self, config: TrainConfig, pairs: list[Pair], encoder: FrozenEncoder, out: Path
+    ) -> None:
+        self.config, self.pairs, self.encoder, self.out = config, pairs, encoder, out
+        self.log, self.started = out / "log.jsonl", time.monotonic()
+        hashes = [store.sha256 for store, _ in pairs]
+        joint = hashes[0] if len(hashes) == 1 else sha256_of(hashes)
+        self.parents = {"encoder": encoder.sha256, "dataset": joint}
+        self.last: dict[str, Any] = {}
+        self.spec, sizes = describe(config, pairs, encoder)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            live = Trainee(sizes, config)
+        averaged = copy.deepcopy(live).requires_grad_(False).eval()
+        self.both = nn.ModuleDict({"live": live, "ema": averaged}).to(config.device)
+        self.live: Trainee = self.both["live"]  # type: ignore[assignment]
+        self.ema: Trainee = self.both["ema"]  # type: ignore[assignment]
+        trained = [p for p in self.live.parameters() if p.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in trained if p.ndim > 1]},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay)
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must have in common with the interrupted one."""
+        kept = {k: v for k, v in asdict(self.config).items() if k not in FREE}
+        kept["rollout"] = list(self.config.rollout)
+        return {**kept, "parents": self.parents}
+
+    def restore(self) -> int:
+        return load_training_state(
+            self.out / "state", self.both, self.optimizer, {}, self.identity()
+        )
+
+    def save(self, step: int) -> None:
+        save_training_state(
+            self.out / "state", step, self.both, self.optimizer, {}, self.identity()
+        )
+
+    def prepare(self, fit: bool) -> None:
+        """Fit the fixed parts on the training split, then hold its windows in memory."""
+        c = self.config
+        if fit:
+            stores = [store for store, _ in self.pairs]
+            rows = [block_actions(s, i) for s in stores for i in s.indices("train")]
+            stats = Statistics.fit(np.concatenate(rows) if rows else np.zeros((0, 1)))
+            fitted = copy.deepcopy(self.live.network.reduce).cpu()
+            explained = fitted.fit(sample_tokens(self.pairs, 3_000))
+            for trainee in (self.live, self.ema):
+                trainee.explained.fill_(explained)
+                trainee.network.reduce.load_state_dict(fitted.state_dict())
+                for scale in (trainee.network.predictor.scale, trainee.network.proposer.scale):
+                    scale.mean.copy_(torch.from_numpy(stats.mean))
+                    scale.std.copy_(torch.from_numpy(stats.std))
+        reduce = copy.deepcopy(self.live.network.reduce).cpu()
+        shape = (c.window, c.horizon, c.goal_range, c.device)
+        self.windows = Windows(self.pairs, "train", reduce, *shape)
+        held_out = Windows(self.pairs, "validation", reduce, *shape)
+        if not len(self.windows):
+            raise DataError(
+                f"no training episode has {c.window} block frames",
+                f"episodes of at least {c.window - 1} blocks",
+                "collect longer episodes or train with a smaller window",
+            )
+        rng = np.random.default_rng(c.seed)
+        self.held_out = held_out.spread(512, rng) if len(held_out) else None
+
+    def start_log(self, step: int) -> None:
+        """Drop what a killed run logged after its last checkpoint."""
+        lines = self.log.read_text().splitlines() if step and self.log.is_file() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        atomic_write(self.log, "".join(f"{line}\n" for line in kept))
+        self.last = next((r for r in map(json.loads, reversed(kept)) if "validation" in r), {})
+
+    def write(self, step: int, **values: Any) -> None:
+        line = {"step": step, "seconds": round(time.monotonic() - self.started, 1), **values}
+        with self.log.open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    def step(self, step: int) -> float | None:
+        """One optimiser step; the loss when it was logged."""
+        c = self.config
+        batch = self.windows.draw(c.batch, np.random.default_rng([c.seed, step]))
+        generator = torch.Generator().manual_seed(c.seed * 1_000_003 + step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(c, step)
+        self.live.train()
+        terms = self.live.terms(batch, generator)
+        loss = torch.stack(list(terms.values())).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.live.parameters(), c.clip, error_if_nonfinite=True)
+        self.optimizer.step()
+        average(self.ema, self.live, min(c.ema, (1 + step) / (10 + step)))
+        if step % c.log_every and step != c.steps:
+            return None
+        value = float(loss.detach())
+        self.write(step, loss=value, terms={k: float(v.detach()) for k, v in terms.items()})
+        return value
+
+    def model(self) -> JEPAWorldModel:
+        """The averaged model as it would be shipped now."""
+        network: Network = self.ema.network
+        return JEPAWorldModel(network, self.encoder, self.spec, self.config.cost)
+
+    def evaluate(self, step: int, evaluate: Evaluate | None) -> None:
+        values: dict[str, Any] = {}
+        if self.held_out is not None:
+            values["validation"] = self.ema.validate(self.held_out)
+        if evaluate is not None:
+            values["closed_loop"] = dict(evaluate(self.model()))
+            torch.set_num_threads(self.config.threads)  # loading a model may have changed it
+        if values:
+            self.last = {"step": step, **values}
+            self.write(step, **values)
+
+    def ship(self) -> Path:
+        """Write the artefact."""
+        c, network = self.config, self.ema.network
+        count = sum(p.numel() for p in network.parameters())
+        facts = {
+            "config": self.identity(),
+            "datasets": [s.sha256 for s, _ in self.pairs],
+            "parameters": count,
+            "explained_variance": float(self.ema.explained),
+            "last": {k: v for k, v in self.last.items() if k != "seconds"},
+        }
+        sizes = asdict(network.sizes)
+        described = {"spec": spec_to_json(self.spec), "sizes": sizes, "cost": c.cost}
+        folder, card = self.out / KIND, card_of(c, facts, self.parents)
+        tensors = network.state_dict()
+        save_artifact(folder, KIND, tensors, described, self.parents, facts, card)
+        return folder
+
+
+def describe(
+    config: TrainConfig, pairs: Sequence[Pair], encoder: FrozenEncoder
+) -> tuple[ModelSpec, Sizes]:
+    """What the planner must know, and the shape of the network."""
+    schema = pairs[0][0].schema
+    positions, width = pairs[0][1].token_shape
+    shared = ("reduced", "channels", "hidden", "latent", "width", "blocks", "horizon", "heads",
+              "proposer_width", "distance_width")  # fmt: skip
+    sizes = Sizes(
+        positions=positions,
+        encoder_width=width,
+        action=schema.frame_every * len(schema.control_low),
+        **{name: getattr(config, name) for name in shared},
+    )
+    spec = ModelSpec(
+        task=config.task,
+        action_low=schema.control_low * schema.frame_every,
+        action_high=schema.control_high * schema.frame_every,
+        control_dim=len(schema.control_low),
+        control_dt=schema.control_dt,
+        context=CONTEXT,
+        horizon=config.horizon,
+        image_size=encoder.config.image_size,
+        bytes_per_candidate=candidate_bytes(sizes),
+    )
+    return spec, sizes
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Linear warm-up, then half a cosine to 0 at the last step (steps count from 1)."""
+    if step <= config.warmup:
+        return config.lr * step / config.warmup
+    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@torch.no_grad()
+def average(target: nn.Module, source: nn.Module, decay: float) -> None:
+    """Target ← decay·target + (1-decay)·source for parameters; buffers are copied."""
+    for weight, new in zip(target.parameters(), source.parameters(), strict=True):
+        weight.lerp_(new, 1 - decay)
+    for kept, fixed in zip(target.buffers(), source.buffers(), strict=True):
+        kept.copy_(fixed)
+
+
+def card_of(config: TrainConfig, facts: Mapping[str, Any], parents: Mapping[str, str]) -> str:
+    """The model card, Markdown."""
+    measured = facts["last"].get("validation", {})
+    rows = "".join(f"| {name} | {value:.3f} |\n" for name, value in measured.items())
+    return (
+        f"# World model for `{config.task}`\n\n"
+        "Predicts the compact latent of the next frame, one block of control steps ahead, over a "
+        "frozen video encoder, and judges plans by their distance to a goal image.\n\n"
+        f"* Parents: {', '.join(f'{role} `{sha[:12]}`' for role, sha in parents.items())}\n"
+        f"* {facts['parameters']:,} parameters, {config.steps:,} steps of {config.batch} windows, "
+        f"seed {config.seed}; weights are the running average at the last step\n"
+        f"* The fixed reduction keeps {facts['explained_variance']:.1%} of the token variance\n"
+        "* Trained for this scene, camera and robot only; it has no notion of safety\n\n"
+        f"| held-out episodes | value |\n| --- | --- |\n{rows}"
+    )
+
+
+def _listed(paths: Path | Sequence[Path]) -> list[Path]:
+    return [Path(paths)] if isinstance(paths, str | Path) else [Path(p) for p in paths]

@@ -1,0 +1,174 @@
+"""Training windows: consecutive block frames of one episode, held in memory as reduced tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robot_wm.episodes import EpisodeStore
+from robot_wm.errors import DataError
+from robot_wm.latents import LatentStore
+from robot_wm.progress import progress
+from robot_wm.projector import Reduce
+
+Pair = tuple[EpisodeStore, LatentStore]
+
+
+def open_pairs(
+    task: str, datasets: Sequence[Path], latents: Sequence[Path], encoder_sha: str
+) -> list[Pair]:
+    """Data sets with their caches, in the given order; all must describe the same robot.
+
+    Raises:
+        DataError: another task, robot, encoder or data set than the caches were made for.
+    """
+    if len(datasets) != len(latents) or not datasets:
+        raise DataError(
+            f"{len(datasets)} data sets with {len(latents)} latent caches",
+            "one cache per data set, in the same order",
+            "run `robot-wm latents` for each data set",
+        )
+    stores = [EpisodeStore(path) for path in datasets]
+    keys = ("task", "frame_every", "control_dt", "control_low", "control_high")
+    for store in stores:
+        found = {key: getattr(store.schema, key) for key in keys}
+        wanted = {key: getattr(stores[0].schema, key) for key in keys} | {"task": task}
+        if found != wanted:
+            raise DataError(f"{store.root} has {found}", f"{wanted}", "train each task on its own")
+    return [
+        (store, LatentStore(path, store, encoder_sha))
+        for store, path in zip(stores, latents, strict=True)
+    ]
+
+
+def sample_tokens(pairs: Sequence[Pair], count: int) -> np.ndarray:
+    """About ``count`` training frames' tokens, evenly spaced over all sets, ``[N, P, D]``."""
+    places = [(p, i) for p, pair in enumerate(pairs) for i in pair[0].indices("train")]
+    if not places:
+        raise DataError("no training episode", "some episodes", "collect more data")
+    total = sum(len(pairs[p][1].latents_of(i)) for p, i in places)
+    stride = max(1, total // count)
+    parts, offset = [], 0
+    for p, i in places:
+        rows = pairs[p][1].latents_of(i)
+        parts.append(np.asarray(rows[-offset % stride :: stride]))
+        offset += len(rows)
+    return np.concatenate(parts)
+
+
+def block_actions(store: EpisodeStore, index: int) -> np.ndarray:
+    """Recorded actions of one episode, block by block: float32 ``[blocks, A]``."""
+    actions, every = store[index].actions, store.schema.frame_every
+    blocks = len(actions) // every
+    return actions[: blocks * every].reshape(blocks, -1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One draw of windows.
+
+    Attributes:
+        x: reduced tokens ``[B, W, P, R]``.
+        actions: block leaving each frame ``[B, W-1, A]``.
+        plans: the ``horizon`` blocks leaving each frame ``[B, W-1, H, A]``; those that lie beyond
+            the episode are arbitrary and never scored, since a goal lies inside the episode.
+        near, far: reduced tokens of two goals of the same episode ``[B, P, R]``.
+        k_near, k_far: blocks from each frame to the goal ``[B, W]``; negative when it has passed.
+    """
+
+    x: Tensor
+    actions: Tensor
+    plans: Tensor
+    near: Tensor
+    far: Tensor
+    k_near: Tensor
+    k_far: Tensor
+
+
+class Windows:
+    """All windows of one split of one or several data sets.
+
+    Args:
+        pairs: data sets with their latent caches.
+        split: ``train``, ``validation`` or ``test``.
+        reduce: fitted reduction.
+        window: ``W``, frames per window.
+        horizon: ``H``, blocks per plan.
+        goal_range: near goals lie up to this many blocks ahead.
+        device: where batches are made.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        split: str,
+        reduce: Reduce,
+        window: int,
+        horizon: int,
+        goal_range: int,
+        device: str = "cpu",
+    ) -> None:
+        self.window, self.horizon, self.goal_range = window, horizon, goal_range
+        places = [(p, i) for p, pair in enumerate(pairs) for i in pair[0].indices(split)]
+        lengths = [len(pairs[p][1].latents_of(i)) for p, i in places]
+        size = pairs[0][0].schema.frame_every * len(pairs[0][0].schema.control_low)
+        positions, dims = reduce.mean.shape[0], reduce.basis.shape[1]
+        x = torch.empty(sum(lengths), positions, dims, dtype=torch.float16)
+        actions = torch.zeros(sum(lengths) + horizon, size)
+        last = np.zeros(sum(lengths), np.int64)
+        starts, first = [np.zeros(0, np.int64)], 0
+        with progress(f"{split} windows", len(places)) as report:
+            for done, ((p, i), frames) in enumerate(zip(places, lengths, strict=True), start=1):
+                tokens = torch.from_numpy(np.array(pairs[p][1].latents_of(i), np.float32))
+                with torch.no_grad():
+                    x[first : first + frames] = reduce(tokens).half()
+                blocks = torch.from_numpy(block_actions(pairs[p][0], i))
+                actions[first : first + len(blocks)] = blocks
+                last[first : first + frames] = first + frames - 1
+                starts.append(np.arange(first, first + frames - window + 1))
+                first += frames
+                report(done)
+        self.x, self.actions = x.to(device), actions.to(device)
+        self.starts, self.last, self.device = np.concatenate(starts), last, device
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return len(self.starts)
+
+    def draw(self, count: int, rng: np.random.Generator) -> Batch:
+        """``count`` windows at random, with replacement."""
+        return self.gather(self.starts[rng.integers(len(self.starts), size=count)], rng)
+
+    def spread(self, count: int, rng: np.random.Generator) -> Batch:
+        """Up to ``count`` windows evenly spaced over the split."""
+        picks = np.linspace(0, len(self.starts) - 1, min(count, len(self.starts))).astype(int)
+        return self.gather(self.starts[picks], rng)
+
+    def gather(self, starts: np.ndarray, rng: np.random.Generator) -> Batch:
+        """The windows at ``starts`` ``[B]``; ``rng`` draws their goals."""
+        b, w = len(starts), self.window
+        frames = starts[:, None] + np.arange(w)
+        anchor = starts + rng.integers(w - 1, size=b)
+        near = np.minimum(anchor + rng.integers(1, self.goal_range + 1, size=b), self.last[starts])
+        far = rng.integers(starts, self.last[starts] + 1)
+        blocks = frames[:, :-1, None] + np.arange(self.horizon)
+        return Batch(
+            x=self._rows(frames),
+            actions=self.actions[self._index(frames[:, :-1])],
+            plans=self.actions[self._index(blocks)],
+            near=self._rows(near),
+            far=self._rows(far),
+            k_near=self._index(near[:, None] - frames),
+            k_far=self._index(far[:, None] - frames),
+        )
+
+    def _index(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(rows).to(self.device)
+
+    def _rows(self, rows: np.ndarray) -> Tensor:
+        return self.x[self._index(rows)].float()

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+import torch
+from moving_square import make_dataset, tiny_encoder
+
+from robot_wm.episodes import EpisodeStore
+from robot_wm.errors import DataError
+from robot_wm.latents import LatentStore, build_latents, cache_path
+from robot_wm.projector import Reduce
+from robot_wm.windows import Windows, block_actions, sample_tokens
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    root = tmp_path_factory.mktemp("latents")
+    store = make_dataset(root / "data", episodes=30)
+    encoder = tiny_encoder()
+    return store, encoder, build_latents(store.root, encoder, root / "cache", threads=1)
+
+
+def test_every_episode_gets_the_tokens_of_its_own_frames(built):
+    store, encoder, folder = built
+    latents = LatentStore(folder, store, encoder.sha256)
+    assert latents.token_shape == (16, 32)
+    for index in (0, 14, 15, len(store) - 1):  # first and last of both shards
+        wanted = encoder.encode_frames(store[index].frames).numpy()
+        # float16 keeps 11 bits and LayerNormed tokens stay below 8.
+        np.testing.assert_allclose(latents.latents_of(index), wanted, atol=4e-3)
+
+
+def test_a_finished_cache_is_not_touched_again(built):
+    store, encoder, folder = built
+    before = (folder / "shard-00000" / "tokens.npy").stat().st_mtime_ns
+    assert build_latents(store.root, encoder, folder.parent, threads=1) == folder
+    assert (folder / "shard-00000" / "tokens.npy").stat().st_mtime_ns == before
+
+
+def test_an_interrupted_build_goes_on_at_the_missing_shard(built, tmp_path):
+    store, _, whole = built
+
+    class Dying:
+        """Encodes one shard, then is killed."""
+
+        sha256, calls = "tiny", 0
+
+        def encode_frames(self, frames):
+            self.calls += 1
+            if self.calls > 1:
+                raise KeyboardInterrupt
+            return tiny_encoder().encode_frames(frames)
+
+    with pytest.raises(KeyboardInterrupt):
+        build_latents(store.root, Dying(), tmp_path, threads=1)
+    folder = cache_path(tmp_path, "tiny", store.sha256)
+    assert [p.name for p in folder.iterdir()] == ["shard-00000"]
+    with pytest.raises(DataError):  # unfinished: no manifest yet
+        LatentStore(folder, store, "tiny")
+    first = (folder / "shard-00000" / "tokens.npy").stat().st_mtime_ns
+    build_latents(store.root, tiny_encoder(), tmp_path, threads=1)
+    assert (folder / "shard-00000" / "tokens.npy").stat().st_mtime_ns == first
+    for shard in ("shard-00000", "shard-00001"):
+        a, b = (np.load(root / shard / "tokens.npy") for root in (folder, whole))
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_cache_of_another_encoder_or_data_set_is_refused(built, tmp_path):
+    store, encoder, folder = built
+    with pytest.raises(DataError, match="encoder"):
+        LatentStore(folder, store, "another")
+    other = make_dataset(tmp_path / "other", episodes=4)
+    with pytest.raises(DataError, match="dataset"):
+        LatentStore(folder, EpisodeStore(other.root), encoder.sha256)
+
+
+def test_reduce_is_the_principal_component_projection_of_centred_tokens(built):
+    store, encoder, folder = built
+    pairs = [(store, LatentStore(folder, store, encoder.sha256))]
+    tokens = sample_tokens(pairs, 10_000)
+    assert len(tokens) == 13 * len(store.indices("train"))
+    reduce = Reduce(16, 32, 6)
+    explained = reduce.fit(tokens)
+    out = reduce(torch.from_numpy(tokens.astype(np.float32)))
+    # Closed form: centred per position, unit variance, uncorrelated over all tokens.
+    np.testing.assert_allclose(out.mean(0), 0, atol=1e-3)
+    flat = out.flatten(0, 1).double()
+    np.testing.assert_allclose(flat.T @ flat / len(flat), np.eye(6), atol=1e-2)
+    assert 0.5 < explained <= 1
+    with pytest.raises(DataError, match="no variance"):
+        reduce.fit(np.repeat(tokens[:1], 10, 0))
+
+
+def test_windows_stay_inside_training_episodes_and_goals_are_where_they_say(built):
+    store, encoder, folder = built
+    pairs = [(store, LatentStore(folder, store, encoder.sha256))]
+    reduce = Reduce(16, 32, 6)
+    reduce.fit(sample_tokens(pairs, 500))
+    windows = Windows(pairs, "train", reduce, window=6, horizon=3, goal_range=4)
+    train = store.indices("train")
+    assert len(windows) == len(train) * (13 - 6 + 1)  # 12 blocks are 13 frames
+    i, t = 2, 5  # third training episode, its sixth frame
+    start = np.array([13 * i + t])
+    batch = windows.gather(start, np.random.default_rng(0))
+    blocks = block_actions(store, train[i])
+    np.testing.assert_array_equal(batch.actions[0], blocks[t : t + 5])
+    np.testing.assert_array_equal(batch.plans[0, 1], blocks[t + 1 : t + 4])
+    rows = windows.x[13 * i : 13 * (i + 1)].float()
+    np.testing.assert_array_equal(batch.x[0], rows[t : t + 6])
+    for goals, k in ((batch.near, batch.k_near), (batch.far, batch.k_far)):
+        np.testing.assert_array_equal(goals[0], rows[t + int(k[0, 0])])
+        np.testing.assert_array_equal(k[0], int(k[0, 0]) - np.arange(6))
+    drawn = windows.draw(500, np.random.default_rng(1))
+    assert (drawn.k_near.max(dim=1).values <= 5 + 4).all()
+    assert drawn.k_near[:, 0].min() >= 1
+    assert drawn.k_far[:, 0].min() == 0

@@ -1,0 +1,189 @@
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from moving_square import EVERY, SIZE, SPEED, TINY, draw, make_dataset
+
+from robot_wm.checkpoint import load_artifact
+from robot_wm.contracts import History
+from robot_wm.encoder import FrozenEncoder, VideoEncoder, save_encoder
+from robot_wm.errors import ConfigError, DataError, WeightsError
+from robot_wm.jepa import JEPAWorldModel
+from robot_wm.latents import build_latents
+from robot_wm.train import TrainConfig, average, learning_rate, train
+
+SMALL = {
+    "task": "square", "batch": 48, "window": 8, "lr": 2e-3, "warmup": 20, "ema": 0.98, "threads": 1,
+    "reduced": 8, "channels": 8, "hidden": 64, "latent": 16, "width": 64, "blocks": 2, "heads": 2,
+    "proposer_width": 64, "distance_width": 32, "decoded": 4, "log_every": 50,
+}  # fmt: skip
+
+
+def tiny_run(**changes):
+    return TrainConfig(**{**SMALL, "steps": 12, "batch": 8, "checkpoint_every": 6, **changes})
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Data, saved encoder, latent cache."""
+    root = tmp_path_factory.mktemp("train")
+    store = make_dataset(root / "data", episodes=40, blocks=14)
+    torch.manual_seed(0)
+    save_encoder(root / "encoder", VideoEncoder(TINY), {}, {}, "random weights")
+    encoder = FrozenEncoder.load(root / "encoder")
+    return root, store, encoder, build_latents(store.root, encoder, root, threads=1)
+
+
+@pytest.fixture(scope="module")
+def trained(place):
+    root, store, encoder, latents = place
+    config = TrainConfig(**SMALL, steps=200, eval_every=200, checkpoint_every=200)
+    return train(config, store.root, latents, encoder, root / "run")
+
+
+def last_line(run, key):
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if key in line][-1][key]
+
+
+def test_it_learns_the_moving_square(place, trained):
+    values = last_line(place[0] / "run", "validation")
+    assert values["EF_1"] > 0.3
+    assert values["EF_5"] > 0.3
+    assert values["inverse_r2"] > 0.3
+    assert values["reconstruct_r2"] > 0.5
+    assert values["proposer_best"] < 0.9  # 1 is guessing the mean block
+    assert values["distance_r2"] > 0.1
+    assert values["rank"] > 2  # two coordinates at least
+    assert all(np.isfinite(list(values.values())))
+
+
+def test_the_true_actions_cost_less_than_random_ones(place, trained):
+    root, *_ = place
+    model = JEPAWorldModel.load(trained, root / "encoder")
+    rng = np.random.default_rng(5)
+    better = []
+    for _ in range(20):
+        start = rng.uniform(12, SIZE - 12, 2)
+        true = np.repeat(rng.uniform(-1, 1, (2, 1, 2)), EVERY, axis=1)
+        end = start + SPEED * true.sum((0, 1))
+        plans = np.repeat(rng.uniform(-1, 1, (63, 2, 1, 2)), EVERY, axis=2)
+        plans = np.concatenate([true[None], plans]).reshape(64, 2, 10).astype(np.float32)
+        goal = model.encode(History.of_goal(draw(np.clip(end, 4, SIZE - 4))))
+        cost = model.step_costs(model.encode(History.of_goal(draw(start))), goal, plans)[:, -1]
+        better.append((cost[1:] > cost[0]).mean())
+    assert np.mean(better) > 0.75  # .5 ignores the actions
+
+
+def test_proposals_lead_towards_the_goal(place, trained):
+    model = JEPAWorldModel.load(trained, place[0] / "encoder")
+    gain = []
+    for direction in ([1.0, 0], [-1, 0], [0, 1], [0, -1]):
+        start, goal = np.full(2, SIZE / 2), np.full(2, SIZE / 2) + 6 * np.array(direction)
+        states = [model.encode(History.of_goal(draw(p))) for p in (start, goal)]
+        plan = model.propose(*states, 1, np.random.default_rng(0))[0, :2].reshape(-1, 2).mean(0)
+        gain.append(plan @ direction)
+    assert np.mean(gain) > 0.1
+
+
+def test_the_artefact_says_what_it_is(place, trained):
+    root, store, encoder, _ = place
+    tensors, _, manifest = load_artifact(trained, "world_model")
+    assert manifest["parents"] == {"encoder": encoder.sha256, "dataset": store.sha256}
+    assert not any(name.startswith(("inverse", "decoder")) for name in tensors)
+    spec = JEPAWorldModel.load(trained, root / "encoder").spec
+    assert (spec.task, spec.block, spec.action_dim, spec.image_size) == ("square", 5, 10, SIZE)
+    assert spec.hashes["world_model"] == manifest["sha256"]
+    assert spec.bytes_per_candidate > 4 * 5 * 16
+    train_actions = np.concatenate([store[i].actions for i in store.indices("train")])
+    np.testing.assert_allclose(
+        tensors["predictor.scale.mean"].reshape(5, 2).mean(0), train_actions.mean(0), atol=1e-5
+    )
+    assert "| EF_1 |" in (trained / "card.md").read_text()
+
+
+def test_another_encoder_is_refused(place, trained, tmp_path):
+    torch.manual_seed(1)
+    save_encoder(tmp_path / "other", VideoEncoder(TINY), {}, {}, "other weights")
+    with pytest.raises(DataError, match="encoder"):
+        JEPAWorldModel.load(trained, tmp_path / "other")
+    _, store, _, latents = place
+    with pytest.raises(DataError, match="encoder"):
+        train(tiny_run(), store.root, latents, FrozenEncoder.load(tmp_path / "other"), tmp_path)
+
+
+def test_resuming_equals_never_having_stopped(place, tmp_path):
+    _, store, encoder, latents = place
+    calls = []
+
+    def die_at_nine(model):
+        calls.append(model.cost)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return {"success": 0.5}
+
+    config = tiny_run(eval_every=3, log_every=1)
+    whole = train(config, store.root, latents, encoder, tmp_path / "a", lambda _: {"success": 0.5})
+    with pytest.raises(KeyboardInterrupt):
+        train(config, store.root, latents, encoder, tmp_path / "b", die_at_nine)
+    assert os.listdir(tmp_path / "b" / "state") == ["step-00000006"]
+    halves = train(config, store.root, latents, encoder, tmp_path / "b", die_at_nine)
+    a, b = (load_artifact(folder, "world_model")[0] for folder in (whole, halves))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    logs = []
+    for run in ("a", "b"):
+        lines = [json.loads(x) for x in (tmp_path / run / "log.jsonl").read_text().splitlines()]
+        logs.append([{k: v for k, v in line.items() if k != "seconds"} for line in lines])
+    assert logs[0] == logs[1]
+    assert [x["closed_loop"] for x in logs[0] if "closed_loop" in x] == [{"success": 0.5}] * 4
+    with pytest.raises(WeightsError, match="lr"):
+        train(tiny_run(lr=1e-3), store.root, latents, encoder, tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"regulariser": "sigreg", "rollout": (1.0, 1.0, 0.2, 0.2)},
+        {"stop_gradient": True, "seed": 1},
+    ],
+)
+def test_every_option_trains_to_finite_and_different_weights(place, tmp_path, changes):
+    _, store, encoder, latents = place
+    results = []
+    for name, extra in (("base", {}), ("option", changes)):
+        folder = train(tiny_run(**extra), store.root, latents, encoder, tmp_path / name)
+        results.append(load_artifact(folder, "world_model")[0])
+    assert all(tensor.isfinite().all() for tensor in results[1].values())
+    key = "predictor.leave.weight"
+    assert not torch.equal(results[0][key], results[1][key])
+
+
+def test_several_data_sets_train_together_and_foreign_tasks_are_refused(place, tmp_path):
+    _, store, encoder, latents = place
+    pair = [store.root, store.root], [latents, latents]
+    folder = train(tiny_run(), *pair, encoder, tmp_path / "two")
+    assert load_artifact(folder, "world_model")[2]["parents"]["dataset"] != store.sha256
+    with pytest.raises(DataError, match="square"):
+        train(tiny_run(task="push_t"), *pair, encoder, tmp_path / "foreign")
+    with pytest.raises(DataError, match="no training episode has 40"):
+        train(tiny_run(window=40), store.root, latents, encoder, tmp_path / "long")
+
+
+def test_bad_configurations_are_refused():
+    for changes in ({"regulariser": "none"}, {"cost": "l1"}, {"window": 3}, {"rollout": ()}):
+        with pytest.raises(ConfigError, match=next(iter(changes))):
+            tiny_run(**changes)
+
+
+def test_schedule_and_average_closed_forms():
+    config = tiny_run(steps=100, warmup=10, lr=1.0)
+    rates = [learning_rate(config, step) for step in (1, 10, 55, 100)]
+    np.testing.assert_allclose(rates, [0.1, 1.0, 0.5, 0.0], atol=1e-12)
+    target, source = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
+    source.weight.data.fill_(3.0)
+    source.running_mean.fill_(7.0)
+    average(target, source, decay=0.75)
+    assert target.weight.tolist() == [1.5, 1.5]
+    assert target.running_mean.tolist() == [7.0, 7.0]
