@@ -42,11 +42,13 @@ def save_artifact(
     parents: Mapping[str, str],
     facts: Mapping[str, Any],
     card: str,
+    extra: Mapping[str, bytes] | None = None,
 ) -> dict[str, Any]:
     """Write weights, configuration, card and manifest in one step; return the manifest.
 
     Args:
         folder: replaced as a whole.
+        extra: further files by name.
         kind: e.g. ``encoder``; the loader must name the same.
         tensors: written from the CPU; values that share memory are copied apart.
         config: whatever rebuilds the module (JSON).
@@ -61,6 +63,8 @@ def save_artifact(
         save_file(_plain(tensors), work / WEIGHTS)
         write_json(work / CONFIG, dict(config))
         (work / CARD).write_text(card)
+        for name, content in (extra or {}).items():
+            (work / name).write_bytes(content)
         return write_manifest(work, kind, parents, facts)
 
 

@@ -35,6 +35,7 @@ EXAMPLES = """\
   robot-wm evaluate planner=cem method=jepa,random evaluate.limit=20
   robot-wm train preset=smoke --dry-run       only compose, check and print the configuration"""
 UNCONFIGURED = ("doctor", "results")
+LISTS = ("method", "encoder_tasks", "train_on", "evaluate.seeds", "demo.tasks", "pairs.eval_seeds")
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def groups() -> dict[str, list[str]]:
 def to_hydra(overrides: Sequence[str]) -> list[str]:
     """Check the form of overrides and translate them for Hydra.
 
-    ``key=a,b`` means a list, not a sweep. Values may name any key: whether it exists is decided
-    later by the dataclasses, which know more than the YAML files show.
+    ``key=a,b`` means a list, not a sweep, and so does ``method=a``. Values may name any
+    key: whether it exists is decided later by the dataclasses, which know more than the YAML shows.
 
     Raises:
         ConfigError: not ``key=value``, or an unknown option of a group.
@@ -85,9 +86,7 @@ def to_hydra(overrides: Sequence[str]) -> list[str]:
                 raise unknown(f"option of {key}:", value, options[key])
             translated.append(override)
             continue
-        if "," in value and not value.startswith(("[", "{", "'", '"')):
-            value = f"[{value}]"
-        elif key == "method" and not value.startswith("["):
+        if not value.startswith(("[", "{", "'", '"')) and ("," in value or key in LISTS):
             value = f"[{value}]"
         translated.append(f"++{key}={value}")
     return translated

@@ -114,6 +114,7 @@ class Block(nn.Module):
         self.fc2 = nn.Linear(mlp_ratio * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Tokens to tokens, same shape."""
         batch, length, width = x.shape
         qkv = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
@@ -131,6 +132,7 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Tokens to tokens, same shape."""
         for block in self.blocks:
             x = block(x)
         return self.norm(x)

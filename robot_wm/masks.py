@@ -100,4 +100,4 @@ def _blocks(
     axis = np.arange(grid)
     in_y = (axis >= top) & (axis < top + h)
     in_x = (axis >= left) & (axis < left + w)
-    return (in_y[:, :, :, None] & in_x[:, :, None, :]).any(axis=1)
+    return np.any(in_y[:, :, :, None] & in_x[:, :, None, :], axis=1)

@@ -20,15 +20,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from robot_wm.checkpoint import load_training_state, save_training_state
+from robot_wm.clips import ClipSampler
 from robot_wm.encoder import EncoderConfig, VideoEncoder, save_encoder
 from robot_wm.episodes import EpisodeStore
-from robot_wm.errors import ConfigError, DataError
+from robot_wm.errors import ConfigError
 from robot_wm.manifest import atomic_write
 from robot_wm.metrics import ProbeData, pixel_tokens
-from robot_wm.normalization import Statistics
 from robot_wm.objectives import Objective, make_objective
 from robot_wm.progress import progress
 
@@ -47,6 +47,8 @@ class PretrainConfig:
         objective, options: registered name and its own configuration.
         encoder: shape of the encoder.
         block: control steps between the two frames of a clip.
+        shares: weight of each collection in a batch, by its name (1 where unnamed). Randomised
+            appearance is constant within a clip, so too much of it teaches colours, not objects.
         threads: of torch; 0 keeps torch's choice. Bit-exact resuming needs equal threads.
         device: ``cpu`` or ``cuda``; only ``cpu`` repeats to the bit.
         log_every, checkpoint_every, monitor_every: in steps; 0 switches off.
@@ -65,6 +67,7 @@ class PretrainConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     block: int = 5
+    shares: Mapping[str, float] = field(default_factory=lambda: {"nominal": 4.0})
     threads: int = 0
     device: str = "cpu"
     log_every: int = 50
@@ -77,97 +80,6 @@ class PretrainConfig:
         """Plain JSON types."""
         value: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return value
-
-
-class ClipSampler:
-    """Pairs of frames one block apart from *training* episodes, equally many per data set.
-
-    All training frames are held in memory (12 KB each at 64 px); a draw is one gather per data set.
-    Scenes are numbered by task name; action blocks are normalised per scene.
-
-    Raises:
-        DataError: no clip, another image size, frames not stored at block boundaries, or action
-            blocks of different sizes.
-    """
-
-    def __init__(self, stores: Sequence[EpisodeStore], block: int, image_size: int) -> None:
-        self.scenes = sorted({store.schema.task for store in stores})
-        self.parts = [_clips(store, block, image_size) for store in stores]
-        widths = {actions.shape[1] for _, _, _, actions in self.parts}
-        if len(widths) != 1:
-            raise DataError(
-                f"action blocks of sizes {sorted(widths)}", "one size", "pretrain them separately"
-            )
-        self.action_dim = widths.pop()
-        self.owner = [self.scenes.index(store.schema.task) for store in stores]
-        self.statistics = {}
-        for number, scene in enumerate(self.scenes):
-            mine = [i for i, owner in enumerate(self.owner) if owner == number]
-            fitted = Statistics.fit(np.concatenate([self.parts[i][3] for i in mine]))
-            self.statistics[scene] = fitted
-            for i in mine:
-                frames, first, second, actions = self.parts[i]
-                self.parts[i] = (frames, first, second, fitted.normalize(actions))
-
-    def __len__(self) -> int:
-        """Number of clips."""
-        return sum(len(first) for _, first, _, _ in self.parts)
-
-    def draw(self, rng: np.random.Generator, batch: int) -> dict[str, Tensor]:
-        """``frames`` uint8 ``[B, 2, H, W, 3]``, ``actions`` float32 ``[B, A]``, ``scene`` ``[B]``."""
-        # Equal shares; when they do not divide, who gets the remainder rotates by chance.
-        shares = np.full(len(self.parts), batch // len(self.parts))
-        shares[rng.permutation(len(shares))[: batch % len(shares)]] += 1
-        frames = np.empty((batch, 2, *self.parts[0][0].shape[1:]), np.uint8)
-        actions = np.empty((batch, self.action_dim), np.float32)
-        start = 0
-        for (pixels, first, second, blocks), share in zip(self.parts, shares, strict=True):
-            chosen, stop = rng.integers(0, len(first), share), start + share
-            frames[start:stop, 0], frames[start:stop, 1] = (
-                pixels[first[chosen]],
-                pixels[second[chosen]],
-            )
-            actions[start:stop], start = blocks[chosen], stop
-        return {
-            "frames": torch.from_numpy(frames),
-            "actions": torch.from_numpy(actions),
-            "scene": torch.from_numpy(np.repeat(self.owner, shares)),
-        }
-
-
-def _clips(
-    store: EpisodeStore, block: int, image_size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Frames ``[F, H, W, 3]``, first and second frame of each clip ``[C]``, raw blocks ``[C, A]``."""
-    schema, chosen = store.schema, store.indices("train")
-    every = schema.frame_every
-    if schema.image_size != image_size or block % every:
-        raise DataError(
-            f"{store.root}: {schema.image_size} px, a frame every {every} control steps",
-            f"{image_size} px, a divisor of {block} control steps",
-            "collect at the encoder's image size, or change the encoder's",
-        )
-    stride = block // every
-    total = sum(store.meta(i)["length"] // every + 1 for i in chosen)
-    frames = np.empty((total, image_size, image_size, 3), np.uint8)
-    firsts, blocks, start = [], [], 0
-    for i in chosen:
-        episode = store[i]
-        count = len(episode.frames)
-        frames[start : start + count] = episode.frames
-        own = np.arange(max(0, count - stride))
-        firsts.append(start + own)
-        steps = own[:, None] * every + np.arange(block)
-        blocks.append(np.asarray(episode.actions)[steps].reshape(len(own), -1))
-        start += count
-    first = np.concatenate(firsts) if firsts else np.zeros(0, np.int64)
-    if not len(first):
-        raise DataError(
-            f"{store.root} has no training clip of {block} control steps",
-            "training episodes longer than one block",
-            "collect more or longer episodes",
-        )
-    return frames, first, first + stride, np.concatenate(blocks)
 
 
 def learning_rate(config: PretrainConfig, step: int) -> float:
@@ -198,7 +110,9 @@ class Run:
                 f"steps {config.steps}, batch {config.batch}", "at least 1 and 2", "raise them"
             )
         self.config = config
-        self.sampler = ClipSampler(stores, config.block, config.encoder.image_size)
+        self.sampler = ClipSampler(
+            stores, config.block, config.encoder.image_size, config.shares
+        )
         torch.manual_seed(config.seed)
         self.objective: Objective = make_objective(
             config.objective, config.encoder, config.options,
@@ -223,7 +137,9 @@ class Run:
             {key: value.to(c.device) for key, value in batch.items()}, self.rngs["masks"]
         )
         if not math.isfinite(parts["loss"]):
-            raise ConfigError(f"loss {loss} at step {index}", "a finite loss", "lower lr or clip")
+            raise ConfigError(
+                f"loss {parts['loss']} at step {index}", "a finite loss", "lower lr or clip"
+            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         parts["grad_norm"] = float(nn.utils.clip_grad_norm_(objective.parameters(), c.clip))
@@ -250,9 +166,10 @@ class Monitor:
     def measure(self, encoder: VideoEncoder) -> dict[str, dict[str, float]]:
         """Numbers by data set."""
         encoder.eval()
-        encode: Callable[[np.ndarray], np.ndarray] = lambda x: (
-            encoder.encode_frames(x).cpu().numpy()
-        )  # noqa: E731
+
+        def encode(frames: np.ndarray) -> np.ndarray:
+            return encoder.encode_frames(frames).cpu().numpy()
+
         return {part.name: part.evaluate(encode) for part in self.data}
 
 
@@ -294,7 +211,7 @@ def pretrain(
     if monitor and not start:
         log.write(0, kind="pixels", data=monitor.pixels())
         log.write(0, kind="monitor", data=monitor.measure(run.objective.encoder))
-    last = min(config.steps, stop_at or config.steps)
+    last = config.steps if stop_at is None else min(config.steps, stop_at)
     _loop(run, range(start, last), log, monitor, lambda step: save_training_state(
         states, step, run.objective, run.optimizer, run.rngs, identity
     ))  # fmt: skip

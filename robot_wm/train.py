@@ -23,6 +23,7 @@ from robot_wm.checkpoint import load_training_state, save_artifact, save_trainin
 from robot_wm.contracts import ModelSpec
 from robot_wm.encoder import FrozenEncoder
 from robot_wm.errors import DataError
+from robot_wm.imagination import SHEET, contact_sheet
 from robot_wm.jepa import (
     CONTEXT,
     KIND,
@@ -226,7 +227,10 @@ class _Run:
         described = {"spec": spec_to_json(self.spec), "sizes": sizes, "cost": c.cost}
         folder, card = self.out / KIND, card_of(c, facts, self.parents)
         tensors = network.state_dict()
-        save_artifact(folder, KIND, tensors, described, self.parents, facts, card)
+        sheet = contact_sheet([store for store, _ in self.pairs], c.seed)
+        save_artifact(
+            folder, KIND, tensors, described, self.parents, facts, card, {SHEET: sheet}
+        )
         return folder
 
 

@@ -37,6 +37,8 @@ class Privileged:
         self.spec: EnvSpec = replace(env.spec, proprio_dim=size)  # type: ignore[type-var]
 
     def __getattr__(self, name: str) -> Any:
+        if name == "env":  # not there yet while being copied
+            raise AttributeError(name)
         return getattr(self.env, name)
 
     def reset(
@@ -107,9 +109,9 @@ class TrueSimulator:
         """
         if self.factors == dict(factors):
             return
-        env = GoalEnv(self.task.name, draw_images=False)
-        env.reset(options={"factors": dict(factors)})
-        self.factors, self._model = env.factors, env.model
+        self._env = GoalEnv(self.task.name, draw_images=False)
+        self._env.reset(options={"factors": dict(factors)})
+        self.factors, self._model = dict(factors), self._env.model
         self._data = [mujoco.MjData(self._model) for _ in range(self._threads)]
         kinds = mujoco.mjtState
         self._sizes = [
@@ -160,6 +162,23 @@ class TrueSimulator:
         n, horizon, _ = actions.shape
         poses = self.rollout(state, actions.reshape(n, horizon * BLOCK, 2))[:, BLOCK - 1 :: BLOCK]
         return self.task.distance(poses, self.pose(goal)).astype(np.float32)
+
+    def propose(
+        self, state: np.ndarray, goal: np.ndarray, n: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """What the scripted expert would do, ``[n, H, A]``; noise grows from none to 0.3.
+
+        Sampling rarely finds the way around an object to its far side; the expert knows it.
+        """
+        plans = np.empty((n, self.spec.horizon * BLOCK, 2), np.float32)
+        for plan, noise in zip(plans, np.linspace(0, 0.3, n), strict=True):
+            expert = make_behaviour(self.task.name, "expert", float(noise))
+            expert.reset(rng.spawn(1)[0], goal=self.pose(goal), factors=self.factors)
+            _, info = self._env.reset(options={"state": state, "factors": self.factors})
+            for t in range(len(plan)):
+                plan[t] = expert.act(info["pose"])
+                *_, info = self._env.step(plan[t])
+        return plans.reshape(n, self.spec.horizon, -1)
 
     def pose(self, state: np.ndarray) -> np.ndarray:
         """Pose ``[K]`` of a physics state ``[S]``."""
@@ -212,7 +231,7 @@ class Informed:
         self.agent, self._parts = agent, parts
 
     def __getattr__(self, name: str) -> Any:
-        if name == "agent":  # not there yet while being copied or sent to a worker
+        if name == "agent":  # not there yet while being copied
             raise AttributeError(name)
         return getattr(self.agent, name)
 
@@ -232,10 +251,13 @@ class Informed:
 
 
 def oracle_agent(
-    spec: EnvSpec, planner: Callable[[WorldModel[np.ndarray]], Agent], threads: int = 0
+    spec: EnvSpec,
+    planner: Callable[[WorldModel[np.ndarray]], Agent],
+    threads: int = 0,
+    horizon: int = 5,
 ) -> Informed:
     """The planner on the true simulator, ready for an evaluator's ``inputs: state`` row."""
-    simulator = TrueSimulator(spec.task, spec.image_size, threads=threads)
+    simulator = TrueSimulator(spec.task, spec.image_size, threads=threads, horizon=horizon)
     return Informed(planner(simulator), simulator)
 
 

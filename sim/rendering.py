@@ -13,6 +13,7 @@ import importlib
 import os
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import mujoco
@@ -62,6 +63,11 @@ def choose_backend() -> str:
     return _chosen
 
 
+def _free(*contexts: Any) -> None:
+    for context in contexts:
+        context.free()
+
+
 class Renderer:
     """Draws square RGB images of a model's ``top`` camera.
 
@@ -70,6 +76,9 @@ class Renderer:
             variant of the same scene file.
         size: side of the returned image [px].
         fast: False restores MuJoCo's default quality (for the benchmark only).
+
+    Attributes:
+        close: frees the OpenGL context; harmless when called again.
     """
 
     def __init__(self, model: mujoco.MjModel, size: int = 64, fast: bool = True) -> None:
@@ -83,6 +92,8 @@ class Renderer:
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        # Also runs at exit, while OpenGL still works.
+        self.close = weakref.finalize(self, _free, self._context, self._gl)
         self._rect = mujoco.MjrRect(0, 0, side, side)
         self._pixels = np.empty((side, side, 3), np.uint8)
         self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
@@ -117,8 +128,3 @@ class Renderer:
         wide = image.astype(np.uint16)
         rows = wide[::2] + wide[1::2]
         return ((rows[:, ::2] + rows[:, 1::2] + 2) // 4).astype(np.uint8)
-
-    def close(self) -> None:
-        """Free the OpenGL context."""
-        self._context.free()
-        self._gl.free()

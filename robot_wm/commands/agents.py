@@ -11,7 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from robot_wm.commands.settings import PlannerSettings, Settings
+from robot_wm.commands.sections import PlannerSettings
+from robot_wm.commands.settings import Settings
 from robot_wm.config import build
 
 if TYPE_CHECKING:
@@ -46,9 +47,7 @@ METHODS: dict[str, Method] = {
 }
 
 
-def mpc(
-    model: WorldModel[Any], planner: Mapping[str, Any], proposals: bool = True
-) -> MPCAgent:
+def mpc(model: WorldModel[Any], planner: Mapping[str, Any], proposals: bool = True) -> MPCAgent:
     """The planner around any world model.
 
     Args:
@@ -73,10 +72,12 @@ def mpc(
 
 
 def load_jepa(model: str, encoder: str, threads: int = 1) -> WorldModel[Any]:
-    """The house world model from its two artefacts."""
+    """The house world model from its two artefacts, able to show what it imagines if it can."""
+    from robot_wm.imagination import SHEET, IllustratedModel
     from robot_wm.jepa import JEPAWorldModel
 
-    return JEPAWorldModel.load(Path(model), Path(encoder), threads)
+    loaded, sheet = JEPAWorldModel.load(Path(model), Path(encoder), threads), Path(model) / SHEET
+    return IllustratedModel.illustrate(loaded, sheet) if sheet.is_file() else loaded
 
 
 def jepa_agent(

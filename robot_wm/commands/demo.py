@@ -43,7 +43,7 @@ def run(session: Session) -> int:
 def _session(session: Session, task: str) -> Session:
     """The demonstration's own settings: shipped weights, committed pairs, few episodes."""
     settings = session.for_task(task)
-    committed = pair_list_path(replace(settings, name="default"), 0, committed=True)
+    committed = pair_list_path(settings, 0, committed=True)
     for path in (settings.model_path(SHIPPED) / MANIFEST, committed):
         if not path.is_file():
             raise WeightsError(
@@ -52,7 +52,7 @@ def _session(session: Session, task: str) -> Session:
             )  # fmt: skip
     own = replace(
         settings,
-        name="default",
+        name="demo",
         weights=SHIPPED,
         publish=False,
         method=("jepa", "random"),

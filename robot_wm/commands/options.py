@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from robot_wm.commands.settings import (
+from robot_wm.commands.sections import (
     CollectSettings,
     DemoSettings,
     EvaluateSettings,
     ObjectiveSettings,
     PlannerSettings,
     ReportSettings,
-    Settings,
     TaskSettings,
 )
+from robot_wm.commands.settings import Settings
 from robot_wm.config import document
 
 Row = tuple[str, str, str]
@@ -73,7 +73,9 @@ def section_rows(settings: Settings, section: str) -> list[Row]:
 def _shown(value: Any) -> str:
     if isinstance(value, tuple | list):
         return "[" + ", ".join(_shown(item) for item in value) + "]"
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def option_rows(settings: Settings, sections: tuple[str, ...]) -> list[tuple[str, list[Row]]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from robot_wm.commands.settings import CHECKOUT, SEEDS, SHIPPED, Settings
 from robot_wm.errors import DataError, WeightsError
 from robot_wm.manifest import MANIFEST, check_parent, read_manifest, storage_root
+
+COMMITTED = ("default", "demo")  # names of runs that use the pair lists beside the code
 
 if TYPE_CHECKING:
     from planning.pairs import PairList
@@ -103,6 +104,7 @@ def model(session: Session, name: str | None = None) -> tuple[Path, Path]:
         parent = encoder(session)
         if not (folder / MANIFEST).is_file():
             _train(settings, parent, folder)
+        _check_data(settings, folder)
     digest = read_manifest(parent, "encoder", verify=False)["sha256"]
     check_parent(read_manifest(folder, "world_model", verify=False), "encoder", digest)
     return folder, parent
@@ -134,6 +136,27 @@ def _train(settings: Settings, parent: Path, folder: Path) -> None:
     train(settings.train_config(), data, caches, FrozenEncoder.load(parent), folder.parent)
 
 
+def _check_data(settings: Settings, folder: Path) -> None:
+    """Refuse a model of episodes other than those stored now; without episodes there is no doubt.
+
+    Raises:
+        DataError: a data set has grown or was made anew since the model was trained.
+    """
+    from robot_wm.episodes import SCHEMA, EpisodeStore
+
+    known = read_manifest(folder, "world_model", verify=False)["facts"]["datasets"]
+    roots = [settings.dataset_path(settings.task.name, name) for name in settings.train_on]
+    if not all((root / SCHEMA).is_file() for root in roots):
+        return
+    stored = [EpisodeStore(root).sha256 for root in roots]
+    if list(known) != stored:
+        raise DataError(
+            f"{folder} was trained on other episodes than {', '.join(map(str, roots))} now hold",
+            ", ".join(f"{digest[:12]}…" for digest in known),
+            f"delete {folder.parent} to train again, or give this run another `name=`",
+        )
+
+
 def pair_list_path(settings: Settings, seed: int, committed: bool) -> Path:
     """Where a pair list lives: beside the code or in storage."""
     name = f"{settings.pairs['family']}-{settings.task.name}-{seed}.json"
@@ -141,11 +164,11 @@ def pair_list_path(settings: Settings, seed: int, committed: bool) -> Path:
 
 
 def pair_lists(settings: Settings) -> dict[int, PairList]:
-    """The lists of this task by evaluation seed: committed ones for ``default``, else own ones."""
+    """The lists of this task by evaluation seed: committed ones if the run's name allows."""
     from planning.pairs import PairList
 
     config, found = settings.pairs_config(), {}
-    for committed in (True, False) if settings.name == "default" else (False,):
+    for committed in (True, False) if settings.name in COMMITTED else (False,):
         paths = {s: pair_list_path(settings, s, committed) for s in config.eval_seeds}
         if all(path.is_file() for path in paths.values()):
             found = {seed: PairList.load(path) for seed, path in paths.items()}
@@ -172,10 +195,11 @@ def draw_pairs(settings: Settings, publish: bool) -> dict[int, PairList]:
 
     config = settings.pairs_config()
     store = EpisodeStore(dataset(settings, "nominal"))
-    env = make(settings.task.name, settings.image_size, draw_images=False)
+    # Gymnasium types `spec` as its own registry entry.
+    env: Any = make(settings.task.name, settings.image_size, draw_images=False)
 
-    def eligible(start: object, goal: object, between: object) -> bool:
-        return env.task.eligible(between)  # type: ignore[arg-type]
+    def eligible(start: Any, goal: Any, between: Any) -> bool:
+        return bool(env.task.eligible(between))
 
     lists = make_pair_lists(config, store, env.success, env.spec.families, eligible)
     for seed, pairs in lists.items():
@@ -188,6 +212,3 @@ def draw_pairs(settings: Settings, publish: bool) -> dict[int, PairList]:
 def first_pairs(pairs: PairList, limit: int) -> PairList:
     """The list, or its first ``limit`` pairs (a list of another identity)."""
     return replace(pairs, pairs=pairs.pairs[:limit]) if limit else pairs
-
-
-Step = Callable[[Settings], Path]

@@ -9,7 +9,10 @@ most tokens are constant given their place. Four repairs keep it alive:
 * half of the batches hide most of the *next* frame and show the whole present one, half hide random
   tokens of both, so that small objects are asked for and can be placed; some visible tokens are
   predicted too (dense loss, arXiv:2603.14482);
-* an inverse-dynamics head reads the action between the frames.
+* an inverse-dynamics head reads, from both frames, the summed action between them (single actions
+  of a block leave no trace of their own);
+* the predictor is told the action block (V-JEPA 2-AC, arXiv:2506.09985, moved into pretraining),
+  so where a pushed object went is predictable, and patches whose pixels changed weigh more.
 
 A clip is two single frames one block apart, each encoded alone, as planning will encode them.
 The EMA *target* encoder is shipped: it is what every target came from, and an average of weights
@@ -55,6 +58,8 @@ class VJEPAConfig:
         dense_weight, dense_tokens: loss on that many visible tokens (weight 0: off).
         inverse_weight, inverse_width, inverse_hidden: the inverse-dynamics head (weight 0: off);
             used in half of the batches, the future-frame ones.
+        action_token: whether the predictor sees the action block between the frames.
+        motion_weight: extra loss weight of patches that changed between the frames.
         variance_weight, covariance_weight: regulariser on context tokens.
         centring: centre targets per scene and token position.
         centring_momentum: of the running mean and scale of the targets.
@@ -77,6 +82,8 @@ class VJEPAConfig:
     inverse_weight: float = 1.0
     inverse_width: int = 8
     inverse_hidden: int = 256
+    action_token: bool = True
+    motion_weight: float = 4.0
     variance_weight: float = 1.0
     covariance_weight: float = 0.04
     centring: bool = True
@@ -125,12 +132,23 @@ def variance_covariance(tokens: Tensor, freedom: Tensor) -> tuple[Tensor, Tensor
     return hinge, (covariance.square().sum() - variance.square().sum()) / len(variance)
 
 
+def weighted(predicted: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+    """Smooth L1 of tokens ``[B, M, D]``, averaged with weights ``[B, M]``."""
+    per_token = F.smooth_l1_loss(predicted, wanted, reduction="none").mean(-1)
+    return (per_token * weight).sum() / weight.sum()
+
+
 class Predictor(nn.Module):
     """Context tokens and places in, tokens at those places out, jointly over both frames."""
 
-    def __init__(self, config: VJEPAConfig, encoder: EncoderConfig) -> None:
+    def __init__(
+        self, config: VJEPAConfig, encoder: EncoderConfig, scenes: int, actions: int
+    ) -> None:
         super().__init__()
         width = config.predictor_width
+        # One map per scene: the same numbers mean other things to another robot.
+        self.act = nn.Linear(scenes * actions, width) if config.action_token else None
+        self.scenes = scenes
         self.enter = nn.Linear(encoder.width, width)
         self.mask = nn.Parameter(torch.zeros(width))
         self.body = Transformer(width, config.predictor_depth, config.predictor_heads, 4)
@@ -141,17 +159,23 @@ class Predictor(nn.Module):
         table = position_table(2, encoder.grid, width)
         self.register_buffer("positions", table, persistent=False)
 
-    def forward(self, seen: Seen, dense: Tensor) -> tuple[Tensor, Tensor]:
-        """Predictions ``[B, M, D]`` at hidden places and ``[B, V, D]`` at context rows ``dense``."""
-        table = self.get_buffer("positions")
+    def forward(
+        self, seen: Seen, dense: Tensor, actions: Tensor, scene: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Predictions at hidden places ``[B, M, D]`` and at context rows ``dense`` [B, V, D]."""
+        table, known = self.get_buffer("positions"), seen.where.shape[1]
         context = self.enter(seen.tokens) + table[seen.where]
-        x = self.body(torch.cat([context, self.mask + table[seen.hidden]], dim=1))
-        known = seen.where.shape[1]
-        return self.leave(x[:, known:]), self.leave_visible(take(x[:, :known], dense))
+        tokens = [context, self.mask + table[seen.hidden]]
+        if self.act is not None:
+            mine = F.one_hot(scene, self.scenes).to(actions)[:, :, None] * actions[:, None]
+            tokens.append(self.act(mine.flatten(1))[:, None])
+        x = self.body(torch.cat(tokens, dim=1))
+        hidden = x[:, known : known + seen.hidden.shape[1]]
+        return self.leave(hidden), self.leave_visible(take(x[:, :known], dense))
 
 
 class InverseDynamics(nn.Module):
-    """The action block between two frames, from all their tokens; one output head per scene."""
+    """The summed action between two frames, from all their tokens; one output head per scene."""
 
     def __init__(self, config: VJEPAConfig, encoder: EncoderConfig, scenes: int, actions: int):
         super().__init__()
@@ -161,7 +185,7 @@ class InverseDynamics(nn.Module):
         self.heads = nn.Linear(config.inverse_hidden, scenes * actions)
 
     def forward(self, pair: Tensor, scene: Tensor) -> Tensor:
-        """Tokens ``[B, 2P, D]`` and scene ``[B]`` to normalised actions ``[B, A]``."""
+        """Tokens ``[B, 2P, D]`` and scene ``[B]`` to normalised summed actions ``[B, C]``."""
         hidden = F.gelu(self.hidden(self.reduce(pair).flatten(1)))
         every = self.heads(hidden).view(len(scene), self.scenes, -1)
         return every[torch.arange(len(scene), device=scene.device), scene]
@@ -171,16 +195,21 @@ class VJEPA(Objective):
     """The objective; see the module's text. Options: :class:`VJEPAConfig`."""
 
     def __init__(
-        self, encoder: EncoderConfig, options: Mapping[str, Any], scenes: int, action_dim: int
+        self,
+        encoder: EncoderConfig,
+        options: Mapping[str, Any],
+        scenes: int,
+        action_dim: int,
+        control_dim: int = 2,
     ) -> None:
         super().__init__()
         self.config = strict(VJEPAConfig, options)
         self.tokens, self.scenes = encoder.tokens, scenes
         self.context = VideoEncoder(encoder)
         self.target = copy.deepcopy(self.context).requires_grad_(False)
-        self.predictor = Predictor(self.config, encoder)
+        self.predictor = Predictor(self.config, encoder, scenes, action_dim)
         if self.config.inverse_weight:
-            self.inverse = InverseDynamics(self.config, encoder, scenes, action_dim)
+            self.inverse = InverseDynamics(self.config, encoder, scenes, control_dim)
         self.register_buffer("target_mean", torch.zeros(scenes, encoder.tokens, encoder.width))
         self.register_buffer("target_square", torch.ones(()))
         # Batches seen per scene: the running means start as the first batch's, not as zero.
@@ -204,27 +233,29 @@ class VJEPA(Objective):
             goal = self._targets(frames, scene)
         places = rng.integers(0, seen.where.shape[1], (len(scene), c.dense_tokens))
         dense = torch.from_numpy(places).to(scene.device)
-        predicted, visible = self.predictor(seen, dense)
-        wanted = take(goal, seen.hidden)
-        parts = {"masked": F.smooth_l1_loss(predicted, wanted)}
+        predicted, visible = self.predictor(seen, dense, batch["actions"], scene)
+        wanted, weight = take(goal, seen.hidden), self._weights(frames)
+        parts = {"masked": weighted(predicted, wanted, weight.gather(1, seen.hidden))}
         total = parts["masked"]
         if c.dense_weight:
-            shown = take(goal, seen.where.gather(1, dense))
-            parts["dense"] = F.smooth_l1_loss(visible, shown)
+            where = seen.where.gather(1, dense)
+            parts["dense"] = weighted(visible, take(goal, where), weight.gather(1, where))
             total = total + c.dense_weight * parts["dense"]
         parts["variance"], parts["covariance"] = self._spread(seen, scene)
         total = total + c.variance_weight * parts["variance"]
         total = total + c.covariance_weight * parts["covariance"]
         if whole is not None:
-            parts["inverse"] = F.mse_loss(self.inverse(whole, scene), batch["actions"])
+            parts["inverse"] = F.mse_loss(self.inverse(whole, scene), batch["drift"])
             total = total + c.inverse_weight * parts["inverse"]
         numbers = {name: float(value.detach()) for name, value in parts.items()}
         # Explained fraction: 0 is what predicting the mean of every position would cost.
-        baseline = float(F.smooth_l1_loss(torch.zeros_like(wanted), wanted))
+        baseline = float(
+            weighted(torch.zeros_like(wanted), wanted, weight.gather(1, seen.hidden))
+        )
         kind = "ef_tubes" if c.masks == "tubes" else "ef_future" if future else "ef_random"
         numbers[kind] = 1 - numbers["masked"] / max(baseline, 1e-9)
         numbers["loss"] = float(total.detach())
-        numbers["target_std"] = math.sqrt(float(self.target_square))
+        numbers["target_std"] = math.sqrt(float(self.get_buffer("target_square")))
         return total, numbers
 
     @torch.no_grad()
@@ -254,11 +285,9 @@ class VJEPA(Objective):
             where = torch.cat([every, keep + count], dim=1)
             return Seen(torch.cat([first, second], dim=1), where, hidden + count)
         if c.masks == "tubes":
-            tube = multiblock(
-                rng, batch, math.isqrt(count), c.tube_blocks, c.tube_area,
-                min_visible=min(8, count // 2),
-            )  # fmt: skip
-            sides = [np.repeat(side, 2, axis=0) for side in tube]
+            least, side = min(8, count // 2), math.isqrt(count)
+            tube = multiblock(rng, batch, side, c.tube_blocks, c.tube_area, min_visible=least)
+            sides = [np.repeat(index, 2, axis=0) for index in tube]
         else:
             sides = list(random_tokens(rng, 2 * batch, count, c.ratio))
         keep, hidden = (torch.from_numpy(side).to(device) for side in sides)
@@ -267,15 +296,24 @@ class VJEPA(Objective):
         where, away = ((side.view(batch, 2, -1) + shift).flatten(1) for side in (keep, hidden))
         return Seen(tokens.reshape(batch, -1, tokens.shape[-1]), where, away)
 
+    def _weights(self, frames: Tensor) -> Tensor:
+        """1, plus ``motion_weight`` where a patch changed between the two frames: ``[B, 2P]``."""
+        batch, _, size, _, _ = frames.shape
+        grid = math.isqrt(self.tokens)
+        change = (frames[:, 0].int() - frames[:, 1].int()).abs().amax(-1)
+        side = size // grid
+        patches = change.view(batch, grid, side, grid, side).amax((2, 4)).flatten(1)
+        moved = (patches > 8).float()
+        return 1 + self.config.motion_weight * torch.cat([moved, moved], dim=1)
+
     def _groups(self, where: Tensor, scene: Tensor) -> Tensor:
         """Group of each token, its scene and place in the frame: int64 ``[B * K]``."""
         return (where % self.tokens + scene[:, None] * self.tokens).flatten()
 
     def _spread(self, seen: Seen, scene: Tensor) -> tuple[Tensor, Tensor]:
         groups = self._groups(seen.where, scene)
-        return variance_covariance(
-            *centred(seen.tokens.flatten(0, 1), groups, self.scenes * self.tokens)
-        )
+        count = self.scenes * self.tokens
+        return variance_covariance(*centred(seen.tokens.flatten(0, 1), groups, count))
 
     def _targets(self, frames: Tensor, scene: Tensor) -> Tensor:
         """LayerNormed EMA tokens, centred per scene and position, in global units: [B, 2P, D]."""

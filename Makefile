@@ -1,0 +1,67 @@
+# Two commands to begin with:  make demo   and   make test
+# The first call makes .venv (a few minutes, mostly torch); later calls start at once.
+# An environment of your own:  make test VENV=/path/to/venv SETUP=
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.robot-wm-ready
+SETUP ?= $(READY)
+TORCH ?= torch==2.13.0
+# Where pip looks for torch, e.g. a CPU-only index; empty asks the usual one.
+TORCH_INDEX ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint results bench doctor clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(SETUP)  ## shipped world models against random actions on three tasks (offline)
+	@$(BIN)/robot-wm demo
+
+test: $(SETUP)  ## every test that takes seconds
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest
+
+test-all: $(SETUP)  ## the slow ones too
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest -m "not gpu and not network"
+
+lint: $(SETUP)  ## style, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+results: $(SETUP)  ## regenerate docs/results.md from results/
+	@$(BIN)/robot-wm results
+
+bench: $(SETUP)  ## measure rendering, encoding and planning on this machine
+	@$(BIN)/robot-wm bench
+
+doctor: $(SETUP)  ## check this machine
+	@$(BIN)/robot-wm doctor
+
+setup: $(SETUP)  ## make the environment (the other verbs do it themselves)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; name it with  make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[sim,train,dev]'
+	@$(BIN)/python -m robot_wm.doctor --renderer >/dev/null 2>&1 || $(MAKE) --no-print-directory opengl
+	@touch $@
+
+.PHONY: opengl
+# Software OpenGL is the one thing pip cannot bring. A failure here is told, not fatal.
+opengl:
+	@packages="libegl1 libgl1-mesa-dri libosmesa6"; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing $$packages"; \
+	  { apt-get install -y -qq $$packages || { apt-get update -qq && apt-get install -y -qq $$packages; }; } \
+	    >/dev/null 2>&1 || echo "could not install $$packages; run robot-wm doctor"; \
+	else echo "no OpenGL found: install  $$packages  (or your system's EGL), then robot-wm doctor"; fi
+
+clean:  ## remove caches and the environment (data in ROBOT_WM_HOME stays)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

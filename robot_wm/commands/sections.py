@@ -1,0 +1,120 @@
+"""Sections of the configuration that belong to the commands themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """One task and its data.
+
+    Attributes:
+        name: registry name of the scene with its task.
+        steps: control steps per recorded episode.
+        nominal, varied: episodes of the unvaried and of the randomised collection.
+        mix: behaviours with their share and noise levels.
+    """
+
+    name: str
+    steps: int
+    nominal: int
+    varied: int
+    mix: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class CollectSettings:
+    """How episodes are stored.
+
+    Attributes:
+        frame_every: control steps between two stored frames; the block of the world model.
+        episodes_per_shard: unit of atomic writing and of parallel work.
+    """
+
+    frame_every: int = 5
+    episodes_per_shard: int = 50
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """The pretraining objective.
+
+    Attributes:
+        name: registered name.
+        options: of that objective, checked by its own dataclass.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannerSettings:
+    """The planner around the optimiser.
+
+    Attributes:
+        optimiser: registered name.
+        options: of that optimiser, checked by its own dataclass.
+        horizon: blocks planned.
+        execute: blocks executed before the next plan.
+        proposals: plans asked of the model's learned actor per search.
+        memory_mb: working memory for candidates [MiB].
+        warm_start: whether a search starts at the previous plan.
+        discount: 0 costs the last block alone; above 0 sums all blocks with that factor per block.
+    """
+
+    optimiser: str
+    options: dict[str, Any] = field(default_factory=dict)
+    horizon: int = 5
+    execute: int = 1
+    proposals: int = 0
+    memory_mb: int = 512
+    warm_start: bool = True
+    discount: float = 0.0
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Which episodes are run.
+
+    Attributes:
+        seeds: evaluation seeds, one pair list each.
+        limit: run only the first pairs of a list; 0 runs all.
+        factors: factors of variation set to these values, e.g. ``{camera_yaw: 5.0}``.
+        families: further success predicates to score; empty scores the pair list's own.
+        modifiers: appended to the row name, e.g. ``[rest]``.
+    """
+
+    seeds: tuple[int, ...] = (0,)
+    limit: int = 0
+    factors: dict[str, Any] = field(default_factory=dict)
+    families: tuple[str, ...] = ()
+    modifiers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """The HTML page.
+
+    Attributes:
+        episodes: pairs shown with everything the planner saw and imagined.
+        max_plans: plans drawn per episode.
+    """
+
+    episodes: int = 6
+    max_plans: int = 4
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """The demonstration.
+
+    Attributes:
+        tasks: tasks to show.
+        pairs: held-out pairs per task.
+    """
+
+    tasks: tuple[str, ...]
+    pairs: int = 20

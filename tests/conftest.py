@@ -1,0 +1,53 @@
+"""Fixtures shared by the tests of the sim room. Nothing heavy is imported before it is used."""
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def blind():
+    """Scenes without OpenGL, one per task, shared: ``blind("push_t")``."""
+    from sim.env import GoalEnv
+
+    made = {}
+
+    def get(task):
+        if task not in made:
+            made[task] = GoalEnv(task, 16, draw_images=False)
+        made[task].reset(seed=0, options={})
+        return made[task]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def drive():
+    """Poses ``[T+1, K]`` of actions ``[T, 2]`` from the scene's present state."""
+
+    def run(env, actions):
+        poses = [env.task.pose(env.data.qpos, env.data.qvel)]
+        for action in actions:
+            poses.append(env.step(np.asarray(action))[-1]["pose"])
+        return np.array(poses)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """Three shards of two episodes each, in a second."""
+    from sim.collect import CollectConfig, Mix
+
+    mix = (Mix("expert", 0.6, (0.0, 0.3)), Mix("weak", 0.4))
+    return CollectConfig(
+        "push_t", "tiny", episodes=6, steps=10, mix=mix, variation=("agent_color", "mass"),
+        image_size=16, seed=3, episodes_per_shard=2, workers=1,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_config, tmp_path_factory):
+    """The data set of ``tiny_config``: read only."""
+    from sim.collect import collect
+
+    return collect(tiny_config, tmp_path_factory.mktemp("tiny") / "data")

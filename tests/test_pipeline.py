@@ -1,0 +1,120 @@
+"""From nothing to a report with one command, tiny; then again, where everything is reused."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from robot_wm import cli
+from robot_wm.commands import settings, stages
+from robot_wm.manifest import read_manifest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+OVERRIDES = ("preset=smoke", "encoder_tasks=push_t", "method=jepa,random,oracle", "workers=1")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A storage root in which ``robot-wm report`` has run once."""
+    root = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROBOT_WM_HOME", str(root))
+        assert cli.main(["report", *OVERRIDES]) == 0
+        yield root
+
+
+def rows(home: Path) -> dict[str, dict[str, object]]:
+    lines = (home / "runs/evaluate-smoke/official-push_t.jsonl").read_text().splitlines()
+    return {row["method"]: row for row in map(json.loads, lines)}
+
+
+def test_every_box_names_its_parents(home: Path) -> None:
+    encoder = read_manifest(home / "encoders/smoke/encoder", "encoder")
+    model = read_manifest(home / "models/push_t-smoke/world_model", "world_model")
+    (cache,) = (home / "latents").glob("latents-*")
+    latents = read_manifest(cache, "latents")
+    assert model["parents"]["encoder"] == latents["parents"]["encoder"] == encoder["sha256"]
+    assert model["facts"]["datasets"] == [latents["parents"]["dataset"]]
+    collections = {name.removeprefix("dataset:") for name in encoder["parents"]}
+    assert collections == {"push_t-nominal-smoke", "push_t-varied-smoke"}
+    made = rows(home)
+    assert made["jepa"]["encoder_sha256"] == encoder["sha256"]
+    assert made["jepa"]["model_sha256"] == model["sha256"]
+    assert made["jepa"]["dataset_sha256"] == latents["parents"]["dataset"]
+
+
+def test_rows_are_complete_and_share_their_pairs(home: Path) -> None:
+    made = rows(home)
+    assert set(made) == {"jepa", "random", "oracle"}
+    assert len({str(row["pair_list_sha256"]) for row in made.values()}) == 1
+    assert {row["episodes"] for row in made.values()} == {4}
+    assert {m: row["inputs"] for m, row in made.items()} == {
+        "jepa": "pixels", "random": "pixels", "oracle": "state",
+    }  # fmt: skip
+    assert all(row["random_pct"] == made["random"]["success_pct"] for row in made.values())
+    assert made["jepa"]["row"] == "official/push_t"
+    assert made["random"]["row"] == "official/push_t@random"
+
+
+def test_the_report_needs_no_network(home: Path) -> None:
+    page = (home / "runs/evaluate-smoke/report-push_t.html").read_text()
+    assert page.count("<article") == 2
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+
+
+def test_a_second_call_reuses_everything_and_repeats_the_numbers(home: Path) -> None:
+    watched = [p for kind in ("datasets", "encoders", "models", "latents") for p in
+               sorted((home / kind).rglob("manifest.json"))]  # fmt: skip
+    before, times = rows(home), [p.stat().st_mtime_ns for p in watched]
+    assert cli.main(["evaluate", *OVERRIDES]) == 0
+    assert times == [p.stat().st_mtime_ns for p in watched]
+    after = rows(home)
+    for method, row in before.items():
+        for key in ("success_trace", "final_error", "pair_list_sha256", "config_sha256"):
+            assert after[method][key] == row[key], (method, key)
+
+
+def test_workers_do_not_change_a_result(home: Path) -> None:
+    before = rows(home)["jepa"]
+    assert cli.main(["evaluate", *OVERRIDES[:2], "method=jepa", "workers=2"]) == 0
+    after = rows(home)["jepa"]
+    assert after["success_trace"] == before["success_trace"]
+    # Numbers of torch threads may change the last bit of a float32 sum, and physics amplifies it.
+    assert after["pair_ids"] == before["pair_ids"]
+
+
+def test_the_gate_opens_or_not_but_is_written(home: Path) -> None:
+    assert cli.main(["probe", *OVERRIDES]) in (0, 1)
+    assert "push_t" in (home / "runs/probe-smoke/probe.md").read_text()
+
+
+def test_demo_runs_on_shipped_weights_and_committed_pairs(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(home / "encoders/smoke/encoder", tmp_path / "weights/encoder")
+    shutil.copytree(home / "models/push_t-smoke/world_model", tmp_path / "weights/push_t")
+    shutil.copytree(home / "runs/evaluate-smoke/pairs", tmp_path / "results/pairs")
+    monkeypatch.setattr(settings, "PACKAGE", tmp_path)
+    monkeypatch.setattr(stages, "CHECKOUT", tmp_path)
+    arguments = ("preset=smoke", "demo.tasks=push_t", "demo.pairs=2", "workers=1")
+    assert cli.main(["demo", *arguments]) == 0
+    header, line, page = capsys.readouterr().out.strip().splitlines()
+    assert header.split()[:2] == ["task", "planned"]
+    assert line.split()[0] == "push_t"
+    assert Path(page).read_text().count("<article") == 2
+    monkeypatch.setattr(settings, "PACKAGE", tmp_path / "nowhere")
+    assert cli.main(["demo", *arguments]) == 2
+    assert "preset=smoke" in capsys.readouterr().err
+
+
+def test_a_model_of_other_episodes_is_refused(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Twenty more episodes: the collection grows, the model does not know them.
+    assert cli.main(["collect", *OVERRIDES, "task.nominal=100"]) == 0
+    assert cli.main(["evaluate", *OVERRIDES]) == 2
+    assert "other episodes" in capsys.readouterr().err
