@@ -17,7 +17,7 @@ from robot_wm.errors import ConfigError
 from sim.tasks import TASKS
 from sim.tasks.base import wrap
 from sim.tasks.push_t import ORIGIN_OFFSET, REACH
-from sim.tasks.two_room import DOOR_HALF, DOOR_Y, INNER, RADIUS, WALL_HALF, WALL_X
+from sim.tasks.two_room import DOOR_HALF, DOOR_Y, RADIUS, WALL_HALF, WALL_X
 
 
 class Behaviour(ABC):
@@ -92,7 +92,8 @@ class PushTExpert(Behaviour):
                 points.append(a + s * edge)
                 normals.append(inward)
         self.points, self.normals = np.array(points), np.array(normals)
-        torque = np.cross(self.points, self.normals)
+        (x, y), (nx, ny) = self.points.T, self.normals.T
+        torque = x * ny - y * nx
         force = 1 / (1 / self.SLIDE + torque**2 / self.HINGE)
         self.linear = force[:, None] * self.normals / self.SLIDE
         self.angular = force * torque / self.HINGE

@@ -42,7 +42,9 @@ def _seconds(task: Task, size: int, frames: int, fast: bool, seed: int) -> tuple
     return physics, drawing
 
 
-def bench_rendering(task: str, frames: int = 100, size: int = 64, seed: int = 0) -> dict[str, float]:
+def bench_rendering(
+    task: str, frames: int = 100, size: int = 64, seed: int = 0
+) -> dict[str, float]:
     """Frames per second and core, one control step and one image per frame.
 
     Processor time of all threads is counted, not the clock on the wall: other work on the machine

@@ -21,12 +21,15 @@ from robot_wm.manifest import atomic_write
 from robot_wm.progress import progress
 from sim.behaviours import make_behaviour
 from sim.env import GoalEnv
+from sim.tasks import TASKS
+from sim.variation import check_names
 
 
 @dataclass(frozen=True)
 class Mix:
     """One ingredient of a collection: a behaviour, its share and its noise levels (one drawn per
-    episode)."""
+    episode).
+    """
 
     behaviour: str
     share: float
@@ -72,11 +75,14 @@ class CollectConfig:
             )
         for part in self.mix:
             make_behaviour(self.task, part.behaviour)
+        if tuple(self.variation) != ("all",):
+            check_names(TASKS[self.task].factors, list(self.variation))
 
 
 def schema_of(config: CollectConfig, env: GoalEnv) -> Schema:
     """The schema that this configuration writes; ``episodes`` and ``workers`` are left out, so a
-    collection can grow."""
+    collection can grow.
+    """
     _, info = env.reset(seed=0)
     stable = {k: v for k, v in asdict(config).items() if k not in ("episodes", "workers")}
     stable["mix"] = [{**part, "noise": list(part["noise"])} for part in stable["mix"]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import mujoco
 import numpy as np
@@ -34,7 +34,7 @@ class Privileged:
     def __init__(self, env: GoalEnv) -> None:
         self.env = env
         size = mujoco.mj_stateSize(env.model, STATE)
-        self.spec: EnvSpec = replace(env.spec, proprio_dim=size)  # type: ignore[type-var]
+        self.spec: EnvSpec = replace(cast(EnvSpec, env.spec), proprio_dim=size)
 
     def __getattr__(self, name: str) -> Any:
         if name == "env":  # not there yet while being copied
@@ -87,7 +87,7 @@ class TrueSimulator:
         self._rollout, self._threads = Rollout(nthread=threads), max(1, threads)
         self.factors: dict[str, Any] | None = None
         self.set_factors(factors or {})
-        steps = horizon * BLOCK * self.task.ctrl_rows * self.task.hold_steps
+        steps = self.task.ctrl_rows * self.task.hold_steps
         row = 8 * (self._sizes[0] + self._model.nu)
         self.spec = ModelSpec(
             task=task,
@@ -112,6 +112,7 @@ class TrueSimulator:
         self._env = GoalEnv(self.task.name, draw_images=False)
         self._env.reset(options={"factors": dict(factors)})
         self.factors, self._model = dict(factors), self._env.model
+        self._gain = float(factors.get("gain", 1.0))
         self._data = [mujoco.MjData(self._model) for _ in range(self._threads)]
         kinds = mujoco.mjtState
         self._sizes = [
@@ -135,26 +136,35 @@ class TrueSimulator:
         return state
 
     def rollout(self, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """Poses after every control step, ``[N, T, K]``, of control actions ``[N, T, 2]``."""
+        """Poses after every control step, ``[N, T, K]``, of control actions ``[N, T, 2]``.
+
+        The contact solver starts cold in every control step after the first (a batched rollout
+        does not hand its warm start back): free motion is the scene's to the last bit, motion in
+        contact to the solver's tolerance, a fraction of a millimetre.
+        """
         task, model, data = self.task, self._model, self._data[0]
+        kinds = mujoco.mjtState
         mujoco.mj_setState(model, data, state, STATE)
         start, warm = (np.empty(size) for size in self._sizes[:2])
-        mujoco.mj_getState(model, data, start, mujoco.mjtState.mjSTATE_FULLPHYSICS)
-        mujoco.mj_getState(model, data, warm, mujoco.mjtState.mjSTATE_WARMSTART)
-        n = len(actions)
-        qpos, qvel = np.tile(data.qpos, (n, 1)), np.tile(data.qvel, (n, 1))
-        gain = (self.factors or {}).get("gain", 1.0)
-        control = task.controls(qpos, qvel, np.clip(actions, -1, 1).astype(np.float64), gain)
-        states, _ = self._rollout.rollout(
-            model,
-            self._data,
-            np.tile(start, (n, 1)),
-            np.repeat(control, task.hold_steps, axis=1),
-            initial_warmstart=np.tile(warm, (n, 1)),
-        )
-        ends = states[:, task.ctrl_rows * task.hold_steps - 1 :: task.ctrl_rows * task.hold_steps]
-        # Full physics is time, qpos, qvel (no scene has actuator activations).
-        return task.pose(ends[..., 1 : 1 + model.nq], ends[..., 1 + model.nq :])
+        mujoco.mj_getState(model, data, start, kinds.mjSTATE_FULLPHYSICS)
+        mujoco.mj_getState(model, data, warm, kinds.mjSTATE_WARMSTART)
+        actions = np.clip(np.asarray(actions, np.float64), -1, 1)
+        n, steps, _ = actions.shape
+        ends, warmth = np.tile(start, (n, 1)), np.tile(warm, (n, 1))
+        poses = np.empty((n, steps, len(task.pose_names)))
+        for t in range(steps):  # commands follow from where contacts left the joints
+            control = task.controls(*self._joints(ends), actions[:, t : t + 1], self._gain)
+            states, _ = self._rollout.rollout(
+                model, self._data, ends, np.repeat(control, task.hold_steps, axis=1),
+                initial_warmstart=warmth,
+            )  # fmt: skip
+            ends, warmth = states[:, -1], np.zeros_like(warmth)
+            poses[:, t] = task.pose(*self._joints(ends))
+        return poses
+
+    def _joints(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Positions and speeds in full physics states: time, qpos, qvel (no scene has more)."""
+        return states[:, 1 : 1 + self._model.nq], states[:, 1 + self._model.nq :]
 
     def step_costs(self, state: np.ndarray, goal: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Distance to the goal's pose at the end of each block, float32 ``[N, H]``."""

@@ -9,6 +9,7 @@ EGL contexts do not survive a fork: create one renderer per (spawned) process, l
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import subprocess
@@ -24,15 +25,17 @@ from robot_wm.errors import RendererError
 BACKENDS = ("egl", "osmesa")
 _INSTALL = "apt-get install libegl1 libgl1-mesa-dri libosmesa6, or set MUJOCO_GL to a working one"
 _chosen: str | None = None
+_open: weakref.WeakSet[Renderer] = weakref.WeakSet()
 
 
 def probe(backend: str) -> str:
     """Try a backend in a process of its own. Returns '' if it works, else the reason."""
     code = (
-        "from mujoco.{0} import GLContext; import mujoco; c = GLContext(64, 64); c.make_current();"
+        f"from mujoco.{backend} import GLContext; import mujoco;"
+        "c = GLContext(64, 64); c.make_current();"
         "m = mujoco.MjModel.from_xml_string('<mujoco/>');"
         "mujoco.MjrContext(m, mujoco.mjtFontScale.mjFONTSCALE_100.value)"
-    ).format(backend)
+    )
     environment = {**os.environ, "PYOPENGL_PLATFORM": backend, "MUJOCO_GL": backend}
     run = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
@@ -63,9 +66,9 @@ def choose_backend() -> str:
     return _chosen
 
 
-def _free(*contexts: Any) -> None:
-    for context in contexts:
-        context.free()
+def _close_all() -> None:
+    for renderer in list(_open):
+        renderer.close()
 
 
 class Renderer:
@@ -76,9 +79,6 @@ class Renderer:
             variant of the same scene file.
         size: side of the returned image [px].
         fast: False restores MuJoCo's default quality (for the benchmark only).
-
-    Attributes:
-        close: frees the OpenGL context; harmless when called again.
     """
 
     def __init__(self, model: mujoco.MjModel, size: int = 64, fast: bool = True) -> None:
@@ -92,8 +92,10 @@ class Renderer:
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
-        # Also runs at exit, while OpenGL still works.
-        self.close = weakref.finalize(self, _free, self._context, self._gl)
+        # What is still open at exit is closed before the backend's own exit hook ends OpenGL.
+        _open.add(self)
+        atexit.unregister(_close_all)
+        atexit.register(_close_all)
         self._rect = mujoco.MjrRect(0, 0, side, side)
         self._pixels = np.empty((side, side, 3), np.uint8)
         self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
@@ -128,3 +130,10 @@ class Renderer:
         wide = image.astype(np.uint16)
         rows = wide[::2] + wide[1::2]
         return ((rows[:, ::2] + rows[:, 1::2] + 2) // 4).astype(np.uint8)
+
+    def close(self) -> None:
+        """Free the OpenGL context; harmless when called again."""
+        if self in _open:
+            _open.discard(self)
+            self._context.free()
+            self._gl.free()

@@ -48,6 +48,8 @@ class TwoRoom(Task):
         "agent_size": Interval(1.0, 0.8, 1.2, (4 / 7, 10 / 7, 12 / 7)),
         "door_y": Interval(DOOR_Y, 1.44, 1.84, (0.84, 0.44)),
         **shared_factors(),
+        # White, black and pure red saturate: a brighter level would change nothing.
+        "light": Interval(1.0, 0.8, 1.2, (0.4, 0.6)),
     }
     predicates: ClassVar[Mapping[str, Predicate]] = {
         "official": _official,
