@@ -54,10 +54,12 @@ class EvaluateConfig:
         row: ``family/task[/factor:level][@modifier]``; ``@rest`` zeroes start velocities.
         method: name of the agent in tables.
         train_seed: seed the model was trained with; None for untrained agents.
-        families: predicates to score; empty means the pair list's own. The first is *the* result.
+        families: predicates to score; empty means the pair list's own. The first is *the* result:
+            whatever else is scored, its numbers are those of an episode that ends at its success.
         inputs: ``pixels``, ``pixels+proprio``, or ``state`` for privileged reference agents.
         workers: processes; 1 runs in this one.
-        stop_on_success: end an episode once every family is satisfied.
+        stop_on_success: count an episode up to the first success; false runs the whole budget.
+            Where further families are scored, the scene itself runs on until all are satisfied.
         factors: values that replace the recorded ones in start, rollout and goal image alike.
     """
 
@@ -125,6 +127,11 @@ def _checked_action(action: np.ndarray, spec: EnvSpec) -> tuple[np.ndarray, floa
     return clipped, float((clipped != action).mean())
 
 
+def _counts(agent: Agent) -> dict[str, int]:
+    """How many times of each kind the agent has noted."""
+    return {name: len(getattr(agent, name, ())) for name in ("encode_s", "plan_s")}
+
+
 def run_episode(
     config: EvaluateConfig,
     pairs: PairList,
@@ -134,6 +141,8 @@ def run_episode(
     watch: Watch | None = None,
 ) -> EpisodeResult:
     """Run pair ``index`` once. The agent's ``encode_s`` and ``plan_s`` lists [s] are kept.
+
+    Steps, errors, times and clipping end with the first family; traces of the others may be longer.
 
     Raises:
         DataError: the scene does not restore the pair. InputError: an impossible action.
@@ -147,7 +156,7 @@ def run_episode(
         privileged.watch(info, goal_info)
     seed = planner_seed(config.row, pair.pair_id, pairs.eval_seed)
     agent.reset(_observation(goal_obs, config.inputs), seed)
-    before = {name: len(getattr(agent, name, ())) for name in ("encode_s", "plan_s")}
+    before, end = _counts(agent), None
     clipped: list[float] = []
     traces: dict[str, np.ndarray] = {}
     if watch is not None:
@@ -162,15 +171,22 @@ def run_episode(
         if watch is not None:
             watch(step + 1, obs, poses[-1])
         traces = {f: env.success(f, np.stack(poses), goal_pose) for f in families}
+        if config.stop_on_success and end is None and traces[families[0]].any():
+            end = step + 1, _counts(agent)
         if config.stop_on_success and all(trace.any() for trace in traces.values()):
             break
-    times = {k: [float(s) for s in getattr(agent, k, ())][n:] for k, n in before.items()}
+    steps, after = end or (len(poses) - 1, _counts(agent))
+    times = {
+        name: [float(s) for s in getattr(agent, name, ())][start : after[name]]
+        for name, start in before.items()
+    }
+    traces[families[0]] = traces[families[0]][:steps]
     return EpisodeResult(
         pair_id=pair.pair_id,
-        steps=len(poses) - 1,
+        steps=steps,
         traces={f: [bool(bit) for bit in trace] for f, trace in traces.items()},
-        clipped_fraction=float(np.mean(clipped)),
-        final_error=pose_change(env.spec.pose_names, poses[-1], goal_pose),
+        clipped_fraction=float(np.mean(clipped[:steps])),
+        final_error=pose_change(env.spec.pose_names, poses[steps], goal_pose),
         **times,
     )
 

@@ -56,8 +56,9 @@ class EpisodeResult:
     """One episode.
 
     Attributes:
-        steps: control steps executed.
-        traces: per family, whether each step satisfied the predicate (hold included).
+        steps: control steps executed until the first family ended the episode.
+        traces: per family, whether each step satisfied the predicate (hold included); those of
+            further families may be longer than ``steps``.
         clipped_fraction: share of action entries the evaluator had to clip.
         final_error: change of pose still missing at the end, per entry, in its unit.
         encode_s, plan_s: wall time of each perception and of each plan [s].

@@ -18,7 +18,7 @@ MISSING = "--"
 FAMILIES = ("official", "moderate", "strict")  # shown first, in this order; others follow by name
 HEADER = """# Results
 
-Generated from `results/*.jsonl` by `robot-wm tables`; do not edit. Success is the mean over
+Generated from `results/*.jsonl` by `robot-wm results`; do not edit. Success is the mean over
 evaluation seeds, then mean ± sample SD over training seeds; intervals are Wilson 95 % on pooled
 episodes; *random* is uniform actions on the same pair lists. Rows marked *no* in the last column
 come from a scene whose calibration gates have not passed. Never compare across families or budget
@@ -141,6 +141,18 @@ def _median(cell: Cell, key: str) -> str:
     return number(float(np.median(values))) if values else MISSING
 
 
+def _also(cell: Cell) -> str:
+    """Further predicates scored on the same episodes, where every row has them: their means [%]."""
+    scored = [row.get("also") or {} for row in cell.rows]
+    names = [n for n in FAMILIES if n in scored[0]] + sorted(set(scored[0]) - set(FAMILIES))
+    texts = [
+        f"{name} {np.mean([also[name]['success_pct'] for also in scored]):.1f}"
+        for name in names
+        if all(name in also for also in scored)
+    ]
+    return ", ".join(texts) or MISSING
+
+
 def _detail(cell: Cell, rows: list[Row]) -> list[str]:
     solved = sum(row["successes"] for row in cell.rows)
     total = sum(row["episodes"] for row in cell.rows)
@@ -152,6 +164,7 @@ def _detail(cell: Cell, rows: list[Row]) -> list[str]:
         task,
         cell.label,
         success_text(cell.by_seed),
+        _also(cell),
         f"{100 * low:.1f}–{100 * high:.1f}",
         str(total),
         str(len(cell.by_seed)),
@@ -165,7 +178,7 @@ def _detail(cell: Cell, rows: list[Row]) -> list[str]:
 
 
 DETAIL = (
-    "task", "method", "success %", "Wilson 95 %", "n", "training seeds", "random %",
+    "task", "method", "success %", "also %", "Wilson 95 %", "n", "training seeds", "random %",
     "plan ms p50", "plan ms p99", "budget class", "inputs", "calibrated",
 )  # fmt: skip
 

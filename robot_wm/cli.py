@@ -35,7 +35,10 @@ EXAMPLES = """\
   robot-wm evaluate planner=cem method=jepa,random evaluate.limit=20
   robot-wm train preset=smoke --dry-run       only compose, check and print the configuration"""
 UNCONFIGURED = ("doctor", "results")
-LISTS = ("method", "encoder_tasks", "train_on", "evaluate.seeds", "demo.tasks", "pairs.eval_seeds")
+LISTS = (
+    "method", "encoder_tasks", "train_on", "evaluate.seeds", "evaluate.families",
+    "evaluate.modifiers", "demo.tasks", "pairs.eval_seeds",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import numpy as np
 from robot_wm.errors import InputError
 
 State = TypeVar("State")
+StateIn = TypeVar("StateIn", contravariant=True)
 
 
 def check_image(frames: np.ndarray, size: int | None = None) -> None:
@@ -189,11 +190,11 @@ class Agent(Protocol):
 
 
 @runtime_checkable
-class Proposer(Protocol[State]):
+class Proposer(Protocol[StateIn]):
     """Optional ability: a learned actor that proposes action sequences."""
 
     def propose(
-        self, state: State, goal: State, n: int, rng: np.random.Generator
+        self, state: StateIn, goal: StateIn, n: int, rng: np.random.Generator
     ) -> np.ndarray:
         """``n`` candidate plans, float32 ``[n, H, A]`` within bounds."""
         ...

@@ -1,13 +1,16 @@
-"""The video encoder: tubelets to tokens, a plain pre-norm transformer; frozen once trained.
+"""The video encoder: tubelets to tokens, then a small pre-norm transformer; frozen once trained.
 
 A V-JEPA encoder (arXiv:2404.08471) eats pairs of frames. A still image enters as a repeated pair,
-and since the patch embedding is linear, summing the two time halves of its kernel gives exactly
-the same tokens for half the work. Planning encodes every frame that way, alone.
+and since the first layer is linear, summing the two time halves of its kernel gives exactly the
+same tokens for half the work. Planning encodes every frame that way, alone.
+
+Tokens are kept free of what a fixed camera would let them collapse to: the image's mean colour is
+taken away, positions steer attention but are never added to a token, every block starts close to
+the identity, and no final norm rescales a token that holds little.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,8 +34,9 @@ class EncoderConfig:
     Attributes:
         image_size, patch: side of the image and of a patch [px].
         tubelet: frames per token in time.
-        width, depth, heads, mlp_ratio: of the transformer.
-        pixel_mean, pixel_std: pixels in [0, 1] are normalised with these inside the model.
+        width, depth, heads, mlp_ratio: of the transformer; depth counts its blocks.
+        pixel_scale: pixels in [0, 255] lose the clip's mean colour (of each channel) and are
+            divided by this [grey levels], inside the model.
 
     Raises:
         ConfigError: sizes that do not divide.
@@ -42,11 +46,10 @@ class EncoderConfig:
     patch: int = 8
     tubelet: int = 2
     width: int = 128
-    depth: int = 4
+    depth: int = 2
     heads: int = 4
     mlp_ratio: int = 4
-    pixel_mean: float = 0.5
-    pixel_std: float = 0.25
+    pixel_scale: float = 64.0
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch or self.width % self.heads or self.width % 4:
@@ -103,63 +106,62 @@ def take(tokens: Tensor, index: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block on ``[B, L, D]``; no dropout."""
+    """Pre-norm transformer block on ``[B, L, D]``; no dropout.
+
+    Positions enter queries and keys only, so tokens carry content and nothing else: a position
+    added to the token would soon be most of it. Both branches start at a tenth (LayerScale,
+    arXiv:2103.17239), so that a fresh block passes its input on almost unchanged.
+    """
 
     def __init__(self, width: int, heads: int, mlp_ratio: int) -> None:
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.qk, self.v = nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
         self.fc1 = nn.Linear(width, mlp_ratio * width)
         self.fc2 = nn.Linear(mlp_ratio * width, width)
+        self.scale1 = nn.Parameter(torch.full((width,), 0.1))
+        self.scale2 = nn.Parameter(torch.full((width,), 0.1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens to tokens, same shape."""
+    def forward(self, x: Tensor, where: Tensor) -> Tensor:
+        """Tokens ``[B, L, D]`` at positions ``where`` ``[B or 1, L, D]``."""
         batch, length, width = x.shape
-        qkv = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        normal = self.norm1(x)
+        qk = self.qk(normal + where).view(batch, length, 2, self.heads, width // self.heads)
+        q, k = qk.permute(2, 0, 3, 1, 4).unbind(0)
+        v = self.v(normal).view(batch, length, self.heads, width // self.heads).transpose(1, 2)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
-        x = x + self.out(mixed.reshape(batch, length, width))
-        return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+        x = x + self.scale1 * self.out(mixed.reshape(batch, length, width))
+        return x + self.scale2 * self.fc2(F.gelu(self.fc1(self.norm2(x))))
 
 
 class Transformer(nn.Module):
-    """Blocks and a final LayerNorm on ``[B, L, D]``."""
+    """A stack of blocks on ``[B, L, D]``; no norm at the end."""
 
     def __init__(self, width: int, depth: int, heads: int, mlp_ratio: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(depth))
-        self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens to tokens, same shape."""
+    def forward(self, x: Tensor, where: Tensor) -> Tensor:
+        """Tokens ``[B, L, D]`` at positions ``where`` ``[B or 1, L, D]``."""
         for block in self.blocks:
-            x = block(x)
-        return self.norm(x)
-
-
-def initialise(module: nn.Module) -> None:
-    """Truncated normal .02, zero biases; residual outputs of layer l divided by √(2l) (V-JEPA)."""
-    for part in module.modules():
-        if isinstance(part, nn.Linear):
-            nn.init.trunc_normal_(part.weight, std=0.02)
-            nn.init.zeros_(part.bias)
-    for stack in (part for part in module.modules() if isinstance(part, Transformer)):
-        for layer, block in enumerate(stack.blocks, start=1):
-            assert isinstance(block, Block)
-            for linear in (block.out, block.fc2):
-                linear.weight.data.div_(math.sqrt(2 * layer))
+            x = block(x, where)
+        return x
 
 
 class VideoEncoder(nn.Module):
-    """Pixels to tokens. Weights come from the global torch generator: seed it around the call."""
+    """Pixels to tokens: a stem of two layers on each patch (embed, GELU, mix), then blocks.
+
+    Weights are torch's defaults, from its global generator: seed it around the call.
+    """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
         self.embed = nn.Linear(config.tubelet * config.patch**2 * 3, config.width)
+        self.mix = nn.Linear(config.width, config.width)
         self.body = Transformer(config.width, config.depth, config.heads, config.mlp_ratio)
-        initialise(self)
         # Fixed, rebuilt from the configuration: never part of the weights.
         self.register_buffer(
             "positions", position_table(1, config.grid, config.width), persistent=False
@@ -183,10 +185,8 @@ class VideoEncoder(nn.Module):
         weight = self.embed.weight
         if pixels.shape[1] == 1:
             weight = weight.view(len(weight), self.config.tubelet, -1).sum(1)
-        scale = 1.0 / (255.0 * self.config.pixel_std)
-        shift = self.config.pixel_mean / self.config.pixel_std
-        values = patches.to(weight.dtype) * scale - shift
-        return self.body(F.linear(values, weight, self.embed.bias) + table)
+        tokens = self.mix(F.gelu(F.linear(patches, weight, self.embed.bias)))
+        return self.body(tokens, table)
 
     def _patches(self, pixels: Tensor) -> tuple[Tensor, int]:
         c = self.config
@@ -199,7 +199,10 @@ class VideoEncoder(nn.Module):
             )
         depth = 1 if frames == 1 else c.tubelet
         times = frames // depth
-        cut = pixels.reshape(batch, times, depth, c.grid, c.patch, c.grid, c.patch, 3)
+        # Without the mean colour a plain background is near zero and objects stand out.
+        values = pixels.to(self.embed.weight.dtype)
+        values = (values - values.mean(dim=(1, 2, 3), keepdim=True)) / c.pixel_scale
+        cut = values.reshape(batch, times, depth, c.grid, c.patch, c.grid, c.patch, 3)
         cut = cut.permute(0, 1, 3, 5, 2, 4, 6, 7)
         return cut.reshape(batch, times * c.tokens, depth * c.patch**2 * 3), times
 

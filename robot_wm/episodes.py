@@ -72,7 +72,10 @@ class Schema:
     @staticmethod
     def from_json(value: dict[str, Any]) -> Schema:
         """Inverse of :meth:`to_json`."""
-        return Schema(**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in value.items()
+        }
+        return Schema(**fields)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def read_sheet(path: Path, size: int) -> np.ndarray:
 
 
 class IllustratedModel(JEPAWorldModel):
-    """The house world model, able to illustrate its imagination (``planning``'s ``Imagination``)."""
+    """The house world model, able to show what it imagines (``planning``'s ``Imagination``)."""
 
     @staticmethod
     def illustrate(model: JEPAWorldModel, sheet: Path) -> IllustratedModel:

@@ -98,7 +98,8 @@ def kernel_ridge_r2(
     """
     (x, y), cut = train, len(train[0]) * 4 // 5
     square, cross = _distances(x, x), _distances(test[0], x)
-    scale = square.mean()  # twice the mean squared distance from the mean
+    # Twice the mean squared distance from the mean; constant features know nothing but that mean.
+    scale = square.mean() or 1.0
     options = [(width, strength) for width in widths for strength in strengths]
     held = []
     for width, strength in options:

@@ -110,9 +110,7 @@ class Run:
                 f"steps {config.steps}, batch {config.batch}", "at least 1 and 2", "raise them"
             )
         self.config = config
-        self.sampler = ClipSampler(
-            stores, config.block, config.encoder.image_size, config.shares
-        )
+        self.sampler = ClipSampler(stores, config.block, config.encoder.image_size, config.shares)
         torch.manual_seed(config.seed)
         self.objective: Objective = make_objective(
             config.objective, config.encoder, config.options,

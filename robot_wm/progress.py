@@ -12,7 +12,8 @@ from typing import Protocol
 class Progress(Protocol):
     """Call with the number of finished steps and, if you like, a short note."""
 
-    def __call__(self, done: int, note: str = "") -> None: ...
+    def __call__(self, done: int, note: str = "") -> None:  # noqa: D102  (the class says it)
+        ...
 
 
 @contextmanager

@@ -228,9 +228,7 @@ class _Run:
         folder, card = self.out / KIND, card_of(c, facts, self.parents)
         tensors = network.state_dict()
         sheet = contact_sheet([store for store, _ in self.pairs], c.seed)
-        save_artifact(
-            folder, KIND, tensors, described, self.parents, facts, card, {SHEET: sheet}
-        )
+        save_artifact(folder, KIND, tensors, described, self.parents, facts, card, {SHEET: sheet})
         return folder
 
 

@@ -104,7 +104,7 @@ class PushTExpert(Behaviour):
         goal: np.ndarray | None = None,
         factors: Mapping[str, Any] | None = None,
     ) -> None:
-        """Forget the contact too; data is made at a tempo drawn per episode, goals at full speed."""
+        """Forget the contact; data is made at a tempo drawn per episode, goals at full speed."""
         super().reset(rng, goal, factors)
         self._tempo = 1.0 if self._keep else rng.uniform(0.4, 0.9)
         self._contact, self._age, self._way, self._steps = -1, 0, 0.0, 0

@@ -1,4 +1,4 @@
-"""Parallel, resumable collection: every shard is a pure function of the configuration and its index.
+"""Parallel, resumable collection: a shard is a pure function of the configuration and its index.
 
 A killed run leaves whole shards and, at worst, a temporary folder; collecting again fills the
 gaps and ends with exactly the bytes of an uninterrupted run.
@@ -27,8 +27,9 @@ from sim.variation import check_names
 
 @dataclass(frozen=True)
 class Mix:
-    """One ingredient of a collection: a behaviour, its share and its noise levels (one drawn per
-    episode).
+    """One ingredient of a collection: a behaviour, its share and its noise levels.
+
+    Every episode draws one of the levels.
     """
 
     behaviour: str
@@ -80,8 +81,9 @@ class CollectConfig:
 
 
 def schema_of(config: CollectConfig, env: GoalEnv) -> Schema:
-    """The schema that this configuration writes; ``episodes`` and ``workers`` are left out, so a
-    collection can grow.
+    """The schema that this configuration writes.
+
+    ``episodes`` and ``workers`` are left out, so a collection can grow.
     """
     _, info = env.reset(seed=0)
     stable = {k: v for k, v in asdict(config).items() if k not in ("episodes", "workers")}
@@ -130,7 +132,8 @@ def record(env: GoalEnv, config: CollectConfig, episode_id: int) -> Episode:
         if env.draw_images:
             rows["frames"].append(obs["image"])
     meta = {"seed": seed, "policy": part.behaviour, "noise": noise, "factors": info["factors"]}
-    return Episode(episode_id, *(np.stack(rows[k]) for k in rows), meta)
+    arrays = {name: np.stack(values) for name, values in rows.items()}
+    return Episode(id=episode_id, **arrays, meta=meta)
 
 
 _worker_env: GoalEnv | None = None

@@ -1,4 +1,4 @@
-"""A Gymnasium environment over a task: exact restore, named variations, pixels and proprioception."""
+"""A Gymnasium environment over a task: exact restore, named variations, pixels, proprioception."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  (Gymnasium's own declaration)
     render_mode = "rgb_array"
+    spec: EnvSpec  # type: ignore[assignment]  # Gymnasium keeps its registry entry here
 
     def __init__(self, task: str, image_size: int = 64, draw_images: bool = True) -> None:
         if task not in TASKS:
             raise ConfigError(f"unknown task {task!r}", str(sorted(TASKS)), "name one of these")
         self.task = TASKS[task]()
-        self.spec = EnvSpec(  # type: ignore[assignment]  # Gymnasium keeps its registry entry here
+        self.spec = EnvSpec(
             task=task,
             control_low=(-1.0, -1.0),
             control_high=(1.0, 1.0),
@@ -45,7 +46,7 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             families=tuple(self.task.predicates),
         )
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
-        self.observation_space = gymnasium.spaces.Dict(
+        self.observation_space = gymnasium.spaces.Dict(  # type: ignore[assignment]
             image=gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8),
             proprio=gymnasium.spaces.Box(-np.inf, np.inf, (self.task.proprio_dim,), np.float32),
         )
@@ -86,7 +87,8 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             raise ConfigError(f"reset options {sorted(unknown)}", "state, factors, variation, rest",
                               "correct the spelling")  # fmt: skip
         factors = dict(options.get("factors") or {})
-        factors.update(draw(self.task.factors, list(options.get("variation") or []), self.np_random))
+        named = list(options.get("variation") or [])
+        factors.update(draw(self.task.factors, named, self.np_random))
         if factors != self.factors:
             self._build(factors)
         mujoco.mj_resetData(self.model, self.data)
@@ -117,7 +119,9 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         """
         action = np.asarray(action, np.float64)
         if action.shape != (2,) or not np.isfinite(action).all():
-            raise InputError(f"action {action!r}", "two finite numbers in [-1, 1]", "check the plan")
+            raise InputError(
+                f"action {action!r}", "two finite numbers in [-1, 1]", "check the plan"
+            )
         commands = self.task.controls(
             self.data.qpos[None], self.data.qvel[None], np.clip(action, -1, 1)[None, None],
             self.factors.get("gain", 1.0),
@@ -128,7 +132,8 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return self._observe(), 0.0, False, False, self._info()
 
     def _observe(self) -> dict[str, np.ndarray]:
-        return {"image": self.render(), "proprio": self.task.proprio(self.data)[: self.task.proprio_dim]}
+        proprio = self.task.proprio(self.data)[: self.task.proprio_dim]
+        return {"image": self.render(), "proprio": proprio}
 
     def _info(self) -> dict[str, Any]:
         state = np.empty(mujoco.mj_stateSize(self.model, STATE))
@@ -136,12 +141,15 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         pose = self.task.pose(self.data.qpos, self.data.qvel)
         return {"state": state, "pose": pose, "factors": dict(self.factors)}
 
-    def render(self) -> np.ndarray:  # type: ignore[override]
+    def render(self) -> np.ndarray:
         """Image of the current state, uint8 ``[size, size, 3]``."""
         if not self.draw_images:
             return np.zeros((self._size, self._size, 3), np.uint8)
         if self._renderer is None:
             self._renderer = Renderer(self.model, self._size)
+        # A physics step leaves the picture's positions one step behind the state.
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_camlight(self.model, self.data)
         return self._renderer.render(self.model, self.data)
 
     def success(self, family: str, poses: np.ndarray, goal_pose: np.ndarray) -> np.ndarray:

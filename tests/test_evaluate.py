@@ -84,6 +84,22 @@ def test_hold_belongs_to_the_predicate(pairs):
         assert episode.steps == strict  # went on after moderate, stopped when both were satisfied
 
 
+def test_further_families_change_nothing_about_the_main_one(pairs):
+    alone = evaluate(STEER, pairs, PointEnv, make_steer)
+    more = evaluate(replace(STEER, families=("moderate", "strict")), pairs, PointEnv, make_steer)
+    strict = evaluate(replace(STEER, families=("strict",)), pairs, PointEnv, make_steer)
+    for one, two, other in zip(alone.episodes, more.episodes, strict.episodes, strict=True):
+        assert two.first_hit("strict") == other.first_hit("strict") > two.steps
+        assert one.traces["moderate"] == two.traces["moderate"]
+        assert (one.steps, one.clipped_fraction) == (two.steps, two.clipped_fraction)
+        assert (one.final_error, one.plan_s) == (two.final_error, two.plan_s)
+        assert len(two.plan_s) == two.steps  # this agent notes a plan per step
+    first, second = alone.row({}), more.row({})
+    assert second["also"]["strict"]["success_pct"] == 100
+    for key in ("steps", "success_trace", "final_error", "first_hit", "plans_per_episode"):
+        assert first[key] == second[key]
+
+
 def test_without_early_stop_the_whole_budget_is_traced(pairs):
     result = evaluate(replace(STEER, stop_on_success=False), pairs, PointEnv, make_steer)
     assert all(e.steps == 15 for e in result.episodes)
@@ -233,10 +249,11 @@ def fake_row(row, method, train_seed, eval_seed, successes, **rest):
 
 def test_tables_by_hand(tmp_path):
     rows = [
-        fake_row("strict/push_t", "ours", train, seed, 50 + 10 * train + 2 * seed)
+        fake_row("strict/push_t", "ours", train, seed, 50 + 10 * train + 2 * seed,
+                 also={"moderate": {"success_pct": 68.5 + 10 * train + seed}})
         for train in (0, 1, 2)
         for seed in (0, 1)
-    ]
+    ]  # fmt: skip
     rows += [
         fake_row("strict/push_t@random", "random", None, seed, 4 + 2 * seed, calibrated=False)
         for seed in (0, 1)
@@ -247,10 +264,10 @@ def test_tables_by_hand(tmp_path):
     text = render_tables(tmp_path)
     # 51, 61, 71 -> 61 ± 10; pooled 366 of 600 -> Wilson 57.0–64.8; random 10 of 200.
     assert (
-        "| push_t | ours | 61.0 ± 10.0 | 57.0–64.8 | 600 | 3 | 5.0 | 10.0 | -- | B384 | pixels "
-        "| yes |"
+        "| push_t | ours | 61.0 ± 10.0 | moderate 79.0 | 57.0–64.8 | 600 | 3 | 5.0 | 10.0 | -- "
+        "| B384 | pixels | yes |"
     ) in text
-    assert "| reacher | ours | 90.0 | 82.6–94.5 | 100 | 1 | -- |" in text
+    assert "| reacher | ours | 90.0 | -- | 82.6–94.5 | 100 | 1 | -- |" in text
     assert "| ours | 61.0 ± 10.0 | 90.0 | -- |" in text  # unequal seeds: no macro
     assert "| random | 5.0 | -- | -- |" in text  # a missing task: no macro
     assert text == render_tables(tmp_path)

@@ -37,7 +37,7 @@ CONFIG = PretrainConfig(
 
 
 def dataset(root, task: str, episodes: int = 40, length: int = 10, seed: int = 0):
-    """Frame k of episode e is filled with the value 4e + k; action t of episode e is (e, t)."""
+    """The top left patch of frame k of episode e has the value 4e + k; its action t is (e, t)."""
     rng = np.random.default_rng(seed)
     schema = Schema(
         task, root.name, 16, 5, 0.1, (-1.0, -1.0), (1.0, 1.0), ("x [m]", "angle [rad]"),
@@ -46,8 +46,8 @@ def dataset(root, task: str, episodes: int = 40, length: int = 10, seed: int = 0
     open_dataset(root, schema)
     made = []
     for e in range(episodes):
-        frames = np.empty((length // 5 + 1, 16, 16, 3), np.uint8)
-        frames[:] = (4 * e + np.arange(len(frames)))[:, None, None, None]
+        frames = np.zeros((length // 5 + 1, 16, 16, 3), np.uint8)
+        frames[:, :8, :8] = (4 * e + np.arange(len(frames)))[:, None, None, None]
         poses = rng.standard_normal((length + 1, 2))
         poses[:, 0] = e
         actions = np.stack([np.full(length, e), np.arange(length)], 1).astype(np.float32)
@@ -86,6 +86,47 @@ def test_statistics_normalise_the_training_blocks(data) -> None:
     blocks = sampler.parts[0][3]
     np.testing.assert_allclose(blocks.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(blocks.std(0), 1, atol=1e-5)
+
+
+def test_shares_weigh_collections_and_remainders_are_drawn(data) -> None:
+    stores = [EpisodeStore(path) for path in data]  # collections b (scene beta) and a (alpha)
+    sampler = ClipSampler(stores, 5, 16, shares={"b": 4.0, "elsewhere": 9.0})
+    np.testing.assert_allclose(sampler.shares, [0.8, 0.2])
+    rng = np.random.default_rng(0)
+    drawn = np.array(
+        [torch.bincount(sampler.draw(rng, 8)["scene"], minlength=2).tolist() for _ in range(400)]
+    )
+    assert (drawn.sum(1) == 8).all()
+    assert (drawn.min(0) >= [1, 6]).all()  # the whole parts of 1.6 and 6.4
+    # One clip goes to alpha with probability .6: standard error .5 / √400 = .025.
+    assert drawn[:, 0].mean() == pytest.approx(1.6, abs=0.08)
+    equal = ClipSampler(stores, 5, 16).draw(rng, 10)
+    assert torch.bincount(equal["scene"]).tolist() == [5, 5]
+
+
+def test_drift_is_the_summed_action_normalised_per_scene(data, tmp_path) -> None:
+    more = dataset(tmp_path / "c", "alpha", length=20, seed=2)
+    sampler = ClipSampler([EpisodeStore(path) for path in [*data, more]], 5, 16)
+    for scene, parts in ((0, (1, 2)), (1, (0,))):
+        sums = np.concatenate(
+            [
+                sampler.statistics[sampler.scenes[scene]]
+                .denormalize(sampler.parts[i][3])
+                .reshape(-1, 5, 2)
+                .sum(1)
+                for i in parts
+            ]
+        )
+        got = np.concatenate([sampler.drifts[i] for i in parts])
+        wanted = (sums - sums.mean(0)) / sums.std(0)
+        np.testing.assert_allclose(got, wanted, atol=1e-4)
+    batch = sampler.draw(np.random.default_rng(0), 60)
+    # Of a block (e, t) … (e, t + 4) the drift is (5e, 5t + 10): it falls into place with the frame.
+    beta = batch["scene"] == 1
+    episode = (batch["frames"][beta][:, 0, 0, 0, 0].long() // 4).float()
+    drift = batch["drift"][beta][:, 0]
+    slope = torch.cov(torch.stack([episode, drift]))
+    assert slope[0, 1] ** 2 / (slope[0, 0] * slope[1, 1]) == pytest.approx(1, abs=1e-4)
 
 
 def test_bad_data_is_refused(data, tmp_path) -> None:
@@ -194,6 +235,12 @@ def test_probe_finds_a_curved_map_and_reports_noise_as_nothing() -> None:
     assert scores[0] > 0.95  # a product: any linear read-out scores 0
     assert scores[1] > 0.99
     assert abs(scores[2]) < 0.1
+
+
+def test_probe_of_constant_features_is_the_mean_not_a_crash() -> None:
+    y = np.random.default_rng(0).standard_normal((90, 2))
+    scores = kernel_ridge_r2((np.ones((60, 4)), y[:60]), (np.ones((30, 4)), y[60:]))
+    np.testing.assert_allclose(scores, 0, atol=1e-9)
 
 
 def test_probe_matches_the_textbook_formula() -> None:

@@ -60,10 +60,6 @@ def test_restore_is_exact(task, variation):
     env.close()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="images after step() lag one physics step: call mj_kinematics before drawing",
-)
 @every_task
 def test_a_restored_state_looks_as_it_did_when_recorded(task):
     env = make(task, 64)

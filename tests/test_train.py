@@ -77,6 +77,27 @@ def test_the_true_actions_cost_less_than_random_ones(place, trained):
     assert np.mean(better) > 0.75  # .5 ignores the actions
 
 
+def test_imagination_shows_where_the_square_will_be(place, trained):
+    from robot_wm.commands.agents import load_jepa
+
+    def centre(frame):
+        weight = frame[..., 0].astype(float)
+        return np.array([weight.sum(axis) @ np.arange(SIZE) for axis in (0, 1)]) / weight.sum()
+
+    model = load_jepa(str(trained), str(place[0] / "encoder"), illustrate=True)
+    rng, errors, still = np.random.default_rng(6), [], []
+    for _ in range(30):
+        start, push = rng.uniform(12, SIZE - 12, 2), rng.uniform(-1, 1, 2)
+        end = start + SPEED * EVERY * push
+        state = model.encode(History.of_goal(draw(start)))
+        plan = np.tile(push, EVERY)[None].astype(np.float32)
+        shown = centre(model.nearest_frames(state, plan)[0])
+        errors.append(np.linalg.norm(shown - end))
+        still.append(np.linalg.norm(start - end))
+    # Not moving at all errs by 3 px; 256 frames of a 24 px square field are some 1.5 px apart.
+    assert np.mean(errors) < 0.75 * np.mean(still), (np.mean(errors), np.mean(still))
+
+
 def test_proposals_lead_towards_the_goal(place, trained):
     model = JEPAWorldModel.load(trained, place[0] / "encoder")
     gain = []

@@ -131,17 +131,76 @@ def test_action_reaches_the_prediction_through_its_own_scene_only() -> None:
     model, data = objective(), batch(4)
     seen = model._context(data["frames"], None, True, np.random.default_rng(0))
     dense = torch.zeros(4, 1, dtype=torch.int64)
-    with torch.no_grad():  # at .02 attention passes almost nothing on: test the wiring, not that
-        for block in model.predictor.body.blocks:
-            block.qkv.weight.mul_(20)
-            block.out.weight.mul_(20)
     before = model.predictor(seen, dense, data["actions"], data["scene"])[0]
     with torch.no_grad():
-        # The map of scene 1. Not by a constant: LayerNorm would take that away again.
-        model.predictor.act.weight[:, 4:] = torch.randn(16, 4)
+        # The map of scene 1: four action entries and the scene itself.
+        model.predictor.act.weight[:, 5:] = torch.randn(16, 5)
     change = model.predictor(seen, dense, data["actions"], data["scene"])[0] - before
     assert change[data["scene"] == 0].abs().max() == 0
     assert change[data["scene"] == 1].abs().max() > 1e-2
+
+
+def test_the_action_changes_the_prediction_unless_switched_off() -> None:
+    changes = []
+    for token in (True, False):
+        model, data = objective(action_token=token), batch(4)
+        seen = model._context(data["frames"], None, True, np.random.default_rng(0))
+        dense = torch.arange(4).expand(4, -1)
+        one, two = (
+            model.predictor(seen, dense, sign * data["actions"], data["scene"]) for sign in (1, -1)
+        )
+        changes += [[(a - b).abs().max().item() for a, b in zip(one, two, strict=True)]]
+    assert min(changes[0]) > 1e-3  # hidden and visible places alike
+    assert changes[1] == [0, 0]
+
+
+def test_the_predictors_grid_keeps_every_token_in_its_place() -> None:
+    predictor = objective().predictor
+    tokens = torch.arange(3 * 32 * 5.0).view(3, 32, 5)
+    grid = predictor._to_grid(tokens)
+    # Token 6 of frame 2 is row 1, column 2; frame 2 fills the second half of the channels.
+    assert torch.equal(grid[1, 5:, 1, 2], tokens[1, 16 + 6])
+    assert torch.equal(predictor._to_tokens(grid), tokens)
+
+
+def test_predictions_land_at_the_places_asked_for() -> None:
+    model, data = objective(), batch(3)
+    seen = model._context(data["frames"], None, False, np.random.default_rng(0))
+    dense = torch.tensor([[0, 7], [3, 3], [15, 1]])
+    arguments = (data["actions"], data["scene"])
+    hidden, visible = model.predictor(seen, dense, *arguments)
+    order = torch.randperm(seen.hidden.shape[1], generator=torch.Generator().manual_seed(0))
+    mixed = seen._replace(hidden=seen.hidden[:, order])
+    torch.testing.assert_close(model.predictor(mixed, dense, *arguments)[0], hidden[:, order])
+    # Turning round the context's order moves nothing, but the rows `dense` counts in.
+    turned = seen._replace(tokens=seen.tokens.flip(1), where=seen.where.flip(1))
+    again = model.predictor(turned, seen.where.shape[1] - 1 - dense, *arguments)
+    for one, two in zip(again, (hidden, visible), strict=True):
+        torch.testing.assert_close(one, two, atol=1e-6, rtol=1e-5)
+
+
+def test_patches_whose_pixels_changed_weigh_more() -> None:
+    model = objective(motion_weight=3.0)
+    frames = torch.full((2, 2, 16, 16, 3), 100, dtype=torch.uint8)
+    frames[0, 1, 5, 9, 2] += 9  # row 1, column 2 of the 4 x 4 patches
+    frames[1, 0, 15, 0, 0] -= 8  # too little: noise of the renderer
+    frames[1, 1, 15, 15, 1] -= 60  # the last patch
+    wanted = torch.ones(2, 2, 16)
+    wanted[0, :, 6] = wanted[1, :, 15] = 4  # 1 + motion_weight, in both frames
+    assert torch.equal(model._weights(frames), wanted.flatten(1))
+    assert torch.equal(objective(motion_weight=0.0)._weights(frames), torch.ones(2, 32))
+
+
+def test_inverse_dynamics_is_scored_on_the_drift() -> None:
+    model, data = objective(), batch(4)
+    # The head is used in future-frame batches, half of all.
+    every = [model.loss(data, np.random.default_rng(seed))[1] for seed in range(8)]
+    parts = next(parts for parts in every if "inverse" in parts)
+    flat = model.context(data["frames"].flatten(0, 1)[:, None]).view(4, 32, 16)
+    guess = model.inverse(flat, data["scene"])
+    assert guess.shape == data["drift"].shape
+    wanted = (guess - data["drift"]).square().mean().item()
+    assert parts["inverse"] == pytest.approx(wanted, rel=1e-5)
 
 
 def test_weighted_loss_is_the_weighted_mean_of_smooth_l1() -> None:

@@ -29,21 +29,34 @@ class Method(NamedTuple):
         inputs: of the result row.
         model: whether a trained world model is needed.
         planner: whether the planner's settings matter.
+        proposals: whether the model can be asked for plans to search from: jepa's learned actor,
+            the oracle's scripted expert.
+        illustrated: whether reports can show what it imagines.
     """
 
     target: str
     inputs: str = "pixels"
     model: bool = False
     planner: bool = False
+    proposals: bool = False
+    illustrated: bool = False
 
 
 METHODS: dict[str, Method] = {
-    "jepa": Method("robot_wm.commands.agents:jepa_agent", model=True, planner=True),
+    "jepa": Method(
+        "robot_wm.commands.agents:jepa_agent",
+        model=True,
+        planner=True,
+        proposals=True,
+        illustrated=True,
+    ),
     "copy_last": Method("robot_wm.commands.agents:copy_last_agent", model=True, planner=True),
     "random": Method("planning.evaluate:random_agent"),
     "stay": Method("planning.evaluate:stay_agent"),
     "expert": Method("sim.oracle:expert_agent", "state"),
-    "oracle": Method("robot_wm.commands.agents:oracle_agent", "state", planner=True),
+    "oracle": Method(
+        "robot_wm.commands.agents:oracle_agent", "state", planner=True, proposals=True
+    ),
 }
 
 
@@ -52,7 +65,7 @@ def mpc(model: WorldModel[Any], planner: Mapping[str, Any], proposals: bool = Tr
 
     Args:
         planner: plain values of :class:`PlannerSettings`.
-        proposals: whether the model has a learned actor to ask.
+        proposals: whether the model can propose plans.
     """
     from planning.costs import LastCost, Objective, SumCost
     from planning.mpc import MPCAgent
@@ -71,20 +84,32 @@ def mpc(model: WorldModel[Any], planner: Mapping[str, Any], proposals: bool = Tr
     )
 
 
-def load_jepa(model: str, encoder: str, threads: int = 1) -> WorldModel[Any]:
-    """The house world model from its two artefacts, able to show what it imagines if it can."""
+def load_jepa(
+    model: str, encoder: str, threads: int = 1, illustrate: bool = False
+) -> WorldModel[Any]:
+    """The house world model from its two artefacts.
+
+    Args:
+        illustrate: be able to show what it imagines, if the artefact holds frames for that.
+    """
     from robot_wm.imagination import SHEET, IllustratedModel
     from robot_wm.jepa import JEPAWorldModel
 
     loaded, sheet = JEPAWorldModel.load(Path(model), Path(encoder), threads), Path(model) / SHEET
-    return IllustratedModel.illustrate(loaded, sheet) if sheet.is_file() else loaded
+    shown = illustrate and sheet.is_file()
+    return IllustratedModel.illustrate(loaded, sheet) if shown else loaded
 
 
 def jepa_agent(
-    spec: EnvSpec, model: str, encoder: str, planner: Mapping[str, Any], threads: int = 1
+    spec: EnvSpec,
+    model: str,
+    encoder: str,
+    planner: Mapping[str, Any],
+    threads: int = 1,
+    illustrate: bool = False,
 ) -> Agent:
     """Plan with the trained world model."""
-    return mpc(load_jepa(model, encoder, threads), planner)
+    return mpc(load_jepa(model, encoder, threads, illustrate), planner)
 
 
 def copy_last_agent(
@@ -97,25 +122,37 @@ def copy_last_agent(
 
 
 def oracle_agent(spec: EnvSpec, planner: Mapping[str, Any]) -> Agent:
-    """Plan with the true simulator and a privileged cost: the upper bound."""
+    """Plan with the true simulator and a privileged cost, from what the scripted expert would do.
+
+    The upper bound: what this planner reaches when the model is never wrong.
+    """
     from sim.oracle import oracle_agent as informed
 
-    return informed(spec, lambda simulator: mpc(simulator, planner, proposals=False))
+    horizon = build(PlannerSettings, planner, "oracle").horizon
+    return informed(spec, lambda simulator: mpc(simulator, planner), horizon=horizon)
 
 
-def recipe(settings: Settings, method: str, folders: tuple[Path, Path] | None) -> Factory:
+def recipe(
+    settings: Settings,
+    method: str,
+    folders: tuple[Path, Path] | None,
+    illustrate: bool = False,
+) -> Factory:
     """The factory of one method.
 
     Args:
         folders: artefacts of the world model and its encoder, for methods that need them.
+        illustrate: prepare the model to show what it imagines, for reports.
     """
     from planning.workers import Factory
 
     known, options = METHODS[method], dict[str, Any]()
     if known.planner:
-        options["planner"] = asdict(settings.planner)
+        options["planner"] = asdict(settings.planner_of(method))
     if known.model:
         assert folders is not None  # the caller asked METHODS
         options |= {"model": str(folders[0]), "encoder": str(folders[1])}
         options["threads"] = 1 if settings.workers > 1 else settings.threads
+    if known.illustrated and illustrate:
+        options["illustrate"] = True
     return Factory(known.target, options)

@@ -80,7 +80,7 @@ def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int
     family, task = pairs.family, pairs.task
     modifiers = "".join(f"@{m}" for m in (*own, *settings.evaluate.modifiers))
     levels = "".join(f"/{k}:{v}" for k, v in sorted(settings.evaluate.factors.items()))
-    extra = tuple(f for f in settings.evaluate.families if f != family)
+    extra = dict.fromkeys(f for f in settings.evaluate.families if f != family)
     return EvaluateConfig(
         row=f"{family}/{task}{levels}{modifiers}",
         method=method,
@@ -132,18 +132,19 @@ def train_seed(folders: tuple[Path, Path] | None) -> int | None:
 def facts(settings: Settings, method: str, folders: tuple[Path, Path] | None) -> Row:
     """What a row says about its method, beside what the evaluator measures."""
     known, info = METHODS[method], Row(image_size=settings.image_size)
+    planner = settings.planner_of(method)
     if known.planner:
-        optimiser = settings.optimiser()
+        optimiser = settings.optimiser(method)
         n, rounds = optimiser.candidates, optimiser.iterations
         info |= {
             "budget_class": f"B{n * rounds}",
             "candidates": n,
             "iterations": rounds,
-            "horizon": settings.planner.horizon,
-            "execute": settings.planner.execute,
-            "optimiser": settings.planner.optimiser,
-            "proposals": settings.planner.proposals if method == "jepa" else 0,
-            "planner": asdict(settings.planner),
+            "horizon": planner.horizon,
+            "execute": planner.execute,
+            "optimiser": planner.optimiser,
+            "proposals": planner.proposals if known.proposals else 0,
+            "planner": asdict(planner),
         }
     if known.model and folders is not None:
         model_manifest = read_manifest(folders[0], "world_model", verify=False)
@@ -155,5 +156,5 @@ def facts(settings: Settings, method: str, folders: tuple[Path, Path] | None) ->
             "model_sha256": model_manifest["sha256"],
             "weights": settings.weights,
         }
-    told = {"settings": asdict(settings.evaluate), "planner": asdict(settings.planner)}
+    told = {"settings": asdict(settings.evaluate), "planner": asdict(planner)}
     return {**info, "config_sha256": sha256_of({**told, "method": method})}

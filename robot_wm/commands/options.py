@@ -24,6 +24,7 @@ OWN: dict[str, type] = {
     "collect": CollectSettings,
     "objective": ObjectiveSettings,
     "planner": PlannerSettings,
+    "oracle": PlannerSettings,
     "evaluate": EvaluateSettings,
     "report": ReportSettings,
     "demo": DemoSettings,
@@ -59,14 +60,14 @@ def section_rows(settings: Settings, section: str) -> list[Row]:
         for f in fields(made)
         if f.name not in hidden
     ]
-    if section == "planner":
-        optimiser = settings.optimiser()
-        words = document(type(optimiser))
+    if section in ("planner", "oracle"):
+        optimiser = settings.optimiser(section)
+        words, prefix = document(type(optimiser)), f"{section}.options"
+        rows = [row for row in rows if row[0] != prefix]
         rows += [
-            (f"planner.options.{f.name}", _shown(getattr(optimiser, f.name)), words.get(f.name, ""))
+            (f"{prefix}.{f.name}", _shown(getattr(optimiser, f.name)), words.get(f.name, ""))
             for f in fields(optimiser)
         ]
-        rows = [row for row in rows if row[0] != "planner.options"]
     return rows
 
 

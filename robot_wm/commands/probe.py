@@ -9,9 +9,15 @@ from robot_wm.commands.stages import dataset, encoder, say
 if TYPE_CHECKING:
     from robot_wm.cli import Session
 
+SHUT, NOT_JUDGED = 1, 3  # exit codes; 2 is a user's mistake, in every command
+
 
 def run(session: Session) -> int:
-    """Probe the encoder on every task it was pretrained for; 1 if the gate stays shut."""
+    """Probe the encoder on every task it was pretrained for.
+
+    Returns:
+        0 if the gate opens, 1 if it stays shut, 3 if it could not be judged.
+    """
     from robot_wm.encoder import FrozenEncoder
     from robot_wm.probe import probe, write_gate
 
@@ -25,8 +31,8 @@ def run(session: Session) -> int:
     print(out / "probe.md")
     if result is None:
         say("not judged: the gate needs pixels, random and encoder rows")
-        return 0
+        return NOT_JUDGED
     for failure in result.failures:
         print(failure)
     print("gate passed" if result.passed else f"gate FAILED on {len(result.failures)} counts")
-    return 0 if result.passed else 1
+    return 0 if result.passed else SHUT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,10 @@ def write(session: Session, rows: list[dict[str, Any]]) -> Path:
     folders = needed_model(session)
     pairs = pair_lists(settings)[settings.evaluate.seeds[0]]
     config = row_config(settings, method, pairs, train_seed(folders))
+    # The page tells the story of the result: further predicates would run an episode past its end.
+    config = replace(config, families=config.families[:1])
     env = environment(settings)()
-    agent = recipe(settings, method, folders)(env.spec)
+    agent = recipe(settings, method, folders, illustrate=True)(env.spec)
     count = min(settings.report.episodes, len(pairs.pairs))
     say(f"recording {count} episodes of {method}")
     try:
@@ -45,6 +48,7 @@ def write(session: Session, rows: list[dict[str, Any]]) -> Path:
         env.close()
     rows = sorted(rows, key=lambda row: row["method"] != method)
     path = settings.run_path("evaluate") / f"report-{settings.task.name}.html"
-    title = f"{settings.task.name}: {method} with {settings.planner.optimiser}"
+    with_what = f" with {settings.planner_of(method).optimiser}" if METHODS[method].planner else ""
+    title = f"{settings.task.name}: {method}{with_what}"
     write_report(path, rows, episodes, title, settings.report.max_plans)
     return path

@@ -59,7 +59,8 @@ class PlannerSettings:
         options: of that optimiser, checked by its own dataclass.
         horizon: blocks planned.
         execute: blocks executed before the next plan.
-        proposals: plans asked of the model's learned actor per search.
+        proposals: plans asked of the model per search: of its learned actor, or, by the oracle, of
+            the scripted expert.
         memory_mb: working memory for candidates [MiB].
         warm_start: whether a search starts at the previous plan.
         discount: 0 costs the last block alone; above 0 sums all blocks with that factor per block.
@@ -83,7 +84,8 @@ class EvaluateSettings:
         seeds: evaluation seeds, one pair list each.
         limit: run only the first pairs of a list; 0 runs all.
         factors: factors of variation set to these values, e.g. ``{camera_yaw: 5.0}``.
-        families: further success predicates to score; empty scores the pair list's own.
+        families: further success predicates to score on the same episodes, e.g.
+            ``[moderate, strict]``; the pair list's own stays the result.
         modifiers: appended to the row name, e.g. ``[rest]``.
     """
 

@@ -68,6 +68,7 @@ class Settings:
     model: dict[str, Any]
     train: dict[str, Any]
     planner: PlannerSettings
+    oracle: PlannerSettings
     pairs: dict[str, Any]
     evaluate: EvaluateSettings
     report: ReportSettings
@@ -184,14 +185,19 @@ class Settings:
 
         return build(PairsConfig, self.pairs, "pairs")
 
-    def optimiser(self) -> Optimiser:
-        """The planner's optimiser, which checks its own options."""
+    def planner_of(self, method: str) -> PlannerSettings:
+        """The planner of a method; the oracle has its own, for a true simulator costs more."""
+        return self.oracle if method == "oracle" else self.planner
+
+    def optimiser(self, method: str = "") -> Optimiser:
+        """The optimiser of a method's planner, which checks its own options."""
         from planning.optimisers import OPTIMISERS, make
 
-        name, options = self.planner.optimiser, self.planner.options
-        if name in OPTIMISERS:
-            return build(OPTIMISERS[name], options, "planner.options")
-        return make(name, **options)
+        planner = self.planner_of(method)
+        if planner.optimiser in OPTIMISERS:
+            where = f"{'oracle' if planner is self.oracle else 'planner'}.options"
+            return build(OPTIMISERS[planner.optimiser], planner.options, where)
+        return make(planner.optimiser, **planner.options)
 
     def check(self) -> None:
         """Build every stage's configuration, so that a mistake is found before the first second.
@@ -209,7 +215,7 @@ class Settings:
         make_objective(self.objective.name, encoder, self.objective.options, 1, 1)
         made: tuple[Callable[[], Any], ...] = (
             self.pretrain_config, self.probe_config, self.train_config, self.pairs_config,
-            self.optimiser,
+            self.optimiser, lambda: self.optimiser("oracle"),
         )  # fmt: skip
         for make in made:
             make()

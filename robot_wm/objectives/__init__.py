@@ -25,7 +25,8 @@ class Objective(nn.Module):
     """What the pretraining loop drives.
 
     A batch holds ``frames`` uint8 ``[B, 2, H, W, 3]`` (one block apart), ``actions`` float32
-    ``[B, A]`` (the normalised block between them) and ``scene`` int64 ``[B]``.
+    ``[B, A]`` (the normalised block between them), ``drift`` float32 ``[B, C]`` (its control
+    actions summed, normalised) and ``scene`` int64 ``[B]``.
     """
 
     @property

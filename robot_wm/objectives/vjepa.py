@@ -1,18 +1,20 @@
 """V-JEPA for single-frame use: predict the EMA encoder's tokens of hidden patches.
 
 The plain recipe (arXiv:2404.08471) collapses to position-only features on a fixed camera, where
-most tokens are constant given their place. Four repairs keep it alive:
+most tokens are constant given their place. Five repairs keep it alive:
 
-* targets are centred per token position and scaled by a running global deviation, so a constant
-  earns nothing;
-* a variance hinge and a covariance penalty (VICReg, arXiv:2105.04906) on the context tokens;
+* targets are LayerNormed, centred per scene and token position, and scaled by a running global
+  deviation, so a constant earns nothing;
+* a variance hinge and a covariance penalty (VICReg, arXiv:2105.04906) on the context tokens,
+  centred in the same groups;
 * half of the batches hide most of the *next* frame and show the whole present one, half hide random
   tokens of both, so that small objects are asked for and can be placed; some visible tokens are
   predicted too (dense loss, arXiv:2603.14482);
-* an inverse-dynamics head reads, from both frames, the summed action between them (single actions
-  of a block leave no trace of their own);
+* an inverse-dynamics head reads, from both whole frames, the summed action between them,
+  ``batch["drift"]`` (single actions of a block leave no trace of their own);
 * the predictor is told the action block (V-JEPA 2-AC, arXiv:2506.09985, moved into pretraining),
-  so where a pushed object went is predictable, and patches whose pixels changed weigh more.
+  so where a pushed object went is predictable, and patches whose pixels changed between the
+  frames weigh 1 + ``motion_weight``.
 
 A clip is two single frames one block apart, each encoded alone, as planning will encode them.
 The EMA *target* encoder is shipped: it is what every target came from, and an average of weights
@@ -34,10 +36,7 @@ from torch import Tensor, nn
 
 from robot_wm.encoder import (
     EncoderConfig,
-    Transformer,
     VideoEncoder,
-    initialise,
-    position_table,
     take,
 )
 from robot_wm.errors import ConfigError
@@ -50,7 +49,7 @@ class VJEPAConfig:
     """Options of the objective; the defaults are the recipe that worked, the rest ablations.
 
     Attributes:
-        predictor_width, predictor_depth, predictor_heads: of the predictor.
+        predictor_width, predictor_depth: of the predictor.
         masks: ``future+random`` (each in half of the batches) or ``tubes`` (V-JEPA's multi-block).
         visible: tokens of frame 2 shown in future-frame batches.
         ratio: share of hidden tokens in random batches.
@@ -58,8 +57,9 @@ class VJEPAConfig:
         dense_weight, dense_tokens: loss on that many visible tokens (weight 0: off).
         inverse_weight, inverse_width, inverse_hidden: the inverse-dynamics head (weight 0: off);
             used in half of the batches, the future-frame ones.
-        action_token: whether the predictor sees the action block between the frames.
-        motion_weight: extra loss weight of patches that changed between the frames.
+        action_token: whether the predictor is told the action block between the frames.
+        motion_weight: extra loss weight of patches in which a pixel changed between the frames by
+            more than 8 of 255 grey levels.
         variance_weight, covariance_weight: regulariser on context tokens.
         centring: centre targets per scene and token position.
         centring_momentum: of the running mean and scale of the targets.
@@ -69,9 +69,8 @@ class VJEPAConfig:
         ConfigError: an unknown mask.
     """
 
-    predictor_width: int = 64
-    predictor_depth: int = 3
-    predictor_heads: int = 2
+    predictor_width: int = 96
+    predictor_depth: int = 4
     masks: str = "future+random"
     visible: int = 8
     ratio: float = 0.5
@@ -138,40 +137,83 @@ def weighted(predicted: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
     return (per_token * weight).sum() / weight.sum()
 
 
+class GridBlock(nn.Module):
+    """Residual 3x3 convolution over the token grid, scaled and shifted by the action (FiLM)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, width)
+        self.film = nn.Linear(width, 2 * width)
+        self.near = nn.Conv2d(width, width, 3, padding=1)
+        self.out = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Grid ``[B, W, g, g]`` and condition ``[B, W]`` to a grid."""
+        scale, shift = self.film(condition)[:, :, None, None].chunk(2, dim=1)
+        x_normal = self.norm(x) * (1 + scale) + shift
+        return x + self.out(F.gelu(self.near(x_normal)))
+
+
 class Predictor(nn.Module):
-    """Context tokens and places in, tokens at those places out, jointly over both frames."""
+    """Context tokens and places in, tokens at those places out, jointly over both frames.
+
+    A small convolutional network over the token grid, where V-JEPA has a transformer: the two
+    frames meet at every place from the first step on, while attention needs thousands of steps to
+    find out that the same place in the other frame is where to look. It is thrown away afterwards.
+    """
 
     def __init__(
         self, config: VJEPAConfig, encoder: EncoderConfig, scenes: int, actions: int
     ) -> None:
         super().__init__()
         width = config.predictor_width
-        # One map per scene: the same numbers mean other things to another robot.
-        self.act = nn.Linear(scenes * actions, width) if config.action_token else None
-        self.scenes = scenes
-        self.enter = nn.Linear(encoder.width, width)
-        self.mask = nn.Parameter(torch.zeros(width))
-        self.body = Transformer(width, config.predictor_depth, config.predictor_heads, 4)
-        self.leave = nn.Linear(width, encoder.width)
+        self.grid, self.scenes = encoder.grid, scenes
+        # One map per scene: the same numbers mean other things to another robot. Without actions
+        # the scene alone conditions.
+        self.uses_action = config.action_token
+        self.act = nn.Linear(scenes * (actions + 1), width)
+        self.mask = nn.Parameter(torch.zeros(encoder.width))
+        self.enter = nn.Conv2d(2 * (encoder.width + 1), width, 1)
+        self.places = nn.Parameter(torch.zeros(width, encoder.grid, encoder.grid))
+        self.blocks = nn.ModuleList(GridBlock(width) for _ in range(config.predictor_depth))
+        self.norm = nn.GroupNorm(1, width)
+        self.leave = nn.Conv2d(width, 2 * encoder.width, 1)
         # Visible tokens leave through their own head (V-JEPA 2.1), so copying is learned apart.
-        self.leave_visible = nn.Linear(width, encoder.width)
-        initialise(self)
-        table = position_table(2, encoder.grid, width)
-        self.register_buffer("positions", table, persistent=False)
+        self.leave_visible = nn.Conv2d(width, 2 * encoder.width, 1)
 
     def forward(
         self, seen: Seen, dense: Tensor, actions: Tensor, scene: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Predictions at hidden places ``[B, M, D]`` and at context rows ``dense`` [B, V, D]."""
-        table, known = self.get_buffer("positions"), seen.where.shape[1]
-        context = self.enter(seen.tokens) + table[seen.where]
-        tokens = [context, self.mask + table[seen.hidden]]
-        if self.act is not None:
-            mine = F.one_hot(scene, self.scenes).to(actions)[:, :, None] * actions[:, None]
-            tokens.append(self.act(mine.flatten(1))[:, None])
-        x = self.body(torch.cat(tokens, dim=1))
-        hidden = x[:, known : known + seen.hidden.shape[1]]
-        return self.leave(hidden), self.leave_visible(take(x[:, :known], dense))
+        batch, width = len(scene), seen.tokens.shape[-1]
+        count = 2 * self.grid**2
+        index = seen.where[..., None].expand(-1, -1, width)
+        filled = self.mask.expand(batch, count, width).scatter(1, index, seen.tokens)
+        known = torch.zeros(batch, count, 1, device=filled.device).scatter(
+            1, seen.where[..., None], 1.0
+        )
+        x = self.enter(self._to_grid(torch.cat([filled, known], dim=-1))) + self.places
+        told = actions if self.uses_action else torch.zeros_like(actions)
+        told = torch.cat([told, torch.ones_like(told[:, :1])], dim=1)
+        mine = F.one_hot(scene, self.scenes).to(told)[:, :, None] * told[:, None]
+        condition = F.gelu(self.act(mine.flatten(1)))
+        for block in self.blocks:
+            x = block(x, condition)
+        x = self.norm(x)
+        visible = take(self._to_tokens(self.leave_visible(x)), seen.where.gather(1, dense))
+        return take(self._to_tokens(self.leave(x)), seen.hidden), visible
+
+    def _to_grid(self, tokens: Tensor) -> Tensor:
+        """``[B, 2P, C]`` to ``[B, 2C, g, g]``: both frames side by side in the channels."""
+        batch, _, width = tokens.shape
+        cut = tokens.view(batch, 2, self.grid, self.grid, width).permute(0, 1, 4, 2, 3)
+        return cut.reshape(batch, 2 * width, self.grid, self.grid)
+
+    def _to_tokens(self, x: Tensor) -> Tensor:
+        """Inverse of :meth:`_to_grid`."""
+        batch, channels = x.shape[:2]
+        cut = x.view(batch, 2, channels // 2, self.grid**2).transpose(2, 3)
+        return cut.reshape(batch, 2 * self.grid**2, channels // 2)
 
 
 class InverseDynamics(nn.Module):
@@ -249,9 +291,7 @@ class VJEPA(Objective):
             total = total + c.inverse_weight * parts["inverse"]
         numbers = {name: float(value.detach()) for name, value in parts.items()}
         # Explained fraction: 0 is what predicting the mean of every position would cost.
-        baseline = float(
-            weighted(torch.zeros_like(wanted), wanted, weight.gather(1, seen.hidden))
-        )
+        baseline = float(weighted(torch.zeros_like(wanted), wanted, weight.gather(1, seen.hidden)))
         kind = "ef_tubes" if c.masks == "tubes" else "ef_future" if future else "ef_random"
         numbers[kind] = 1 - numbers["masked"] / max(baseline, 1e-9)
         numbers["loss"] = float(total.detach())

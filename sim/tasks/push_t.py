@@ -132,9 +132,11 @@ class PushT(Task):
             origin = rng.uniform(0.1, 0.4, 2)
             centre = origin - ORIGIN_OFFSET * np.array([-np.sin(angle), np.cos(angle)])
             pusher = rng.uniform(0.05, 0.45, 2)
-            if np.linalg.norm(pusher - centre) > 0.11 and (centre > 0.09).all() and (
-                centre < 0.42
-            ).all():
+            if (
+                np.linalg.norm(pusher - centre) > 0.11
+                and (centre > 0.09).all()
+                and (centre < 0.42).all()
+            ):
                 data.qpos[:] = [*centre, angle, *pusher]
                 return
 
