@@ -35,7 +35,7 @@ class Sizes:
     Attributes:
         positions, encoder_width: ``P`` and ``D`` of the encoder's tokens.
         action: ``A``, size of one block's action.
-        reduced, channels, hidden, latent: ``R``, ``c``, MLP width and ``Z`` of the projector.
+        reduced, slots, hidden, latent: ``R``, attention maps, MLP width and ``Z`` of the projector.
         width, blocks: of the predictor.
         horizon, heads, proposer_width: of the proposer.
         distance_width: of the goal distance.
@@ -45,7 +45,7 @@ class Sizes:
     encoder_width: int
     action: int
     reduced: int
-    channels: int
+    slots: int
     hidden: int
     latent: int
     width: int
@@ -63,7 +63,7 @@ class Network(nn.Module):
         super().__init__()
         s = self.sizes = sizes
         self.reduce = Reduce(s.positions, s.encoder_width, s.reduced)
-        self.projector = Projector(s.positions, s.reduced, s.channels, s.hidden, s.latent)
+        self.projector = Projector(s.positions, s.reduced, s.slots, s.hidden, s.latent)
         self.predictor = Predictor(s.latent, s.action, s.width, s.blocks)
         self.proposer = ProposerHead(s.latent, s.action, s.horizon, s.heads, s.proposer_width)
         self.distance = Distance(s.latent, s.distance_width)

@@ -6,6 +6,8 @@ training keep the reduced tokens, a quarter of the size, in memory.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -71,28 +73,46 @@ class Reduce(nn.Module):
 
 
 class Projector(nn.Module):
-    """Per-token Linear R → c, flatten, LayerNorm, MLP plus a linear skip, to ``z`` [Z].
+    """Tokens to slots to ``z``: what is where, found the same way in every place.
 
-    Flattening keeps *where* every token was: a pooled vector loses fine pose.
+    One convolution over the token grid, then ``slots`` attention maps, each with a soft-argmax
+    position (Finn et al. 2016, arXiv:1509.06113), a learned sub-patch offset and some content, then
+    an MLP plus a linear skip. A plain MLP over the flattened grid has to learn every place by
+    itself: on push_t its latent lost the block's angle and half of the pusher.
 
     Args:
-        positions: ``P``.
+        positions: ``P``, a square grid.
         dims: ``R``, reduced components per token.
-        channels: ``c``.
+        slots: attention maps; the convolution is twice as wide.
         hidden: width of the MLP.
         latent: ``Z``.
     """
 
-    def __init__(self, positions: int, dims: int, channels: int, hidden: int, latent: int) -> None:
+    CONTENT = 6  # numbers carried per slot, the first two added to its position
+
+    def __init__(self, positions: int, dims: int, slots: int, hidden: int, latent: int) -> None:
         super().__init__()
-        self.token = nn.Linear(dims, channels)
-        self.norm = nn.LayerNorm(positions * channels)
-        self.mlp = nn.Sequential(
-            nn.Linear(positions * channels, hidden), nn.GELU(), nn.Linear(hidden, latent)
-        )
-        self.skip = nn.Linear(positions * channels, latent, bias=False)
+        self.grid, self.slots, width = math.isqrt(positions), slots, 2 * slots
+        self.near = nn.Conv2d(dims, width, 3, padding=1)
+        self.maps = nn.Conv2d(width, slots, 1)
+        self.content = nn.Conv2d(width, slots * self.CONTENT, 1)
+        axis = torch.linspace(-1, 1, self.grid)
+        y, x = torch.meshgrid(axis, axis, indexing="ij")
+        self.register_buffer("places", torch.stack([x, y]).flatten(1), persistent=False)
+        flat = slots * self.CONTENT
+        self.norm = nn.LayerNorm(flat, elementwise_affine=False)
+        self.mlp = nn.Sequential(nn.Linear(flat, hidden), nn.GELU(), nn.Linear(hidden, latent))
+        self.skip = nn.Linear(flat, latent, bias=False)
 
     def forward(self, reduced: Tensor) -> Tensor:
         """Reduced tokens ``[..., P, R]`` to latents ``[..., Z]``."""
-        flat = self.norm(self.token(reduced).flatten(-2))
-        return self.mlp(flat) + self.skip(flat)
+        lead, (count, dims) = reduced.shape[:-2], reduced.shape[-2:]
+        grid = reduced.reshape(-1, self.grid, self.grid, dims).permute(0, 3, 1, 2)
+        x = F.gelu(self.near(grid))
+        attention = self.maps(x).flatten(2).softmax(dim=-1)  # [B, K, P]
+        values = self.content(x).reshape(-1, self.slots, self.CONTENT, count)
+        carried = (values * attention[:, :, None]).sum(dim=-1)
+        place = attention @ self.get_buffer("places").T  # [B, K, 2]
+        flat = torch.cat([place + carried[..., :2], carried[..., 2:]], dim=-1).flatten(1)
+        z = self.mlp(self.norm(flat)) + self.skip(flat)
+        return z.reshape(*lead, z.shape[-1])

@@ -238,7 +238,7 @@ def describe(
     """What the planner must know, and the shape of the network."""
     schema = pairs[0][0].schema
     positions, width = pairs[0][1].token_shape
-    shared = ("reduced", "channels", "hidden", "latent", "width", "blocks", "horizon", "heads",
+    shared = ("reduced", "slots", "hidden", "latent", "width", "blocks", "horizon", "heads",
               "proposer_width", "distance_width")  # fmt: skip
     sizes = Sizes(
         positions=positions,

@@ -25,7 +25,7 @@ class TrainConfig:
             gradient norm clip, decay of the weight average that is validated and shipped.
         seed, threads, device: of torch.
         eval_every, checkpoint_every, log_every: in steps.
-        reduced, channels, hidden, latent: projector (see ``jepa.Sizes``).
+        reduced, slots, hidden, latent: projector (see ``jepa.Sizes``).
         width, blocks, horizon, heads, proposer_width, distance_width: see ``jepa.Sizes``.
         decoded: leading components per token that the feature decoder must rebuild.
         rollout: weight of the open-loop error after 1, 2, … blocks.
@@ -56,7 +56,7 @@ class TrainConfig:
     checkpoint_every: int = 500
     log_every: int = 100
     reduced: int = 32
-    channels: int = 16
+    slots: int = 32
     hidden: int = 320
     latent: int = 128
     width: int = 384

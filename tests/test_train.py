@@ -16,7 +16,7 @@ from robot_wm.train import TrainConfig, average, learning_rate, train
 
 SMALL = {
     "task": "square", "batch": 48, "window": 8, "lr": 2e-3, "warmup": 20, "ema": 0.98, "threads": 1,
-    "reduced": 8, "channels": 8, "hidden": 64, "latent": 16, "width": 64, "blocks": 2, "heads": 2,
+    "reduced": 8, "slots": 8, "hidden": 64, "latent": 16, "width": 64, "blocks": 2, "heads": 2,
     "proposer_width": 64, "distance_width": 32, "decoded": 4, "log_every": 50,
 }  # fmt: skip
 
