@@ -48,7 +48,7 @@ $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[sim,train,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[sim,train,export,dev]'
 	@$(BIN)/python -m robot_wm.doctor --renderer >/dev/null 2>&1 || $(MAKE) --no-print-directory opengl
 	@touch $@
 

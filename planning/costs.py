@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from array_api_compat import array_namespace, device
-
+from planning.arrays import array_namespace
 from robot_wm.errors import ConfigError
 
 Array = Any
@@ -65,9 +64,11 @@ class SumCost:
                 f"{len(self.weights)} cost weights", f"{steps}, the horizon", "give one per step"
             )
         weights = [self.discount**h * w for h, w in enumerate(self.weights or (1.0,) * steps)]
-        xp = array_namespace(step_costs)
-        row = xp.asarray(weights, dtype=step_costs.dtype, device=device(step_costs))
-        return xp.sum(step_costs * row, axis=1)
+        # Numbers, not an array of them: exported loops cannot hold a constant array.
+        total = weights[0] * step_costs[:, 0]
+        for h in range(1, steps):
+            total = total + weights[h] * step_costs[:, h]
+        return total
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The house world model behind the contract: frozen encoder, compact latent, action predictor.
 
-step_costs[n, h] = mean over Z of (ẑ_{t+h} - z_goal)²: predicting representations, not pixels
-(V-JEPA 2-AC, arXiv:2506.09985, with squared L2 and a cost at every step).
+step_costs[n, h] = mean over Z of metric · (ẑ_{t+h} - z_goal)²: predicting representations, not
+pixels (V-JEPA 2-AC, arXiv:2506.09985, with squared L2 and a cost at every step). The metric is
+fixed at the end of training, see ``train.change_metric``.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Sizes:
     Attributes:
         positions, encoder_width: ``P`` and ``D`` of the encoder's tokens.
         action: ``A``, size of one block's action.
-        reduced, slots, hidden, latent: ``R``, attention maps, MLP width and ``Z`` of the projector.
+        reduced, channels, keypoints: ``R``, width and ``K`` of the projector.
         width, blocks: of the predictor.
         horizon, heads, proposer_width: of the proposer.
         distance_width: of the goal distance.
@@ -45,9 +46,8 @@ class Sizes:
     encoder_width: int
     action: int
     reduced: int
-    slots: int
-    hidden: int
-    latent: int
+    channels: int
+    keypoints: int
     width: int
     blocks: int
     horizon: int
@@ -55,18 +55,26 @@ class Sizes:
     proposer_width: int
     distance_width: int
 
+    @property
+    def latent(self) -> int:
+        """``Z``, size of the latent."""
+        return 4 * self.keypoints
+
 
 class Network(nn.Module):
     """Everything that is shipped; pure functions of tensors, so that ONNX can trace them."""
+
+    metric: Tensor
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         s = self.sizes = sizes
         self.reduce = Reduce(s.positions, s.encoder_width, s.reduced)
-        self.projector = Projector(s.positions, s.reduced, s.slots, s.hidden, s.latent)
+        self.projector = Projector(s.positions, s.reduced, s.channels, s.keypoints)
         self.predictor = Predictor(s.latent, s.action, s.width, s.blocks)
         self.proposer = ProposerHead(s.latent, s.action, s.horizon, s.heads, s.proposer_width)
         self.distance = Distance(s.latent, s.distance_width)
+        self.register_buffer("metric", torch.ones(s.latent))
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Encoder tokens ``[N, P, D]`` to latents ``[N, Z]``."""
@@ -74,7 +82,7 @@ class Network(nn.Module):
 
     def costs(self, latents: Tensor, goal: Tensor, kind: str = "latent") -> Tensor:
         """Costs ``[N, H]`` of imagined latents ``[N, H, Z]`` for a goal ``[1, Z]``."""
-        squared = (latents - goal).square().mean(dim=-1)
+        squared = ((latents - goal).square() * self.metric).mean(dim=-1)
         if kind == "latent":
             return squared
         distance = self.distance(latents, goal.expand_as(latents))
@@ -214,23 +222,15 @@ class JEPAWorldModel:
     def propose(
         self, state: JepaState, goal: JepaState, n: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """``n`` plans, float32 ``[n, H, A]`` within bounds.
-
-        The heads come first, likeliest first, without noise; the others are heads drawn by their
-        probability, with noise of that head's own residual.
-        """
+        """``n`` plans, float32 ``[n, H, A]`` within bounds, see :meth:`ProposerHead.sample`."""
         head = self.network.proposer
-        plans, logits = head(state.z[:1], state.z[1:], state.action[None], goal.z[1:])
-        probability = logits[0].double().softmax(0).cpu().numpy()
-        order = np.argsort(-probability, kind="stable")[:n]
-        drawn = rng.choice(len(probability), size=n - len(order), p=probability)
-        noise = rng.standard_normal((len(drawn), *head.shape[1:])).astype(np.float32)
-        chosen = torch.from_numpy(np.concatenate([order, drawn])).to(self._device)
-        normal = plans[0, chosen]
-        normal[len(order) :] += self._tensor(noise) * head.residual[chosen[len(order) :]]
+        drawn = max(0, n - head.shape[0])
+        choice = self._tensor(rng.random(drawn))
+        noise = self._tensor(rng.standard_normal((drawn, *head.shape[1:])))
+        plans = head.sample(state.z[:1], state.z[1:], state.action[None], goal.z[1:], choice, noise)
         low = np.asarray(self.spec.action_low, np.float32)
         high = np.asarray(self.spec.action_high, np.float32)
-        return np.clip(head.scale.inverse(normal).cpu().numpy(), low, high)
+        return np.clip(plans[:n].cpu().numpy(), low, high)
 
 
 def spec_to_json(spec: ModelSpec) -> dict[str, Any]:

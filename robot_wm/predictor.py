@@ -118,6 +118,28 @@ class ProposerHead(nn.Module):
         x = self.trunk(torch.cat(inputs, dim=-1))
         return self.plans(x).unflatten(-1, self.shape), self.logits(x)
 
+    def sample(
+        self, z_prev: Tensor, z: Tensor, a_prev: Tensor, goal: Tensor, choice: Tensor, noise: Tensor
+    ) -> Tensor:
+        """Plans in the task's unit, bounds not applied: ``[M + K, H, A]``.
+
+        The heads come first, likeliest first, without noise; then ``K`` heads drawn by their
+        probability, with noise of that head's own residual. Chance is an argument, so that a
+        traced graph draws as this does.
+
+        Args:
+            z_prev, z, a_prev, goal: one row each.
+            choice: uniform numbers in [0, 1), ``[K]``.
+            noise: standard normal, ``[K, H, A]``.
+        """
+        plans, logits = self(z_prev, z, a_prev, goal)
+        probability = logits[0].softmax(dim=0)
+        order = probability.argsort(descending=True)
+        passed = choice[:, None] >= probability.cumsum(dim=0)[None]
+        drawn = passed.sum(dim=1).clamp(max=self.shape[0] - 1)
+        noisy = plans[0][drawn] + noise * self.residual[drawn]
+        return self.scale.inverse(torch.cat([plans[0][order], noisy]))
+
     @torch.no_grad()
     def track(self, plans: Tensor, target: Tensor, mask: Tensor, winner: Tensor) -> None:
         """Update ``residual`` (momentum .01) from a batch of ``winner_takes_all``."""
@@ -137,6 +159,7 @@ class Distance(nn.Module):
     def __init__(self, latent: int, width: int) -> None:
         super().__init__()
         self.mlp = nn.Sequential(
+            nn.LayerNorm(2 * latent),
             nn.Linear(2 * latent, width), nn.GELU(),
             nn.Linear(width, width), nn.GELU(),
             nn.Linear(width, 1),

@@ -72,47 +72,82 @@ class Reduce(nn.Module):
         return float(kept.sum() / values.sum())
 
 
-class Projector(nn.Module):
-    """Tokens to slots to ``z``: what is where, found the same way in every place.
+def grid_places(grid: int) -> Tensor:
+    """Centres of the tokens in patches, the image's centre being 0: ``[P, 2]``, x then y."""
+    axis = torch.arange(grid) - (grid - 1) / 2
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    return torch.stack([x.flatten(), y.flatten()], dim=1)
 
-    One convolution over the token grid, then ``slots`` attention maps, each with a soft-argmax
-    position (Finn et al. 2016, arXiv:1509.06113), a learned sub-patch offset and some content, then
-    an MLP plus a linear skip. A plain MLP over the flattened grid has to learn every place by
-    itself: on push_t its latent lost the block's angle and half of the pusher.
+
+class Projector(nn.Module):
+    """Reduced tokens to ``z``: keypoints, that is what is where, found alike in every place.
+
+    Two convolutions over the token grid, then per keypoint an attention map with its soft-argmax
+    (Finn et al. 2016, arXiv:1509.06113), a learned shift within the patch, and two numbers of
+    content. ``z`` is ``[x, y, content, content]`` of every keypoint, positions in patches: squared
+    L2 between two latents is a distance in the image. An MLP over the flattened grid, rebuilding
+    the same tokens, lost twice as much of the block's pose.
 
     Args:
         positions: ``P``, a square grid.
         dims: ``R``, reduced components per token.
-        slots: attention maps; the convolution is twice as wide.
-        hidden: width of the MLP.
-        latent: ``Z``.
+        channels: of the convolutions.
+        keypoints: ``K``; ``Z`` is ``4 K``.
     """
 
-    CONTENT = 6  # numbers carried per slot, the first two added to its position
+    CONTENT = 2
+    SHARPNESS = 10.0  # of attention: with softer maps a fresh keypoint hardly moves
 
-    def __init__(self, positions: int, dims: int, slots: int, hidden: int, latent: int) -> None:
+    def __init__(self, positions: int, dims: int, channels: int, keypoints: int) -> None:
         super().__init__()
-        self.grid, self.slots, width = math.isqrt(positions), slots, 2 * slots
-        self.near = nn.Conv2d(dims, width, 3, padding=1)
-        self.maps = nn.Conv2d(width, slots, 1)
-        self.content = nn.Conv2d(width, slots * self.CONTENT, 1)
-        axis = torch.linspace(-1, 1, self.grid)
-        y, x = torch.meshgrid(axis, axis, indexing="ij")
-        self.register_buffer("places", torch.stack([x, y]).flatten(1), persistent=False)
-        flat = slots * self.CONTENT
-        self.norm = nn.LayerNorm(flat, elementwise_affine=False)
-        self.mlp = nn.Sequential(nn.Linear(flat, hidden), nn.GELU(), nn.Linear(hidden, latent))
-        self.skip = nn.Linear(flat, latent, bias=False)
+        self.grid, self.keypoints = math.isqrt(positions), keypoints
+        self.near = nn.Conv2d(dims, channels, 3, padding=1)
+        self.far = nn.Conv2d(channels, channels, 3, padding=1)
+        self.maps = nn.Conv2d(channels, keypoints, 1)
+        self.values = nn.Conv2d(channels, keypoints * (2 + self.CONTENT), 1)
+        self.register_buffer("places", grid_places(self.grid), persistent=False)
 
     def forward(self, reduced: Tensor) -> Tensor:
-        """Reduced tokens ``[..., P, R]`` to latents ``[..., Z]``."""
+        """Reduced tokens ``[..., P, R]`` to latents ``[..., 4 K]``."""
         lead, (count, dims) = reduced.shape[:-2], reduced.shape[-2:]
         grid = reduced.reshape(-1, self.grid, self.grid, dims).permute(0, 3, 1, 2)
-        x = F.gelu(self.near(grid))
-        attention = self.maps(x).flatten(2).softmax(dim=-1)  # [B, K, P]
-        values = self.content(x).reshape(-1, self.slots, self.CONTENT, count)
-        carried = (values * attention[:, :, None]).sum(dim=-1)
-        place = attention @ self.get_buffer("places").T  # [B, K, 2]
-        flat = torch.cat([place + carried[..., :2], carried[..., 2:]], dim=-1).flatten(1)
-        z = self.mlp(self.norm(flat)) + self.skip(flat)
-        return z.reshape(*lead, z.shape[-1])
+        x = F.gelu(self.far(F.gelu(self.near(grid))))
+        attention = (self.SHARPNESS * self.maps(x).flatten(2)).softmax(dim=-1)  # [B, K, P]
+        values = self.values(x).reshape(len(x), self.keypoints, 2 + self.CONTENT, count)
+        carried = torch.tanh((values * attention[:, :, None]).sum(dim=-1))  # [B, K, 4]
+        place = attention @ self.get_buffer("places")  # [B, K, 2]
+        z = torch.cat([place + carried[..., :2], carried[..., 2:]], dim=-1)
+        return z.reshape(*lead, 4 * self.keypoints)
+
+
+class Decoder(nn.Module):
+    """Keypoints back to reduced tokens, for training only.
+
+    A compact latent that must only be predictable throws fine pose away although its loss looks
+    fine; one from which the frozen features can be rebuilt cannot. Each keypoint draws a Gaussian
+    at its place, so that what moves in the latent moves in the features (Jakab et al. 2018,
+    arXiv:1806.07823, there with pixels).
+
+    Args:
+        positions, channels, keypoints: as the projector's.
+        dims: components per token to rebuild.
+    """
+
+    def __init__(self, positions: int, dims: int, channels: int, keypoints: int) -> None:
+        super().__init__()
+        self.grid, self.keypoints = math.isqrt(positions), keypoints
+        self.log_width = nn.Parameter(torch.zeros(keypoints))  # [log patches]
+        self.near = nn.Conv2d(keypoints * (1 + Projector.CONTENT), channels, 3, padding=1)
+        self.far = nn.Conv2d(channels, channels, 3, padding=1)
+        self.out = nn.Conv2d(channels, dims, 1)
+        self.register_buffer("places", grid_places(self.grid), persistent=False)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Latents ``[..., 4 K]`` to tokens ``[..., P, dims]``."""
+        lead, rows = z.shape[:-1], z.reshape(-1, self.keypoints, 2 + Projector.CONTENT)
+        gap = rows[:, :, None, :2] - self.get_buffer("places")  # [B, K, P, 2]
+        drawn = (-gap.square().sum(-1) / (2 * self.log_width.exp().square()[:, None])).exp()
+        maps = torch.cat([drawn[:, :, None], drawn[:, :, None] * rows[..., 2:, None]], dim=2)
+        x = maps.reshape(len(rows), -1, self.grid, self.grid)
+        x = self.out(F.gelu(self.far(F.gelu(self.near(x)))))
+        return x.flatten(2).transpose(1, 2).reshape(*lead, self.grid**2, -1)

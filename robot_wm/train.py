@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robot_wm.checkpoint import load_training_state, save_artifact, save_training_state
 from robot_wm.contracts import ModelSpec
@@ -80,14 +80,14 @@ def train(
     step = run.restore() if resume else 0
     run.prepare(fit=step == 0)
     run.start_log(step)
-    with progress("train", config.steps) as report:
-        while step < config.steps:
+    with progress("train", config.total) as report:
+        while step < config.total:
             step += 1
             logged = run.step(step)
             report(step, f"loss {logged:.3f}" if logged is not None else "")
-            if step % config.eval_every == 0 or step == config.steps:
+            if step % config.eval_every == 0 or step == config.total:
                 run.evaluate(step, evaluate)
-            if step % config.checkpoint_every == 0 or step == config.steps:
+            if step % config.checkpoint_every == 0 or step == config.total:
                 run.save(step)
     return run.ship()
 
@@ -112,12 +112,15 @@ class _Run:
         self.both = nn.ModuleDict({"live": live, "ema": averaged}).to(config.device)
         self.live: Trainee = self.both["live"]  # type: ignore[assignment]
         self.ema: Trainee = self.both["ema"]  # type: ignore[assignment]
-        trained = [p for p in self.live.parameters() if p.requires_grad]
+        self.optimizer = self._optimizer()
+
+    def _optimizer(self) -> torch.optim.AdamW:
+        c, trained = self.config, [p for p in self.live.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [
             {"params": [p for p in trained if p.ndim > 1]},
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay)
+        return torch.optim.AdamW(groups, c.lr, weight_decay=c.weight_decay)
 
     def identity(self) -> dict[str, Any]:
         """What a resumed run must have in common with the interrupted one."""
@@ -175,10 +178,26 @@ class _Run:
         with self.log.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
 
+    def settle(self, step: int) -> None:
+        """Fix the projector at its average and the metric with it; go on with latents."""
+        net = self.ema.network
+        if step == self.config.steps + 1:  # not when resuming later
+            net.metric.copy_(change_metric(net, self.windows, self.config.seed))
+            self.live.load_state_dict(self.ema.state_dict())
+            self.optimizer = self._optimizer()
+        self.windows.project(net.projector)
+        for part in (self.live.network.projector, self.live.decoder, self.live.inverse):
+            part.requires_grad_(False)
+        self.live.settled = self.ema.settled = True
+
     def step(self, step: int) -> float | None:
         """One optimiser step; the loss when it was logged."""
         c = self.config
-        batch = self.windows.draw(c.batch, np.random.default_rng([c.seed, step]))
+        if step > c.steps and not self.live.settled:
+            self.settle(step)
+        batch = self.windows.draw(
+            c.settle_batch if step > c.steps else c.batch, np.random.default_rng([c.seed, step])
+        )
         generator = torch.Generator().manual_seed(c.seed * 1_000_003 + step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(c, step)
@@ -190,7 +209,7 @@ class _Run:
         nn.utils.clip_grad_norm_(self.live.parameters(), c.clip, error_if_nonfinite=True)
         self.optimizer.step()
         average(self.ema, self.live, min(c.ema, (1 + step) / (10 + step)))
-        if step % c.log_every and step != c.steps:
+        if step % c.log_every and step != c.total:
             return None
         value = float(loss.detach())
         self.write(step, loss=value, terms={k: float(v.detach()) for k, v in terms.items()})
@@ -199,6 +218,8 @@ class _Run:
     def model(self) -> JEPAWorldModel:
         """The averaged model as it would be shipped now."""
         network: Network = self.ema.network
+        if not self.live.settled:
+            network.metric.copy_(change_metric(network, self.windows, self.config.seed))
         return JEPAWorldModel(network, self.encoder, self.spec, self.config.cost)
 
     def evaluate(self, step: int, evaluate: Evaluate | None) -> None:
@@ -214,7 +235,7 @@ class _Run:
 
     def ship(self) -> Path:
         """Write the artefact."""
-        c, network = self.config, self.ema.network
+        c, network = self.config, self.model().network
         count = sum(p.numel() for p in network.parameters())
         facts = {
             "config": self.identity(),
@@ -238,7 +259,7 @@ def describe(
     """What the planner must know, and the shape of the network."""
     schema = pairs[0][0].schema
     positions, width = pairs[0][1].token_shape
-    shared = ("reduced", "slots", "hidden", "latent", "width", "blocks", "horizon", "heads",
+    shared = ("reduced", "channels", "keypoints", "width", "blocks", "horizon", "heads",
               "proposer_width", "distance_width")  # fmt: skip
     sizes = Sizes(
         positions=positions,
@@ -261,11 +282,32 @@ def describe(
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, then half a cosine to 0 at the last step (steps count from 1)."""
-    if step <= config.warmup:
-        return config.lr * step / config.warmup
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    """Linear warm-up, then half a cosine to 0, once over ``steps`` and once over ``settle``.
+
+    Steps count from 1.
+    """
+    length, warmup = config.steps, config.warmup
+    if step > config.steps:
+        step, length, warmup = step - config.steps, config.settle, min(config.warmup, config.settle)
+    if step <= warmup:
+        return config.lr * step / warmup
+    done = (step - warmup) / max(1, length - warmup)
     return config.lr * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@torch.no_grad()
+def change_metric(network: Network, windows: Windows, seed: int, count: int = 2_000) -> Tensor:
+    """Weight of each latent number in the cost ``[Z]``, mean 1: inverse mean squared change.
+
+    What moves far in one block (the pusher) would otherwise outweigh what moves little and is what
+    the goal is about (the block). Changes below 2 % of the mean count as that, so that numbers
+    which never move do not rule.
+    """
+    batch = windows.draw(min(count, len(windows)), np.random.default_rng([seed, 0]))
+    z = torch.cat([network.projector(part) for part in batch.x.split(64)])
+    change = (z[:, 1:] - z[:, :-1]).square().mean(dim=(0, 1))
+    weight = 1 / (change / change.mean().clamp(min=1e-9) + 0.02)
+    return weight / weight.mean()
 
 
 @torch.no_grad()
@@ -287,6 +329,7 @@ def card_of(config: TrainConfig, facts: Mapping[str, Any], parents: Mapping[str,
         "frozen video encoder, and judges plans by their distance to a goal image.\n\n"
         f"* Parents: {', '.join(f'{role} `{sha[:12]}`' for role, sha in parents.items())}\n"
         f"* {facts['parameters']:,} parameters, {config.steps:,} steps of {config.batch} windows, "
+        f"{config.settle:,} more with the projector fixed, "
         f"seed {config.seed}; weights are the running average at the last step\n"
         f"* The fixed reduction keeps {facts['explained_variance']:.1%} of the token variance\n"
         "* Trained for this scene, camera and robot only; it has no notion of safety\n\n"

@@ -11,7 +11,10 @@ from torch.nn import functional as F
 from robot_wm import losses
 from robot_wm.errors import ConfigError
 from robot_wm.jepa import COSTS, Network, Sizes
+from robot_wm.projector import Decoder
 from robot_wm.windows import Batch
+
+SETTLING = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -21,18 +24,21 @@ class TrainConfig:
     Attributes:
         task: must be the data set's.
         steps, batch, window: optimiser steps, windows a step, block frames per window.
+        settle, settle_batch: further steps with the projector fixed: latents are computed once,
+            and predictor, proposer and goal distance see many more windows. The predictor's error
+            is then weighed by the metric of the cost.
         lr, warmup, weight_decay, clip, ema: AdamW with linear warm-up and cosine decay to 0,
             gradient norm clip, decay of the weight average that is validated and shipped.
         seed, threads, device: of torch.
         eval_every, checkpoint_every, log_every: in steps.
-        reduced, slots, hidden, latent: projector (see ``jepa.Sizes``).
+        reduced, channels, keypoints: projector (see ``jepa.Sizes``).
         width, blocks, horizon, heads, proposer_width, distance_width: see ``jepa.Sizes``.
         decoded: leading components per token that the feature decoder must rebuild.
-        rollout: weight of the open-loop error after 1, 2, … blocks.
+        motion: extra weight of tokens that change, in units of their mean change.
+        rollout: weight of the open-loop error after 1, 2, … blocks; three alike while settling.
         stop_gradient: whether prediction targets are constants for the projector.
         context_dropout: how often the previous frame is withheld.
         straightening, inverse, reconstruction, proposer, distance: loss weights.
-        regulariser: ``vicreg`` (weights ``variance``, ``covariance``) or ``sigreg``.
         goal_range: proposer goals lie 1 … goal_range blocks ahead.
         cost: the shipped model's step cost, ``latent``, ``distance`` or ``both``.
 
@@ -42,7 +48,9 @@ class TrainConfig:
 
     task: str
     steps: int = 20_000
+    settle: int = 1_200
     batch: int = 256
+    settle_batch: int = 128
     window: int = 8
     lr: float = 5e-4
     warmup: int = 500
@@ -55,31 +63,32 @@ class TrainConfig:
     eval_every: int = 2_000
     checkpoint_every: int = 500
     log_every: int = 100
-    reduced: int = 32
-    slots: int = 32
-    hidden: int = 320
-    latent: int = 128
+    reduced: int = 64
+    channels: int = 64
+    keypoints: int = 32
     width: int = 384
     blocks: int = 3
     horizon: int = 5
     heads: int = 4
     proposer_width: int = 256
     distance_width: int = 128
-    decoded: int = 8
+    decoded: int = 32
+    motion: float = 1.0
     rollout: tuple[float, ...] = (1.0, 1.0)
     stop_gradient: bool = False
     context_dropout: float = 0.25
     straightening: float = 0.1
     inverse: float = 1.0
-    reconstruction: float = 1.0
-    regulariser: str = "vicreg"
-    variance: float = 1.0
-    covariance: float = 0.04
-    sigreg: float = 0.05
+    reconstruction: float = 4.0
     proposer: float = 1.0
     distance: float = 1.0
     goal_range: int = 10
     cost: str = "latent"
+
+    @property
+    def total(self) -> int:
+        """All optimiser steps."""
+        return self.steps + self.settle
 
     def __post_init__(self) -> None:
         checks = {
@@ -90,7 +99,8 @@ class TrainConfig:
             ),
             "window": (self.window >= max(4, 1 + len(self.rollout)), "≥ 4 and > rollout"),
             "rollout": (len(self.rollout) >= 1, "one weight or more"),
-            "regulariser": (self.regulariser in ("vicreg", "sigreg"), "vicreg or sigreg"),
+            "settle": (self.settle >= 0 and self.settle_batch >= 2, "0 or more, batch 2 or more"),
+            "motion": (self.motion >= 0, "0 or more"),
             "cost": (self.cost in COSTS, f"one of {COSTS}"),
             "decoded": (1 <= self.decoded <= self.reduced, "1 … reduced"),
             "goal_range": (self.goal_range >= 1, "1 or more"),
@@ -117,11 +127,9 @@ class Trainee(nn.Module):
         self.inverse = nn.Sequential(
             nn.Linear(2 * sizes.latent, 256), nn.GELU(), nn.Linear(256, sizes.action)
         )
-        self.decoder = nn.Sequential(
-            nn.Linear(sizes.latent, 384), nn.GELU(),
-            nn.Linear(384, sizes.positions * config.decoded),
-        )  # fmt: skip
+        self.decoder = Decoder(sizes.positions, config.decoded, sizes.channels, sizes.keypoints)
         self.register_buffer("explained", torch.zeros(()))
+        self.settled = False
 
     def invert(self, z: Tensor) -> Tensor:
         """Normalised blocks ``[B, T-1, A]`` read from neighbouring latents ``[B, T, Z]``."""
@@ -129,7 +137,7 @@ class Trainee(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Leading components of the tokens ``[..., P, decoded]`` from latents ``[..., Z]``."""
-        return self.decoder(z).unflatten(-1, (-1, self.config.decoded))
+        return self.decoder(z)
 
     def context(
         self, z: Tensor, actions: Tensor, generator: torch.Generator | None
@@ -165,26 +173,29 @@ class Trainee(nn.Module):
     def terms(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Every term of the loss, already weighted; their sum is minimised."""
         c, net = self.config, self.network
-        z = net.projector(batch.x)
+        z = self.look(batch.x)
         z_prev, a_prev = self.context(z, batch.actions, generator)
+        weights = SETTLING if self.settled else c.rollout
         target = z.detach() if c.stop_gradient else z
-        predicted = self.unroll(z, z_prev, a_prev, batch.actions, len(c.rollout))
+        predicted = self.unroll(z, z_prev, a_prev, batch.actions, len(weights))
+        metric = net.metric if self.settled else 1.0
         out = {
-            f"predict_{j + 1}": weight * losses.prediction(row, target[:, j + 1 :])
-            for j, (weight, row) in enumerate(zip(c.rollout, predicted, strict=True))
+            f"predict_{j + 1}": weight * losses.prediction(row, target[:, j + 1 :], metric)
+            for j, (weight, row) in enumerate(zip(weights, predicted, strict=True))
         }
-        normal = net.predictor.scale(batch.actions)
-        features = batch.x[..., : c.decoded]
-        out["straighten"] = c.straightening * losses.straightening(z)
-        out["inverse"] = c.inverse * F.mse_loss(self.invert(z), normal)
-        out["reconstruct"] = c.reconstruction * F.mse_loss(self.decode(z), features)
-        if c.regulariser == "vicreg":
-            out["variance"] = c.variance * losses.variance_hinge(z)
-            out["covariance"] = c.covariance * losses.covariance(z)
-        else:
-            out["sigreg"] = c.sigreg * losses.sigreg(z, generator)
+        if not self.settled:
+            normal = net.predictor.scale(batch.actions)
+            features = batch.x[..., : c.decoded]
+            rebuilt = losses.moving(self.decode(z), features, c.motion)
+            out["straighten"] = c.straightening * losses.straightening(z)
+            out["inverse"] = c.inverse * F.mse_loss(self.invert(z), normal)
+            out["reconstruct"] = c.reconstruction * rebuilt
         out.update(self.goal_terms(batch, z.detach(), z_prev.detach(), a_prev, predicted[0]))
         return out
+
+    def look(self, x: Tensor) -> Tensor:
+        """Latents of a batch's rows, which are latents already once the projector is fixed."""
+        return x if self.settled else self.network.projector(x)
 
     def goal_terms(
         self, batch: Batch, z: Tensor, z_prev: Tensor, a_prev: Tensor, predicted: Tensor
@@ -192,7 +203,7 @@ class Trainee(nn.Module):
         """Proposer and goal distance, in hindsight, on latents that they do not shape."""
         c, head = self.config, self.network.proposer
         with torch.no_grad():
-            near, far = self.network.projector(torch.stack([batch.near, batch.far]))
+            near, far = self.look(torch.stack([batch.near, batch.far]))
         plans, logits, target, mask = self.propose(batch, z, z_prev, a_prev, near)
         loss, winner = losses.winner_takes_all(plans, logits, target, mask)
         if self.training:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robot_wm.episodes import EpisodeStore
 from robot_wm.errors import DataError
@@ -139,6 +139,11 @@ class Windows:
     def __len__(self) -> int:
         """Number of windows."""
         return len(self.starts)
+
+    @torch.no_grad()
+    def project(self, projector: nn.Module) -> None:
+        """Keep latents ``[F, Z]`` in place of reduced tokens, once the projector is fixed."""
+        self.x = torch.cat([projector(part.float()) for part in self.x.split(512)])
 
     def draw(self, count: int, rng: np.random.Generator) -> Batch:
         """``count`` windows at random, with replacement."""

@@ -49,11 +49,11 @@ class Behaviour(ABC):
         """Noise-free action in [-1, 1]²."""
 
     def act(self, pose: np.ndarray) -> np.ndarray:
-        """Action with noise, clipped, float32 ``[2]``."""
+        """Action with noise, clipped and confined to the picture, float32 ``[2]``."""
         if self.goal is None:
             self.goal = self._draw_goal()
         action = self.choose(pose) + self.noise * self.rng.standard_normal(2)
-        self._last = np.clip(action, -1, 1)
+        self._last = self.task.confine(pose, np.clip(action, -1, 1))
         return self._last.astype(np.float32)
 
 

@@ -73,7 +73,7 @@ def test_default_data_and_seeds_are_the_documented_ones() -> None:
 
 def test_options_that_yaml_does_not_show_may_be_set() -> None:
     assert cli.compose(["planner.options.momentum=0.3"]).optimiser().momentum == 0.3  # type: ignore[attr-defined]
-    assert cli.compose(["train.regulariser=sigreg"]).train_config().regulariser == "sigreg"
+    assert cli.compose(["train.motion=0.5"]).train_config().motion == 0.5
 
 
 def test_lists_need_no_brackets() -> None:

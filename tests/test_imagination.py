@@ -12,7 +12,7 @@ from robot_wm.imagination import SHEET, SIDE, IllustratedModel, contact_sheet, r
 from robot_wm.jepa import JEPAWorldModel, Network, Sizes
 
 SIZES = Sizes(
-    positions=16, encoder_width=32, action=10, reduced=6, slots=4, hidden=16, latent=8, width=32,
+    positions=16, encoder_width=32, action=10, reduced=6, channels=4, keypoints=2, width=32,
     blocks=1, horizon=3, heads=2, proposer_width=16, distance_width=16,
 )  # fmt: skip
 SPEC = ModelSpec(

@@ -10,9 +10,10 @@ from robot_wm import losses
 from robot_wm.contracts import History, ModelSpec, Proposer, WorldModel
 from robot_wm.errors import ConfigError, InputError
 from robot_wm.jepa import JEPAWorldModel, Network, Sizes
+from robot_wm.projector import Decoder, Projector, grid_places
 
 SIZES = Sizes(
-    positions=16, encoder_width=32, action=10, reduced=6, slots=4, hidden=16, latent=8, width=32,
+    positions=16, encoder_width=32, action=10, reduced=6, channels=4, keypoints=2, width=32,
     blocks=2, horizon=3, heads=3, proposer_width=16, distance_width=16,
 )  # fmt: skip
 SPEC = ModelSpec(
@@ -149,32 +150,42 @@ def test_straightening_is_0_on_a_line_and_2_on_a_reversal():
     assert losses.straightening(back) == pytest.approx(2, abs=1e-5)
 
 
-def test_vicreg_closed_forms():
-    generator = torch.Generator().manual_seed(0)
-    z = torch.randn(4000, 2, 6, generator=generator)
-    # Std error of a std over 4,000 samples is 1/√8000 = .011; C_ij² has mean 1/4000, times 5.
-    assert losses.variance_hinge(z) < 0.012
-    assert losses.covariance(z) == pytest.approx(5 / 4000, rel=0.6)
-    assert losses.variance_hinge(torch.zeros(8, 2, 6)) == pytest.approx(1 - 0.01, abs=1e-6)
-    same = z[..., :1].expand(-1, -1, 6)
-    assert losses.covariance(same) == pytest.approx(5 * float(same[:, :, 0].var(0).square().mean()))
-    # Statistics are per time step: an offset of one time step is no variance and no covariance.
-    shifted = z + torch.tensor([0.0, 100.0])[None, :, None]
-    assert losses.covariance(shifted) == pytest.approx(float(losses.covariance(z)), rel=1e-2)
-    constant = torch.zeros(8, 2, 6) + torch.tensor([0.0, 100.0])[None, :, None]
-    assert losses.variance_hinge(constant) == pytest.approx(0.99, abs=1e-6)
+def test_moving_tokens_weigh_more_and_weights_are_normalised():
+    features = torch.zeros(1, 3, 4, 2)
+    features[0, 1:, 0] = 1.0  # one token of four changes once: mean change 1/12 over three frames
+    rebuilt = features.clone()
+    rebuilt[..., 0] += 1.0  # the same error, .5, everywhere: weights must not show
+    assert losses.moving(rebuilt, features, 3.0) == pytest.approx(0.5)
+    wrong = features.clone()
+    wrong[0, 0, 0] += 1.0  # only the token that moves, in one of three frames
+    plain = losses.moving(wrong, features, 0.0)
+    assert plain == pytest.approx(1 / 12)
+    # Changes: 1 in frames 0 and 1, mean 1/6, ratio 6: two of twelve weights are 1 + 6.
+    assert losses.moving(wrong, features, 1.0) == pytest.approx(7 / 24)
+    assert losses.moving(features, features, 1.0) == 0
 
 
-@pytest.mark.parametrize("batch", [32, 256])
-def test_sigreg_closed_forms(batch):
-    generator = torch.Generator().manual_seed(0)
-    root = math.sqrt(2 * math.pi)
-    wanted = batch * (root - 2 * math.sqrt(math.pi) + root / math.sqrt(3))  # .409 · batch
-    assert losses.sigreg(torch.zeros(batch, 1, 4), generator) == pytest.approx(wanted, rel=0.001)
-    # For N(0, I) the expectation is ∫ (1 - e^{-t²}) e^{-t²/2} dt = √2π (1 - 1/√3) = 1.06, any B.
-    z = torch.randn(batch, 20, 16, generator=generator)
-    value = losses.sigreg(z, generator)
-    assert value == pytest.approx(root * (1 - 1 / math.sqrt(3)), rel=0.15)
+def test_keypoints_follow_the_tokens_and_draw_themselves_back():
+    projector = Projector(positions=16, dims=1, channels=4, keypoints=1)
+    for parameter in projector.parameters():
+        torch.nn.init.zeros_(parameter)
+    # One bright token, passed through the middle of both kernels, attended to sharply.
+    projector.near.weight.data[0, 0, 1, 1] = projector.far.weight.data[0, 0, 1, 1] = 1.0
+    projector.maps.weight.data[0, 0] = 100.0
+    tokens = torch.zeros(16, 16, 1)
+    tokens[torch.arange(16), torch.arange(16)] = 5.0
+    z = projector(tokens).detach()
+    assert z.shape == (16, 4)
+    torch.testing.assert_close(z[:, :2], grid_places(4), atol=1e-3, rtol=0)
+    assert z[0, :2].tolist() == pytest.approx([-1.5, -1.5], abs=1e-3)  # patches, from the middle
+    assert z[1, :2].tolist() == pytest.approx([-0.5, -1.5], abs=1e-3)  # x first
+
+    decoder = Decoder(positions=16, dims=1, channels=4, keypoints=1)
+    drawn = []
+    decoder.near.register_forward_hook(lambda _, inputs, __: drawn.append(inputs[0].detach()))
+    assert decoder(z[None]).shape == (1, 16, 16, 1)
+    assert drawn[0][:, 0].flatten(1).argmax(1).tolist() == list(range(16))
+    assert drawn[0][0, 0, 0, 1] == pytest.approx(math.exp(-0.5), abs=2e-3)  # width: one patch
 
 
 def test_winner_takes_all_on_two_opposite_modes():

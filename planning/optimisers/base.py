@@ -1,20 +1,20 @@
 """The loop all sampling optimisers share: sample, clip, cost, refit.
 
-Written against the Python array API: NumPy runs it, torch can trace it. Hence a Python loop over a
-static number of iterations, no in-place writes, and no branch that looks at a number inside an
-array. Bounds are applied with ``minimum`` and ``maximum``: the compatibility layer's ``clip``
-assigns through masks, which cannot be traced.
+Written against the Python array API: NumPy runs it, torch can trace it. Hence no in-place writes
+and no branch that looks at a number inside an array. One round is a function of its own, so that
+an ONNX loop can run any number of them. Bounds are applied with ``minimum`` and ``maximum``: the
+compatibility layer's ``clip`` assigns through masks, which cannot be traced.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
 
+from planning.arrays import array_namespace
 from robot_wm.errors import ConfigError, InputError
 
 Array = Any  # any array-API array
@@ -43,6 +43,25 @@ class Plan:
     candidate_costs: Array
 
 
+class Search(NamedTuple):
+    """A search between two rounds.
+
+    Attributes:
+        mean, std: ``[H, A]``, of the sampling distribution.
+        best_actions, best_cost: ``[H, A]`` and ``[]``, cheapest candidate so far.
+        kept: ``[K, H, A]``, candidates that enter the next round unchanged, or None.
+        candidates, candidate_costs: ``[N, H, A]`` and ``[N]`` of this round.
+    """
+
+    mean: Array
+    std: Array
+    best_actions: Array
+    best_cost: Array
+    kept: Array | None
+    candidates: Array
+    candidate_costs: Array
+
+
 def clip(xp: Any, actions: Array, low: Array, high: Array) -> Array:
     """Actions ``[..., A]`` within ``low``, ``high`` ``[A]``."""
     return xp.minimum(xp.maximum(actions, low), high)
@@ -60,11 +79,11 @@ def cheapest(
 
 
 def assemble(xp: Any, mean: Array, sampled: Array, fixed: Array | None) -> Array:
-    """``[N, H, A]``: the mean, then samples, then the fixed ones in place of the last samples."""
-    if fixed is None:
-        return xp.concat([mean[None, ...], sampled[1:, ...]], axis=0)
-    last = sampled.shape[0] - fixed.shape[0]
-    return xp.concat([mean[None, ...], sampled[1:last, ...], fixed], axis=0)
+    """``[N, H, A]``: the mean, the fixed ones, then samples; the last samples make room."""
+    parts = [mean[None, ...], sampled[1:, ...]]
+    if fixed is not None:
+        parts.insert(1, fixed)
+    return xp.concat(parts, axis=0)[: sampled.shape[0], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +164,7 @@ class Optimiser:
         high: Array,
         noise: Array,
         proposals: Array | None = None,
+        enough: Callable[[], bool] | None = None,
     ) -> Plan:
         """Search for a cheap action sequence.
 
@@ -156,13 +176,34 @@ class Optimiser:
             std: ``[H, A]`` in action units, or None for ``init_std`` times half the range.
             low, high: ``[A]``, finite bounds.
             noise: ``[iterations, N, H, A]`` from :meth:`draw_noise`.
-            proposals: ``[M, H, A]``, ``M < N``; they replace the last candidates of iteration 0.
+            proposals: ``[M, H, A]``, ``M < N``; they replace candidates of iteration 0.
+            enough: asked after every iteration; once true, the best so far is the plan (anytime).
 
         Raises:
             InputError: noise of another shape, or too many proposals.
         """
         self._check(mean, noise, proposals)
         xp = array_namespace(noise)
+        fresh = noise[0, : self.count(0), ...]
+        search = self.begin(xp, cost, mean, std, low, high, fresh, proposals)
+        for i in range(1, self.iterations):
+            if enough is not None and enough():
+                break
+            search = self.improve(xp, cost, search, low, high, noise[i, : self.count(i), ...])
+        return self.finish(xp, cost, search)
+
+    def begin(
+        self,
+        xp: Any,
+        cost: Cost,
+        mean: Array,
+        std: Array | None,
+        low: Array,
+        high: Array,
+        noise: Array,
+        proposals: Array | None = None,
+    ) -> Search:
+        """The first round, in which the proposals take part; ``noise`` is ``[n, H, A]``."""
         half = (high - low) / 2
         mean = clip(xp, mean, low, high)
         std = xp.broadcast_to(self.init_std * half, mean.shape) if std is None else std
@@ -172,20 +213,43 @@ class Optimiser:
             pool = xp.concat([mean[None, ...], fixed], axis=0)
             best = cheapest(xp, pool, cost(pool))
             mean = best[0]
+        return self._round(xp, cost, mean, std, fixed, best, low, high, noise)
 
-        for i in range(self.iterations):
-            sampled = clip(xp, mean + std * noise[i, : self.count(i), ...], low, high)
-            candidates = assemble(xp, mean, sampled, fixed)
-            costs = cost(candidates)
-            best = cheapest(xp, candidates, costs, best)
-            mean, std = self.refit(xp, candidates, costs, mean, std)
-            # A float mean of numbers at a bound can land one rounding step outside.
-            mean, std = clip(xp, mean, low, high), xp.maximum(std, self.min_std * half)
-            fixed = self.carry(xp, candidates, costs)
+    def improve(
+        self, xp: Any, cost: Cost, search: Search, low: Array, high: Array, noise: Array
+    ) -> Search:
+        """One more round. Shapes of ``search`` stay: an ONNX loop can carry it."""
+        best = (search.best_actions, search.best_cost)
+        return self._round(xp, cost, search.mean, search.std, search.kept, best, low, high, noise)
 
-        assert best is not None  # there is at least one iteration
-        actions, best = self._finish(xp, cost, mean, best)
-        return Plan(actions, std, best[0], best[1], candidates, costs)
+    def _round(
+        self,
+        xp: Any,
+        cost: Cost,
+        mean: Array,
+        std: Array,
+        fixed: Array | None,
+        best: tuple[Array, Array] | None,
+        low: Array,
+        high: Array,
+        noise: Array,
+    ) -> Search:
+        candidates = assemble(xp, mean, clip(xp, mean + std * noise, low, high), fixed)
+        costs = cost(candidates)
+        best = cheapest(xp, candidates, costs, best)
+        mean, std = self.refit(xp, candidates, costs, mean, std)
+        # A float mean of numbers at a bound can land one rounding step outside.
+        mean, std = clip(xp, mean, low, high), xp.maximum(std, self.min_std * (high - low) / 2)
+        kept = self.carry(xp, candidates, costs)
+        return Search(mean, std, best[0], best[1], kept, candidates, costs)
+
+    def finish(self, xp: Any, cost: Cost, search: Search) -> Plan:
+        """The plan that a search ends with, whenever it is stopped."""
+        best = (search.best_actions, search.best_cost)
+        actions, best = self._finish(xp, cost, search.mean, best)
+        return Plan(
+            actions, search.std, best[0], best[1], search.candidates, search.candidate_costs
+        )
 
     def _finish(
         self, xp: Any, cost: Cost, mean: Array, best: tuple[Array, Array]

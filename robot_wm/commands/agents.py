@@ -50,6 +50,7 @@ METHODS: dict[str, Method] = {
         proposals=True,
         illustrated=True,
     ),
+    "onnx": Method("robot_wm.commands.agents:onnx_agent", model=True, planner=True, proposals=True),
     "copy_last": Method("robot_wm.commands.agents:copy_last_agent", model=True, planner=True),
     "random": Method("planning.evaluate:random_agent"),
     "stay": Method("planning.evaluate:stay_agent"),
@@ -112,6 +113,13 @@ def jepa_agent(
     return mpc(load_jepa(model, encoder, threads, illustrate), planner)
 
 
+def onnx_agent(spec: EnvSpec, bundle: str, planner: Mapping[str, Any], threads: int = 1) -> Agent:
+    """Plan with the exported files, by the same planner."""
+    from export.runtime import OnnxWorldModel
+
+    return mpc(OnnxWorldModel(Path(bundle), threads=threads), planner)
+
+
 def copy_last_agent(
     spec: EnvSpec, model: str, encoder: str, planner: Mapping[str, Any], threads: int = 1
 ) -> Agent:
@@ -141,7 +149,8 @@ def recipe(
     """The factory of one method.
 
     Args:
-        folders: artefacts of the world model and its encoder, for methods that need them.
+        folders: artefacts of the world model and its encoder, for methods that need them; for
+            ``onnx`` the bundle comes first.
         illustrate: prepare the model to show what it imagines, for reports.
     """
     from planning.workers import Factory
@@ -151,7 +160,10 @@ def recipe(
         options["planner"] = asdict(settings.planner_of(method))
     if known.model:
         assert folders is not None  # the caller asked METHODS
-        options |= {"model": str(folders[0]), "encoder": str(folders[1])}
+        if method == "onnx":
+            options["bundle"] = str(folders[0])
+        else:
+            options |= {"model": str(folders[0]), "encoder": str(folders[1])}
         options["threads"] = 1 if settings.workers > 1 else settings.threads
     if known.illustrated and illustrate:
         options["illustrate"] = True

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robot_wm.commands.agents import METHODS, recipe
+from robot_wm.commands.calibrate import verdict_of
+from robot_wm.commands.export import bundle
 from robot_wm.commands.settings import Settings
 from robot_wm.commands.stages import first_pairs, model, pair_lists, say
 from robot_wm.manifest import read_json, read_manifest, sha256_of
@@ -46,7 +48,8 @@ def evaluate_all(session: Session) -> tuple[list[Row], Path]:
         pairs = first_pairs(_list_of(lists, seed), settings.evaluate.limit)
         floor: float | None = None
         for method in sorted(settings.method, key=lambda name: name != "random"):
-            row = run_method(settings, method, pairs, folders).row(facts(settings, method, folders))
+            result = run_method(session, method, pairs, folders)
+            row = result.row(facts(settings, method, folders))
             floor = row["success_pct"] if method == "random" else floor
             row["random_pct"] = floor
             append_row(path, row)
@@ -76,7 +79,7 @@ def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int
     """What the evaluator is told about one row."""
     from planning.evaluate import EvaluateConfig
 
-    own = () if METHODS[method].model and method == "jepa" else (method,)
+    own = () if method in ("jepa", "onnx") else (method,)
     family, task = pairs.family, pairs.task
     modifiers = "".join(f"@{m}" for m in (*own, *settings.evaluate.modifiers))
     levels = "".join(f"/{k}:{v}" for k, v in sorted(settings.evaluate.factors.items()))
@@ -101,11 +104,15 @@ def environment(settings: Settings) -> Any:
 
 
 def run_method(
-    settings: Settings, method: str, pairs: PairList, folders: tuple[Path, Path] | None
+    session: Session, method: str, pairs: PairList, folders: tuple[Path, Path] | None
 ) -> EvaluationResult:
     """One method on one pair list."""
     from planning.evaluate import evaluate
 
+    settings, sources = session.settings, folders
+    if method == "onnx":
+        assert folders is not None  # METHODS says it needs a model
+        sources = bundle(session), folders[1]
     say(f"evaluating {method} on {len(pairs.pairs)} pairs of {pairs.family}/{pairs.task}")
     # Two processes of two torch threads each would fight for two cores.
     before = os.environ.get("OMP_NUM_THREADS")
@@ -113,7 +120,7 @@ def run_method(
     seed = train_seed(folders) if METHODS[method].model else None
     config = row_config(settings, method, pairs, seed)
     try:
-        return evaluate(config, pairs, environment(settings), recipe(settings, method, folders))
+        return evaluate(config, pairs, environment(settings), recipe(settings, method, sources))
     finally:
         if before is None:
             del os.environ["OMP_NUM_THREADS"]
@@ -132,6 +139,7 @@ def train_seed(folders: tuple[Path, Path] | None) -> int | None:
 def facts(settings: Settings, method: str, folders: tuple[Path, Path] | None) -> Row:
     """What a row says about its method, beside what the evaluator measures."""
     known, info = METHODS[method], Row(image_size=settings.image_size)
+    info |= verdict_of(settings.results, settings.task.name)
     planner = settings.planner_of(method)
     if known.planner:
         optimiser = settings.optimiser(method)
@@ -150,6 +158,7 @@ def facts(settings: Settings, method: str, folders: tuple[Path, Path] | None) ->
         model_manifest = read_manifest(folders[0], "world_model", verify=False)
         shape = read_json(folders[1] / "config.json")["encoder"]
         info |= {
+            "backend": "onnx" if method == "onnx" else "torch",
             "encoder_id": f"vit-{shape['width']}x{shape['depth']}-p{shape['patch']}",
             "encoder_sha256": model_manifest["parents"]["encoder"],
             "frozen": True,

@@ -87,6 +87,7 @@ class EvaluateSettings:
         families: further success predicates to score on the same episodes, e.g.
             ``[moderate, strict]``; the pair list's own stays the result.
         modifiers: appended to the row name, e.g. ``[rest]``.
+        validation: validation episodes run at every ``train.eval_every``; 0 runs none.
     """
 
     seeds: tuple[int, ...] = (0,)
@@ -94,6 +95,7 @@ class EvaluateSettings:
     factors: dict[str, Any] = field(default_factory=dict)
     families: tuple[str, ...] = ()
     modifiers: tuple[str, ...] = ()
+    validation: int = 20
 
 
 @dataclass(frozen=True)

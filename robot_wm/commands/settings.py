@@ -55,7 +55,8 @@ class Settings:
         encoder_tasks: tasks whose collections pretrain the encoder.
         train_on: collections that train the world model.
         publish: write pair lists and rows into the checkout's ``results/``.
-        method: what to evaluate: jepa, copy_last, random, stay, expert, oracle.
+        method: what to evaluate: jepa, onnx, copy_last, random, stay, expert, oracle.
+        bundle: folder of the exported bundle; empty means the storage's own.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Settings:
     workers: int = 2
     device: str = "cpu"
     publish: bool = False
+    bundle: str = ""
 
     def __post_init__(self) -> None:
         for collection in self.train_on:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +134,41 @@ def _train(settings: Settings, parent: Path, folder: Path) -> None:
     data = [dataset(settings, collection) for collection in settings.train_on]
     caches = [latents(settings, parent, path) for path in data]
     say(f"training the world model of {settings.task.name} into {folder}")
-    train(settings.train_config(), data, caches, FrozenEncoder.load(parent), folder.parent)
+    encoder, watch = FrozenEncoder.load(parent), closed_loop(settings)
+    train(settings.train_config(), data, caches, encoder, folder.parent, watch)
+
+
+def closed_loop(settings: Settings) -> Callable[[Any], dict[str, Any]] | None:
+    """Success on validation episodes while training: prediction error does not predict it.
+
+    Never on test episodes. None where ``evaluate.validation`` is 0.
+    """
+    from planning.draw_pairs import make_pair_lists
+    from planning.evaluate import EvaluateConfig, evaluate
+    from robot_wm.commands.agents import mpc
+    from robot_wm.episodes import EpisodeStore
+    from sim import make
+
+    count, task = settings.evaluate.validation, settings.task.name
+    if not count:
+        return None
+    config = replace(
+        settings.pairs_config(),
+        family="official", count=count, eval_seeds=(0,), split="validation",
+    )  # fmt: skip
+    env: Any = make(task, settings.image_size, draw_images=False)
+    store = EpisodeStore(dataset(settings, "nominal"))
+    pairs = make_pair_lists(config, store, env.success, env.spec.families)[0]
+    told, planner = EvaluateConfig(f"official/{task}", "jepa"), asdict(settings.planner)
+
+    def watch(model: Any) -> dict[str, Any]:
+        result = evaluate(
+            told, pairs, lambda: make(task, settings.image_size), lambda spec: mpc(model, planner)
+        )
+        success = 100 * float(result.hits().mean())
+        return {"split": "validation", "pairs": count, "success_pct": success}
+
+    return watch
 
 
 def _check_data(settings: Settings, folder: Path) -> None:

@@ -118,6 +118,10 @@ class Task(ABC):
     def distance(self, poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
         """Privileged, smooth distance to the goal ``[...]``, 0 at the goal: oracle and scoring."""
 
+    def confine(self, pose: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """An action of a data-making behaviour, changed if it would leave the picture."""
+        return action
+
     def eligible(self, poses: np.ndarray) -> bool:
         """Whether a recorded stretch ``[T+1, K]`` may serve as a moderate or strict pair."""
         return True

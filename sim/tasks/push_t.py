@@ -17,6 +17,7 @@ from sim.variation import Choice, Factor, Interval, colours
 
 ORIGIN_OFFSET = 0.045  # centre of gravity -> reported origin, along the block's +y [m]
 REACH = 0.1  # target distance of a full command [m]
+MARGIN = 0.025  # of the targets that data-making behaviours choose [m]
 STIFFNESS, DAMPING, REFERENCE_DT = 100.0, 20.0, 0.01  # [1/s²], [1/s], [s]
 
 # (centre y, half width, half height) of two boxes per shape, x-symmetric unless given, in the
@@ -139,6 +140,14 @@ class PushT(Task):
             ):
                 data.qpos[:] = [*centre, angle, *pusher]
                 return
+
+    def confine(self, pose: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """Keep the target inside the canvas: nothing else stops the pusher, walls hold the T only.
+
+        The margin covers the 15 mm that a pusher at full speed overshoots.
+        """
+        target = np.clip(pose[:2] + REACH * action, MARGIN, self.view - MARGIN)
+        return np.clip((target - pose[:2]) / REACH, -1, 1)
 
     def distance(self, poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
         """Block and pusher position [m] plus block angle times its gyration radius."""

@@ -1,0 +1,217 @@
+"""Make a bundle: graphs, contract, golden pairs, parity report, card; published whole or not.
+
+Parity is a gate: where onnxruntime and torch disagree beyond the tolerance on recorded frames, no
+bundle is written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from export.contract import CONTRACT, KIND, METADATA_KEY, VERSION, Contract
+from export.graphs import Planner, graphs, write_onnx
+from export.runtime import OnnxPlanner, OnnxWorldModel, objective_of, optimiser_of
+from robot_wm.contracts import History
+from robot_wm.errors import ConfigError, WeightsError
+from robot_wm.jepa import JEPAWorldModel
+from robot_wm.manifest import atomic_folder, write_json, write_manifest
+
+GOLDEN = "golden.npz"
+TOLERANCE = 1e-4  # relative, of costs
+COUNTS = (16, 64, 300)
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What the bundle plans with.
+
+    Attributes:
+        optimiser, options: search of the planner graph; every round the same number of candidates.
+        discount, proposals: see the planner's settings.
+        camera: where the images must come from.
+        action_unit: of the actions.
+        tolerance: largest relative difference of costs between torch and onnxruntime.
+
+    Raises:
+        ConfigError: too few proposals for the graph, which always asks the actor.
+    """
+
+    optimiser: str = "icem"
+    options: dict[str, Any] | None = None
+    discount: float = 1.0
+    proposals: int = 32
+    camera: str = "fixed, top down, as in the training scene"
+    action_unit: str = "fraction of the scene's full command, [-1, 1]"
+    tolerance: float = TOLERANCE
+
+
+def contract_of(model: JEPAWorldModel, config: ExportConfig) -> Contract:
+    """The manual of what :func:`export` will write."""
+    spec, sizes = model.spec, model.network.sizes
+    if config.proposals < sizes.heads + 2:
+        raise ConfigError(
+            f"proposals = {config.proposals}", f"{sizes.heads + 2} or more",
+            "the planner graph always asks the learned actor",
+        )  # fmt: skip
+    return Contract(
+        version=VERSION,
+        task=spec.task,
+        image_size=spec.image_size,
+        camera=config.camera,
+        action_low=spec.action_low,
+        action_high=spec.action_high,
+        action_unit=config.action_unit,
+        control_dim=spec.control_dim,
+        control_dt=spec.control_dt,
+        context=spec.context,
+        horizon=sizes.horizon,
+        heads=sizes.heads,
+        latent=sizes.latent,
+        optimiser=config.optimiser,
+        options=dict(config.options or {}),
+        discount=config.discount,
+        proposals=config.proposals,
+        graphs={},
+        parents={k: v for k, v in spec.hashes.items() if k in ("encoder", "world_model")},
+        bytes_per_candidate=spec.bytes_per_candidate,
+    )
+
+
+def export(
+    model: JEPAWorldModel, config: ExportConfig, frames: np.ndarray, out: Path
+) -> dict[str, Any]:
+    """Write the bundle ``out`` and return its parity report.
+
+    Args:
+        frames: uint8 ``[M, S, S, 3]``, recorded images of held-out episodes, ``M >= 4``.
+
+    Raises:
+        WeightsError: torch and onnxruntime disagree beyond ``config.tolerance``: nothing written.
+        ConfigError: a search that cannot be exported.
+    """
+    draft = contract_of(model, config)
+    made = graphs(model, optimiser_of(draft), objective_of(draft), draft.horizon)
+    described = {
+        g.name: {
+            "inputs": {k: [str(model_dtype(g, k)), *v] for k, v in g.inputs.items()},
+            "outputs": {k: ["float32", *v] for k, v in g.outputs.items()},
+        }
+        for g in made
+    }
+    contract = Contract(**{**draft.__dict__, "graphs": described})
+    with atomic_folder(Path(out)) as work:
+        write_json(work / CONTRACT, contract.to_json())
+        for graph in made:
+            told = json.dumps(contract.to_json(), sort_keys=True)
+            write_onnx(graph, work / f"{graph.name}.onnx", {METADATA_KEY: told})
+        write_manifest(work, KIND, contract.parents, {})  # so that the runtime can read it
+        report = compare(model, contract, work, frames)
+        if report["worst"] > config.tolerance:
+            raise WeightsError(
+                f"costs differ by {report['worst']:.1e} between torch and onnxruntime",
+                f"at most {config.tolerance:.0e}, relative",
+                "report this with the versions of torch, onnx and onnxruntime",
+            )
+        write_json(work / "parity.json", report)
+        (work / "card.md").write_text(card(contract, report, work))
+        write_manifest(work, KIND, contract.parents, {"parity": report})
+    return report
+
+
+def model_dtype(graph: Any, name: str) -> str:
+    """Dtype of an input in words."""
+    return str(graph.dtypes.get(name, torch.float32)).removeprefix("torch.")
+
+
+def compare(
+    model: JEPAWorldModel, contract: Contract, folder: Path, frames: np.ndarray
+) -> dict[str, Any]:
+    """Torch against onnxruntime on recorded frames; writes the golden pairs.
+
+    Costs are compared tightly; plans are only reported, since a tie in the elite set may swap.
+    """
+    twin, rng = OnnxWorldModel(folder), np.random.default_rng(0)
+    a = len(contract.action_low)
+    low, high = np.array(contract.action_low), np.array(contract.action_high)
+    gaps: dict[str, float] = {}
+    for count in COUNTS:
+        worst = 0.0
+        for i in range(0, min(len(frames), 16) - 3, 4):
+            block = rng.uniform(low, high, (1, a)).astype(np.float32)
+            history = History(frames[i : i + 2], np.zeros((2, 0), np.float32), block)
+            goal = History.of_goal(frames[i + 3], action_dim=a)
+            actions = rng.uniform(low, high, (count, contract.horizon, a)).astype(np.float32)
+            ours = model.step_costs(model.encode(history), model.encode(goal), actions)
+            theirs = twin.step_costs(twin.encode(history), twin.encode(goal), actions)
+            worst = max(worst, float((np.abs(ours - theirs) / np.abs(ours)).max()))
+        gaps[str(count)] = worst
+    plan_gap = golden(model, contract, folder, frames)
+    return {"worst": max(gaps.values()), "costs": gaps, "plan": plan_gap, "frames": len(frames)}
+
+
+def golden(model: JEPAWorldModel, contract: Contract, folder: Path, frames: np.ndarray) -> float:
+    """Inputs and torch's outputs of the whole planner, and onnxruntime's largest deviation."""
+    planner, rng = OnnxPlanner(folder), np.random.default_rng(1)
+    a, h = len(contract.action_low), contract.horizon
+    drawn = contract.proposals - contract.heads
+    inputs = {
+        "previous": frames[0], "image": frames[1], "goal": frames[3],
+        "action": rng.uniform(contract.action_low, contract.action_high).astype(np.float32),
+        "mean": np.zeros((h, a), np.float32),
+        "noise": planner.optimiser.draw_noise(rng, h, a, block=a // contract.control_dim),
+        "choice": rng.random(drawn).astype(np.float32),
+        "proposal_noise": rng.standard_normal((drawn, h, a)).astype(np.float32),
+    }  # fmt: skip
+    module = Planner(model, planner.optimiser, objective_of(contract)).eval()
+    with torch.inference_mode():
+        outputs = module(*(torch.from_numpy(np.ascontiguousarray(v)) for v in inputs.values()))
+    names = ("plan", "cost", "step_costs", "latent")
+    wanted = dict(zip(names, (x.numpy() for x in outputs), strict=True))
+    np.savez(
+        folder / GOLDEN,
+        **{f"in_{k}": v for k, v in inputs.items()},
+        **{f"out_{k}": v for k, v in wanted.items()},
+    )
+    got = planner._session.run(None, inputs)
+    return float(np.abs(got[0] - wanted["plan"]).max())
+
+
+def card(contract: Contract, report: dict[str, Any], folder: Path) -> str:
+    """The bundle card."""
+    files = sorted(folder.glob("*.onnx"))
+    sizes = "".join(f"| {p.name} | {p.stat().st_size / 1e6:.1f} MB |\n" for p in files)
+    return f"""# Planner bundle: {contract.task}
+
+Reaches a goal image with onnxruntime and NumPy alone. Contract version {contract.version}; shapes,
+units, bounds and parents are in `contract.json` and inside every file.
+
+* Images: uint8 RGB {contract.image_size}×{contract.image_size}, camera {contract.camera}
+* Actions: {contract.action_unit}; one every {contract.control_dt:g} s, {contract.control_dim} \
+numbers, planned in blocks of {len(contract.action_low) // contract.control_dim}
+* Search: {contract.optimiser} {json.dumps(contract.options, sort_keys=True)}, \
+{contract.proposals} proposals of the learned actor, {contract.horizon} blocks ahead
+* Parity with torch: costs within {report["worst"]:.1e} relative, plan within {report["plan"]:.1e}
+* Trained for this scene, camera and robot only; it knows nothing of safety. Limits belong in the
+  controller.
+
+| file | size |
+| --- | --- |
+{sizes}"""
+
+
+def recorded_frames(stores: Sequence[Any], count: int = 16) -> np.ndarray:
+    """Images of validation episodes, four consecutive ones each: ``[count, S, S, 3]``."""
+    parts: list[np.ndarray] = []
+    for store in stores:
+        for index in store.indices("validation"):
+            parts.append(np.asarray(store[index].frames[:4]))
+            if len(parts) * 4 >= count:
+                return np.concatenate(parts)[:count]
+    return np.concatenate(parts)

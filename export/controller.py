@@ -1,0 +1,223 @@
+"""The last hand before the motors: fixed rate, limits, and a reason for every step not planned.
+
+No transport and no clock of its own: whoever owns the robot calls :meth:`Controller.tick` once per
+control period with the time and the newest camera frame, and sends what comes back. Whatever the
+camera or the planner do, the action is finite, within its bounds, and no further from the last one
+than the rate limit allows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from planning.mpc import MPCAgent
+from robot_wm.errors import ConfigError, RobotWMError
+
+
+class Fault(StrEnum):
+    """Why a step was not the planner's."""
+
+    NO_FRAME = "no frame"
+    STALE = "stale frame"
+    MALFORMED = "malformed frame"
+    BLANK = "blank frame"
+    FROZEN = "frozen camera"
+    CLOCK = "clock jump"
+    LATE = "late plan"
+    PLANNER = "planner failed"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A camera image uint8 ``[S, S, 3]`` and when it was taken [s], on the controller's clock."""
+
+    image: np.ndarray
+    stamp: float
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to send: the action, what went wrong since the last one, and whether it is stopped."""
+
+    action: np.ndarray
+    faults: tuple[Fault, ...] = ()
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the controller enforces.
+
+    Attributes:
+        max_change: largest change of an action's entry between two control steps; two at least
+            would switch a bound to its opposite at once.
+        hold: the action that does nothing, ``control_dim`` numbers.
+        stale: oldest frame to plan from [s].
+        late: longest time a plan may take [s]; later plans are not used.
+        jump: largest step of the clock between two ticks, either way, in control periods.
+        frozen: as many equal frames at successive plans, while moving, mean a dead camera.
+        patience: faulty plans in a row after which it stops until :meth:`Controller.start`.
+
+    Raises:
+        ConfigError: a limit that is not positive.
+    """
+
+    max_change: float
+    hold: tuple[float, ...]
+    stale: float
+    late: float
+    jump: float = 5.0
+    frozen: int = 4
+    patience: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("max_change", "stale", "late", "jump", "frozen", "patience"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}", "above 0", "raise the limit")
+
+
+@dataclass
+class Controller:
+    """Drives an agent at a fixed rate and never moves unsafely.
+
+    Args:
+        agent: plans from images; ``agent.model.spec`` tells bounds and period.
+        limits: see :class:`Limits`.
+        clock: seconds, only to time the planner.
+
+    Attributes:
+        faults: how often each fault was seen since construction.
+        ticks: control steps since construction.
+    """
+
+    agent: MPCAgent
+    limits: Limits
+    clock: Callable[[], float] = time.perf_counter
+    faults: Counter[Fault] = field(default_factory=Counter)
+    ticks: int = 0
+
+    def __post_init__(self) -> None:
+        spec = self.agent.model.spec
+        dim = spec.control_dim
+        self._low = np.asarray(spec.action_low[:dim], np.float32)
+        self._high = np.asarray(spec.action_high[:dim], np.float32)
+        self._hold = np.asarray(self.limits.hold, np.float32)
+        if self._hold.shape != (dim,) or not self._inside(self._hold):
+            raise ConfigError(
+                f"hold action {self.limits.hold}", f"{dim} numbers within the bounds", "correct it"
+            )
+        self._period, self._block = spec.control_dt, spec.block
+        self._size = spec.image_size
+        self._goal: dict[str, np.ndarray] | None = None
+
+    def start(self, goal: np.ndarray, seed: int = 0) -> None:
+        """Begin an episode towards a goal image uint8 ``[S, S, 3]``; clears a stop.
+
+        Raises:
+            InputError: a goal image of another size or dtype.
+        """
+        self._goal, self._seed = {"image": goal}, seed
+        self.agent.reset(self._goal, seed)
+        self._last = self._hold.copy()
+        self._now: float | None = None
+        self._phase, self._failed, self._equal = 0, 0, 0
+        self._seen: np.ndarray | None = None
+        self._planned = False
+        self.stopped = False
+
+    def tick(self, now: float, frame: Frame | None) -> Command:
+        """One control step.
+
+        Args:
+            now: the caller's clock [s].
+            frame: newest camera frame; looked at once per block.
+
+        Raises:
+            ConfigError: before :meth:`start`.
+        """
+        if self._goal is None:
+            raise ConfigError("tick() before start()", "an episode with a goal", "call start first")
+        faults: list[Fault] = []
+        if self._jumped(now):
+            faults.append(Fault.CLOCK)
+            self._planned = False
+        if self._phase == 0:
+            fault = Fault.CLOCK if faults else self._look(now, frame)
+            if fault is not None and fault not in faults:
+                faults.append(fault)
+            self._planned = fault is None and not self.stopped
+        wanted = self._hold
+        if self._planned and not self.stopped:
+            wanted, fault = self._ask(frame)
+            faults += [] if fault is None else [fault]
+            self._planned = fault is None
+        self._account(faults)
+        self._phase = (self._phase + 1) % self._block
+        self.ticks += 1
+        self.faults.update(faults)
+        self._last = self._limit(wanted)
+        return Command(self._last.copy(), tuple(faults), self.stopped)
+
+    def _jumped(self, now: float) -> bool:
+        if not np.isfinite(now):
+            return True
+        before, self._now = self._now, now
+        return before is not None and abs(now - before) > self.limits.jump * self._period
+
+    def _look(self, now: float, frame: Frame | None) -> Fault | None:
+        """Whether this frame can be planned from."""
+        if frame is None:
+            return Fault.NO_FRAME
+        image = np.asarray(frame.image)
+        if image.shape != (self._size, self._size, 3) or image.dtype != np.uint8:
+            return Fault.MALFORMED
+        age = now - frame.stamp
+        if not np.isfinite(age) or age > self.limits.stale or age < -self._period:
+            return Fault.STALE
+        if int(image.max()) - int(image.min()) < 4:
+            return Fault.BLANK
+        moving = bool(np.abs(self._last - self._hold).max() > 0.05)
+        same = self._seen is not None and bool((image == self._seen).all())
+        self._equal = self._equal + 1 if same and moving else 0
+        self._seen = image.copy()
+        return Fault.FROZEN if self._equal >= self.limits.frozen - 1 else None
+
+    def _ask(self, frame: Frame | None) -> tuple[np.ndarray, Fault | None]:
+        """The agent's action, or what is wrong with it."""
+        began = self.clock()
+        try:
+            obs: dict[str, Any] = {"image": self._seen if frame is None else frame.image}
+            action = np.asarray(self.agent.act(obs), np.float32)
+        except (RobotWMError, ArithmeticError, ValueError):
+            return self._hold, Fault.PLANNER
+        if action.shape != self._hold.shape or not np.isfinite(action).all():
+            return self._hold, Fault.PLANNER
+        late = self.clock() - began > self.limits.late
+        return (self._hold, Fault.LATE) if late else (action, None)
+
+    def _account(self, faults: list[Fault]) -> None:
+        """Hold for the rest of a faulty block, then plan afresh; stop after too many in a row."""
+        if faults:
+            assert self._goal is not None
+            self._failed, self._planned = self._failed + 1, False
+            # What was executed is no longer what was planned: the agent's history is void.
+            self.agent.reset(self._goal, self._seed)
+            self.stopped = self.stopped or self._failed >= self.limits.patience
+        elif self._phase == 0:
+            self._failed = 0
+
+    def _inside(self, action: np.ndarray) -> bool:
+        return bool((action >= self._low).all() and (action <= self._high).all())
+
+    def _limit(self, wanted: np.ndarray) -> np.ndarray:
+        step = np.float32(self.limits.max_change)
+        slow = np.clip(wanted, self._last - step, self._last + step)
+        limited: np.ndarray = np.clip(slow, self._low, self._high).astype(np.float32)
+        return limited

@@ -1,0 +1,254 @@
+"""The bundle on a robot: onnxruntime and NumPy, nothing else.
+
+:class:`OnnxWorldModel` stands behind the same contract as the trained model, so the same planner
+and the same evaluator run it; :class:`OnnxPlanner` runs the whole search as one graph.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from export.contract import Contract, read_contract
+from planning.costs import LastCost, Objective, SumCost
+from planning.mpc import MPCAgent
+from planning.optimisers import Optimiser, make
+from robot_wm.contracts import History, ModelSpec, check_actions, check_image
+from robot_wm.errors import ConfigError, InputError, WeightsError
+
+CPU = "CPUExecutionProvider"
+
+
+def open_session(path: Path, provider: str = CPU, threads: int = 0) -> ort.InferenceSession:
+    """An inference session set for a control loop.
+
+    Threads do not spin: a spinning pool takes the core that the camera or the controller needs,
+    and on few cores it slows the next call.
+
+    Args:
+        provider: execution provider; it must be there, nothing falls back silently.
+        threads: of one operator; 0 takes as many as there are usable cores.
+
+    Raises:
+        ConfigError: a provider this machine does not have.
+        WeightsError: a file that onnxruntime cannot load.
+    """
+    available = ort.get_available_providers()
+    if provider not in available:
+        raise ConfigError(
+            f"execution provider {provider!r}", ", ".join(available),
+            "name one of these, or install the onnxruntime build that has it",
+        )  # fmt: skip
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(str(path), options, providers=[provider])
+    except Exception as error:  # onnxruntime's own classes derive from nothing narrower
+        raise WeightsError(
+            f"onnxruntime cannot load {path}: {error}", "a graph of this bundle",
+            "copy the bundle again or export it again",
+        ) from error  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OnnxState:
+    """Latents of the previous and the present frame ``[2, Z]``, and the block between ``[A]``."""
+
+    z: np.ndarray
+    action: np.ndarray
+
+
+class OnnxWorldModel:
+    """:class:`robot_wm.contracts.WorldModel` and ``Proposer`` from a bundle.
+
+    Args:
+        folder: the bundle.
+        provider, threads: see :func:`open_session`.
+
+    Raises:
+        WeightsError: a missing or altered file, or a bundle of another version.
+        ConfigError: a provider this machine does not have.
+    """
+
+    def __init__(self, folder: Path, provider: str = CPU, threads: int = 0) -> None:
+        self.contract, self.manifest = read_contract(folder)
+        self.spec: ModelSpec = self.contract.spec
+        self._sessions = {
+            name: open_session(Path(folder) / f"{name}.onnx", provider, threads)
+            for name in ("encode", "step_costs", "propose")
+        }
+        # A frame is encoded once: it is the present frame now and the previous one a block later.
+        self._seen: OrderedDict[bytes, np.ndarray] = OrderedDict()
+
+    def _run(self, name: str, **inputs: np.ndarray) -> np.ndarray:
+        output: np.ndarray = self._sessions[name].run(None, inputs)[0]
+        return output
+
+    def latent(self, frame: np.ndarray) -> np.ndarray:
+        """Latent ``[Z]`` of one image uint8 ``[S, S, 3]``."""
+        key = frame.tobytes()
+        if key not in self._seen:
+            self._seen[key] = self._run("encode", images=frame[None])[0]
+            while len(self._seen) > self.spec.context + 1:
+                self._seen.popitem(last=False)
+        self._seen.move_to_end(key)
+        return self._seen[key]
+
+    def encode(self, history: History) -> OnnxState:
+        """State of the last two frames; from a single frame (a goal), a state without velocity.
+
+        Raises:
+            InputError: frames of another size, actions that are not ``[T-1, A]``.
+        """
+        check_image(history.frames, self.spec.image_size)
+        size = self.spec.action_dim
+        if len(history.frames) == 1:
+            z = self.latent(history.frames[0])
+            return OnnxState(np.stack([z, z]), np.zeros(size, np.float32))
+        if history.actions.shape[1] != size:
+            raise InputError(
+                f"history actions of shape {history.actions.shape}",
+                f"[{len(history.frames) - 1}, {size}]",
+                "give the action of every model step, its control actions side by side",
+            )
+        z = np.stack([self.latent(frame) for frame in history.frames[-2:]])
+        return OnnxState(z, history.actions[-1].astype(np.float32))
+
+    def _inputs(self, state: OnnxState, goal: OnnxState) -> dict[str, np.ndarray]:
+        return {
+            "z_prev": state.z[:1], "z": state.z[1:], "a_prev": state.action[None],
+            "goal": goal.z[1:],
+        }  # fmt: skip
+
+    def step_costs(self, state: OnnxState, goal: OnnxState, actions: np.ndarray) -> np.ndarray:
+        """Cost of each imagined step, float32 ``[N, H]``; see the contract.
+
+        Raises:
+            InputError: wrong shape, NaN, out of bounds, or another horizon than the exported one.
+        """
+        check_actions(actions, self.spec)
+        if actions.shape[1] != self.contract.horizon:
+            raise InputError(
+                f"plans of {actions.shape[1]} blocks", f"{self.contract.horizon} blocks",
+                "plan over the horizon that was exported",
+            )  # fmt: skip
+        # The graph wants two rows or more; a single plan is costed twice.
+        rows = np.repeat(actions, 2, axis=0) if len(actions) == 1 else actions
+        costs = self._run(
+            "step_costs", **self._inputs(state, goal), actions=rows.astype(np.float32)
+        )
+        return costs[: len(actions)]
+
+    def propose(
+        self, state: OnnxState, goal: OnnxState, n: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """``n`` plans of the learned actor, float32 ``[n, H, A]`` within bounds."""
+        drawn = max(0, n - self.contract.heads)
+        # Drawn as the trained model draws them, and padded: the graph wants two rows or more.
+        choice, noise = _chance(rng, drawn, self.contract)
+        plans = self._run("propose", **self._inputs(state, goal), choice=choice, noise=noise)
+        return plans[:n]
+
+
+def _chance(
+    rng: np.random.Generator, drawn: int, contract: Contract
+) -> tuple[np.ndarray, np.ndarray]:
+    shape = (drawn, contract.horizon, len(contract.action_low))
+    choice, noise = rng.random(drawn), rng.standard_normal(shape)
+    pad = max(0, 2 - drawn)
+    choice = np.concatenate([choice, np.zeros(pad)]).astype(np.float32)
+    return choice, np.concatenate([noise, np.zeros((pad, *shape[1:]))]).astype(np.float32)
+
+
+def optimiser_of(contract: Contract, **changes: Any) -> Optimiser:
+    """The search of a bundle, e.g. with another number of candidates or iterations."""
+    return make(contract.optimiser, **{**contract.options, **changes})
+
+
+def objective_of(contract: Contract) -> Objective:
+    """From step costs to one cost per candidate, as exported."""
+    return Objective(SumCost(contract.discount) if contract.discount else LastCost())
+
+
+def agent_of(model: OnnxWorldModel, execute: int = 1, **changes: Any) -> MPCAgent:
+    """The planner of a bundle around its model; ``changes`` as in :func:`optimiser_of`."""
+    contract = model.contract
+    return MPCAgent(
+        model, optimiser_of(contract, **changes), objective_of(contract), contract.horizon, execute,
+        proposals=contract.proposals,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Output of the whole-planner graph.
+
+    Attributes:
+        actions: ``[H, A]`` within bounds.
+        cost: of the plan.
+        step_costs: ``[H]``.
+        latent: of the present image ``[Z]``.
+    """
+
+    actions: np.ndarray
+    cost: float
+    step_costs: np.ndarray
+    latent: np.ndarray
+
+
+class OnnxPlanner:
+    """``planner.onnx``: images in, block of actions out, one call per plan.
+
+    Raises:
+        WeightsError: see :class:`OnnxWorldModel`. ConfigError: no such provider.
+    """
+
+    def __init__(self, folder: Path, provider: str = CPU, threads: int = 0) -> None:
+        self.contract, self.manifest = read_contract(folder)
+        self.optimiser = optimiser_of(self.contract)
+        self._session = open_session(Path(folder) / "planner.onnx", provider, threads)
+
+    def plan(
+        self,
+        previous: np.ndarray,
+        image: np.ndarray,
+        goal: np.ndarray,
+        action: np.ndarray,
+        mean: np.ndarray,
+        rng: np.random.Generator,
+    ) -> Planned:
+        """One plan.
+
+        Args:
+            previous, image, goal: uint8 ``[S, S, 3]``; at the start ``previous`` is ``image``.
+            action: ``[A]``, the block between the two images; zeros at the start.
+            mean: ``[H, A]``, where the search starts: the last plan shifted, or zeros.
+            rng: of all noise.
+
+        Raises:
+            InputError: wrong image size or dtype, or numbers that are not finite.
+        """
+        c = self.contract
+        check_image(np.stack([previous, image, goal]), c.image_size)
+        noise = self.optimiser.draw_noise(
+            rng, c.horizon, len(c.action_low), block=len(c.action_low) // c.control_dim
+        )
+        choice, drawn = _chance(rng, max(0, c.proposals - c.heads), c)
+        named = {
+            "previous": previous, "image": image, "goal": goal,
+            "action": action.astype(np.float32), "mean": mean.astype(np.float32),
+            "noise": noise, "choice": choice, "proposal_noise": drawn,
+        }  # fmt: skip
+        for name, value in named.items():
+            if not np.isfinite(value).all():
+                raise InputError(f"NaN or infinity in {name}", "finite numbers", "check the sensor")
+        plan, cost, steps, latent = self._session.run(None, named)
+        return Planned(plan, float(cost), steps, latent)

@@ -1,0 +1,142 @@
+"""``robot-wm ablate``: what each part of the encoder's recipe is worth, by the probes of the gate.
+
+Every variant changes one thing and is pretrained and probed alike, on the tasks of
+``encoder_tasks``, for ``pretrain.steps``. Variants that exist are kept: an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robot_wm.commands.settings import CHECKOUT
+from robot_wm.commands.stages import dataset, encoder_datasets, say
+from robot_wm.manifest import MANIFEST, atomic_write
+
+if TYPE_CHECKING:
+    from robot_wm.cli import Session
+    from robot_wm.commands.settings import Settings
+
+Row = dict[str, Any]
+REFERENCES = ("pixels", "random")
+
+# name -> section -> changed keys
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "full recipe": {},
+    "no dense loss": {"options": {"dense_weight": 0.0}},
+    "tube masks": {"options": {"masks": "tubes"}},
+    "no inverse dynamics": {"options": {"inverse_weight": 0.0}},
+    "no variance terms": {"options": {"variance_weight": 0.0, "covariance_weight": 0.0}},
+    "no centring": {"options": {"centring": False}},
+    "no action token": {"options": {"action_token": False}},
+    "nominal scenes only": {"pretrain": {"shares": {"nominal": 1.0, "varied": 0.0}}},
+    "patch 16": {"encoder": {"patch": 16}},
+}
+
+
+def run(session: Session) -> int:
+    """Pretrain and probe every variant; write rows and a table."""
+    settings = session.settings
+    out = settings.run_path("ablate")
+    rows: list[Row] = []
+    for name, change in VARIANTS.items():
+        varied = vary(settings, change)
+        rows += [{"variant": name, **row} for row in probed(session, varied, out / slug(name))]
+        if not change:
+            rows += references(session, varied, out)
+    where = CHECKOUT / "results" / "encoder" if settings.publish else out
+    lines = "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in rows)
+    atomic_write(where / "ablation.jsonl", lines)
+    atomic_write(where / "ablation.md", table(rows))
+    print(where / "ablation.md")
+    return 0
+
+
+def slug(name: str) -> str:
+    """A folder's name."""
+    return name.replace(" ", "-")
+
+
+def vary(settings: Settings, change: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """The settings with one thing changed."""
+    objective = replace(
+        settings.objective, options={**settings.objective.options, **change.get("options", {})}
+    )
+    return replace(
+        settings,
+        objective=objective,
+        encoder={**settings.encoder, **change.get("encoder", {})},
+        pretrain={**settings.pretrain, **change.get("pretrain", {})},
+    )
+
+
+def probed(session: Session, settings: Settings, folder: Path) -> list[Row]:
+    """Rows of one variant, pretrained if missing."""
+    from robot_wm.encoder import FrozenEncoder
+    from robot_wm.pretrain import pretrain
+
+    kept = folder / "rows.json"
+    if kept.is_file():
+        found: list[Row] = json.loads(kept.read_text())
+        return found
+    if not (folder / "encoder" / MANIFEST).is_file():
+        say(f"pretraining {folder.name}")
+        pretrain(settings.pretrain_config(), encoder_datasets(session), folder)
+    rows = _probe(session, settings, FrozenEncoder.load(folder / "encoder"), ("encoder",))
+    steps = settings.pretrain_config().steps
+    rows = [{**row, "steps": steps} for row in rows]
+    atomic_write(kept, json.dumps(rows))
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return rows
+
+
+def references(session: Session, settings: Settings, out: Path) -> list[Row]:
+    """Raw pixels and random weights, on the same frames."""
+    from robot_wm.encoder import FrozenEncoder
+
+    kept = out / "references.json"
+    if not kept.is_file():
+        frozen = FrozenEncoder.load(out / slug("full recipe") / "encoder")
+        found = _probe(session, settings, frozen, REFERENCES)
+        rows = [{"variant": row["kind"], "steps": 0, **row} for row in found]
+        atomic_write(kept, json.dumps(rows))
+    out_rows: list[Row] = json.loads(kept.read_text())
+    return out_rows
+
+
+def _probe(session: Session, settings: Settings, encoder: Any, kinds: tuple[str, ...]) -> list[Row]:
+    from robot_wm.probe import probe
+
+    config, rows = replace(settings.probe_config(), kinds=kinds), []
+    for task in settings.encoder_tasks:
+        rows += probe(config, dataset(session.for_task(task), "nominal"), encoder)
+    return rows
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Best probe's R² of every factor by variant."""
+    best: dict[tuple[str, str], float] = {}
+    for row in rows:
+        if row["r2"] is not None:
+            key = row["variant"], f"{row['task']} {row['factor']}"
+            best[key] = max(best.get(key, -9.0), row["r2"])
+    variants = list(dict.fromkeys(variant for variant, _ in best))
+    factors = list(dict.fromkeys(factor for _, factor in best))
+    steps = max(row.get("steps", 0) for row in rows)
+    frames = max(row["frames"] for row in rows)
+    head = [
+        "# Ablation of the encoder's recipe", "",
+        f"Generated by `robot-wm ablate`. R² on held-out episodes, the better of the probes, "
+        f"{frames:,} frames to fit them; {steps:,} pretraining steps each, one seed. Short runs: "
+        "they rank parts, they do not describe the shipped encoder.", "",
+        f"| variant | {' | '.join(factors)} |", f"| --- |{' --- |' * len(factors)}",
+    ]  # fmt: skip
+    lines = [
+        f"| {v} | {' | '.join(f'{best[v, f]:.3f}' if (v, f) in best else '--' for f in factors)} |"
+        for v in variants
+    ]
+    return "\n".join([*head, *lines]) + "\n"

@@ -1,0 +1,59 @@
+"""``robot-wm export``: the whole planner as one ONNX bundle, compared with its source first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robot_wm.commands.stages import dataset, model, say
+from robot_wm.manifest import MANIFEST, read_manifest, storage_root
+
+if TYPE_CHECKING:
+    from robot_wm.cli import Session
+    from robot_wm.commands.settings import Settings
+
+
+def run(session: Session) -> int:
+    """Export the task's model and print the bundle's folder."""
+    folder = bundle_path(session.settings)
+    print(write(session, folder))
+    return 0
+
+
+def bundle_path(settings: Settings) -> Path:
+    """Where a bundle goes unless ``bundle`` names a folder."""
+    default = storage_root() / "bundles" / f"{settings.task.name}-{settings.weights}"
+    return Path(settings.bundle) if settings.bundle else default
+
+
+def write(session: Session, folder: Path) -> Path:
+    """Export into ``folder``, replacing what is there."""
+    from export.bundle import ExportConfig, export, recorded_frames
+    from robot_wm.episodes import EpisodeStore
+    from robot_wm.jepa import JEPAWorldModel
+
+    settings, planner = session.settings, session.settings.planner
+    trained, encoder = model(session, settings.weights)
+    source = JEPAWorldModel.load(trained, encoder, settings.threads)
+    config = ExportConfig(
+        optimiser=planner.optimiser,
+        options={**planner.options, **({"decay": 1.0} if planner.optimiser == "icem" else {})},
+        discount=planner.discount,
+        proposals=planner.proposals,
+    )
+    frames = recorded_frames([EpisodeStore(dataset(settings, "nominal"))])
+    report = export(source, config, frames, folder)
+    say(f"parity with torch: costs {report['worst']:.1e} relative, plan {report['plan']:.1e}")
+    return folder
+
+
+def bundle(session: Session) -> Path:
+    """The bundle of the model to evaluate, exported if missing or of another model."""
+    folder = bundle_path(session.settings)
+    trained, _ = model(session, session.settings.weights)
+    wanted = read_manifest(trained, "world_model", verify=False)["sha256"]
+    if (folder / MANIFEST).is_file():
+        parents = read_manifest(folder, "bundle", verify=False)["parents"]
+        if parents.get("world_model") == wanted:
+            return folder
+    return write(session, folder)

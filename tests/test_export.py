@@ -1,0 +1,237 @@
+"""The bundle against its source, and what the runtime refuses."""
+
+import json
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from moving_square import SIZE, draw, tiny_encoder
+from test_world_model import SIZES, SPEC
+
+from export.bundle import GOLDEN, ExportConfig, export
+from export.contract import CONTRACT, METADATA_KEY, read_contract
+from export.runtime import OnnxPlanner, OnnxWorldModel, agent_of, objective_of
+from planning.mpc import MPCAgent
+from planning.optimisers import make
+from robot_wm.contracts import History, Proposer, WorldModel
+from robot_wm.errors import ConfigError, InputError, WeightsError
+from robot_wm.jepa import JEPAWorldModel, Network
+from robot_wm.manifest import read_manifest, write_json, write_manifest
+
+OPTIONS = {"candidates": 24, "iterations": 3, "elites": 6, "beta": 2.0, "decay": 1.0}
+CONFIG = ExportConfig(optimiser="icem", options=OPTIONS, proposals=8)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    network = Network(SIZES)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    torch.nn.init.normal_(network.reduce.basis)
+    return JEPAWorldModel(network.requires_grad_(False), tiny_encoder(), SPEC)
+
+
+@pytest.fixture(scope="module")
+def frames():
+    rng = np.random.default_rng(0)
+    return np.stack([draw(rng.uniform(6, SIZE - 6, 2)) for _ in range(16)])
+
+
+@pytest.fixture(scope="module")
+def bundle(model, frames, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "bundle"
+    export(model, CONFIG, frames, folder)
+    return folder
+
+
+def history(frames, seed=0):
+    action = np.random.default_rng(seed).uniform(-1, 1, (1, 10)).astype(np.float32)
+    return History(frames[:2], np.zeros((2, 0), np.float32), action)
+
+
+def test_costs_and_proposals_are_those_of_the_source(bundle, model, frames):
+    twin = OnnxWorldModel(bundle)
+    assert isinstance(twin, WorldModel)
+    assert isinstance(twin, Proposer)
+    assert twin.spec.action_low == SPEC.action_low
+    for past in (history(frames), History.of_goal(frames[2], action_dim=10)):
+        states = [m.encode(past) for m in (model, twin)]
+        goals = [m.encode(History.of_goal(frames[5], action_dim=10)) for m in (model, twin)]
+        for count in (1, 2, 97):
+            rng = np.random.default_rng(count)
+            actions = rng.uniform(-1, 1, (count, 3, 10)).astype(np.float32)
+            costs = [
+                m.step_costs(s, g, actions)
+                for m, s, g in zip((model, twin), states, goals, strict=True)
+            ]
+            np.testing.assert_allclose(costs[1], costs[0], rtol=1e-4)
+        for count in (1, 3, 4, 9):
+            plans = [
+                m.propose(s, g, count, np.random.default_rng(3))
+                for m, s, g in zip((model, twin), states, goals, strict=True)
+            ]
+            np.testing.assert_allclose(plans[1], plans[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(("candidates", "iterations"), [(24, 3), (64, 1), (40, 7)])
+def test_the_planner_graph_is_the_optimiser_at_any_size(
+    bundle, model, frames, candidates, iterations
+):
+    planner = OnnxPlanner(bundle)
+    planner.optimiser = make(
+        "icem", **{**OPTIONS, "candidates": candidates, "iterations": iterations}
+    )
+    action = np.random.default_rng(1).uniform(-1, 1, 10).astype(np.float32)
+    mean = np.random.default_rng(2).uniform(-1, 1, (3, 10)).astype(np.float32)
+    got = planner.plan(frames[0], frames[1], frames[5], action, mean, np.random.default_rng(7))
+
+    rng = np.random.default_rng(7)
+    state = model.encode(History(frames[:2], np.zeros((2, 0), np.float32), action[None]))
+    goal = model.encode(History.of_goal(frames[5], action_dim=10))
+    noise = planner.optimiser.draw_noise(rng, 3, 10, block=5)
+    proposals = model.propose(state, goal, CONFIG.proposals, rng)
+    objective = objective_of(planner.contract)
+    low, high = -np.ones(10, np.float32), np.ones(10, np.float32)
+    plan = planner.optimiser.optimise(
+        lambda a: objective(model.step_costs(state, goal, a), a),
+        mean, None, low, high, noise, proposals,
+    )  # fmt: skip
+    np.testing.assert_allclose(got.actions, plan.actions, atol=1e-4)
+    own = model.step_costs(state, goal, got.actions[None])
+    np.testing.assert_allclose(got.step_costs, own[0], rtol=1e-4)
+    assert got.cost == pytest.approx(float(objective(own, got.actions[None])[0]), rel=1e-4)
+    assert np.abs(got.actions).max() <= 1
+
+
+def test_the_same_agent_drives_both(bundle, model, frames):
+    twin = agent_of(OnnxWorldModel(bundle))
+    ours = MPCAgent(
+        model, make("icem", **OPTIONS), objective_of(twin.model.contract), 3, 1,
+        proposals=CONFIG.proposals,
+    )  # fmt: skip
+    for agent in (twin, ours):
+        agent.reset({"image": frames[5]}, seed=4)
+    for step in range(10):
+        obs = {"image": frames[step // 5]}
+        np.testing.assert_allclose(twin.act(obs), ours.act(obs), atol=1e-4)
+
+
+def test_a_plain_script_reproduces_the_golden_pair(bundle, tmp_path):
+    script = """
+        import sys
+        import numpy as np, onnxruntime as ort
+        golden = np.load(sys.argv[1] + "/golden.npz")
+        session = ort.InferenceSession(sys.argv[1] + "/planner.onnx")
+        inputs = {i.name: golden["in_" + i.name] for i in session.get_inputs()}
+        for out, got in zip(session.get_outputs(), session.run(None, inputs)):
+            assert np.allclose(got, golden["out_" + out.name], atol=1e-4), out.name
+        heavy = {"torch", "mujoco", "hydra", "onnx", "robot_wm", "planning", "export"}
+        assert not heavy & set(sys.modules)
+        print("reproduced")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), str(bundle)],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == "reproduced", done.stderr
+
+
+def test_the_runtime_imports_nothing_heavy(bundle, frames, tmp_path):
+    np.save(tmp_path / "frames.npy", frames)
+    script = """
+        import sys
+        for name in ("torch", "mujoco", "hydra", "onnx", "onnxscript", "array_api_compat"):
+            sys.modules[name] = None  # importing it fails, as where it is not installed
+        import numpy as np
+        from pathlib import Path
+        from export.runtime import OnnxWorldModel, agent_of
+        frames = np.load(sys.argv[2])
+        agent = agent_of(OnnxWorldModel(Path(sys.argv[1])))
+        agent.reset({"image": frames[5]}, 0)
+        print([agent.act({"image": frames[0]}).shape for _ in range(6)][-1])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), str(bundle), str(tmp_path / "frames.npy")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == "(2,)", done.stderr
+
+
+def test_files_carry_their_manual_and_no_path_of_this_machine(bundle):
+    import onnx
+
+    contract, manifest = read_contract(bundle)
+    assert manifest["parents"] == contract.parents
+    for name in ("encode", "step_costs", "propose", "planner"):
+        path = bundle / f"{name}.onnx"
+        told = {p.key: p.value for p in onnx.load(path).metadata_props}
+        assert json.loads(told[METADATA_KEY])["control_dt"] == SPEC.control_dt
+        assert b".py" not in path.read_bytes()
+    assert (bundle / GOLDEN).is_file()
+    assert "Parity with torch" in (bundle / "card.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["planner.onnx", CONTRACT, GOLDEN])
+@pytest.mark.parametrize("harm", ["flip", "remove"])
+def test_an_altered_bundle_is_refused(bundle, tmp_path, name, harm):
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).unlink() if harm == "remove" else (copy / name).write_bytes(bytes(data))
+    for load in (OnnxWorldModel, OnnxPlanner):
+        with pytest.raises(WeightsError, match=name):
+            load(copy)
+
+
+def test_another_version_or_provider_is_refused(bundle, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    contract = json.loads((copy / CONTRACT).read_text())
+    write_json(copy / CONTRACT, {**contract, "version": 99})
+    write_manifest(copy, "bundle", read_manifest(copy, "bundle", verify=False)["parents"], {})
+    with pytest.raises(WeightsError, match="version 99"):
+        OnnxWorldModel(copy)
+    with pytest.raises(ConfigError, match="CPUExecutionProvider"):
+        OnnxPlanner(bundle, provider="CUDAExecutionProvider")
+
+
+def test_bad_inputs_are_refused(bundle, frames):
+    twin, planner = OnnxWorldModel(bundle), OnnxPlanner(bundle)
+    state = twin.encode(History.of_goal(frames[0], action_dim=10))
+    with pytest.raises(InputError, match="3 blocks"):
+        twin.step_costs(state, state, np.zeros((4, 2, 10), np.float32))
+    with pytest.raises(InputError, match="out of bounds"):
+        twin.step_costs(state, state, np.full((4, 3, 10), 2, np.float32))
+    with pytest.raises(InputError, match="pixels"):
+        twin.encode(History.of_goal(frames[0][:-1, :-1], action_dim=10))
+    good = dict(previous=frames[0], image=frames[0], goal=frames[1], action=np.zeros(10),
+                mean=np.zeros((3, 10)), rng=np.random.default_rng(0))  # fmt: skip
+    with pytest.raises(InputError, match="uint8"):
+        planner.plan(**{**good, "image": frames[0] / 255.0})
+    with pytest.raises(InputError, match="NaN"):
+        planner.plan(**{**good, "mean": np.full((3, 10), np.nan)})
+
+
+def test_nothing_is_published_beyond_the_tolerance(model, frames, bundle, tmp_path, monkeypatch):
+    def copy(graph, path, metadata):  # tracing again would take a minute and change nothing
+        shutil.copy(bundle / path.name, path)
+
+    monkeypatch.setattr("export.bundle.write_onnx", copy)
+    with pytest.raises(WeightsError, match="differ"):
+        export(model, ExportConfig("icem", OPTIONS, proposals=8, tolerance=-1.0), frames,
+               tmp_path / "bundle")  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_searches_that_cannot_be_exported_are_refused(model, frames, tmp_path):
+    shrinking = {**OPTIONS, "decay": 1.25}
+    with pytest.raises(ConfigError, match="decay=1"):
+        export(model, ExportConfig("icem", shrinking, proposals=8), frames, tmp_path / "b")
+    with pytest.raises(ConfigError, match="proposals"):
+        export(model, ExportConfig("icem", OPTIONS, proposals=2), frames, tmp_path / "b")
