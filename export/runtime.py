@@ -19,7 +19,7 @@ from export.contract import Contract, read_contract
 from planning.costs import LastCost, Objective, SumCost
 from planning.mpc import MPCAgent
 from planning.optimisers import Optimiser, make
-from robot_wm.contracts import History, ModelSpec, check_actions, check_image
+from robot_wm.contracts import History, ModelSpec, check_actions, check_history, check_image
 from robot_wm.errors import ConfigError, InputError, WeightsError
 
 CPU = "CPUExecutionProvider"
@@ -108,17 +108,10 @@ class OnnxWorldModel:
         Raises:
             InputError: frames of another size, actions that are not ``[T-1, A]``.
         """
-        check_image(history.frames, self.spec.image_size)
-        size = self.spec.action_dim
+        check_history(history, self.spec)
         if len(history.frames) == 1:
             z = self.latent(history.frames[0])
-            return OnnxState(np.stack([z, z]), np.zeros(size, np.float32))
-        if history.actions.shape[1] != size:
-            raise InputError(
-                f"history actions of shape {history.actions.shape}",
-                f"[{len(history.frames) - 1}, {size}]",
-                "give the action of every model step, its control actions side by side",
-            )
+            return OnnxState(np.stack([z, z]), np.zeros(self.spec.action_dim, np.float32))
         z = np.stack([self.latent(frame) for frame in history.frames[-2:]])
         return OnnxState(z, history.actions[-1].astype(np.float32))
 

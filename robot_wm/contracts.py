@@ -129,6 +129,21 @@ class ModelSpec:
         return self.action_dim // self.control_dim
 
 
+def check_history(history: History, spec: ModelSpec) -> None:
+    """Refuse a history that this model cannot encode.
+
+    Raises:
+        InputError: frames of another size, or actions that are not ``[T-1, A]``.
+    """
+    check_image(history.frames, spec.image_size)
+    if len(history.frames) > 1 and history.actions.shape[1] != spec.action_dim:
+        raise InputError(
+            f"history actions of shape {history.actions.shape}",
+            f"[{len(history.frames) - 1}, {spec.action_dim}]",
+            "give the action of every model step, its control actions side by side",
+        )
+
+
 def check_actions(actions: np.ndarray, spec: ModelSpec) -> None:
     """Refuse candidate actions that are not finite float ``[N, H, A]`` inside the bounds.
 

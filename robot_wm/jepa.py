@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from robot_wm.checkpoint import load_artifact, load_module
-from robot_wm.contracts import History, ModelSpec, check_actions, check_image
+from robot_wm.contracts import History, ModelSpec, check_actions, check_history
 from robot_wm.encoder import FrozenEncoder
-from robot_wm.errors import ConfigError, InputError, WeightsError
+from robot_wm.errors import ConfigError, WeightsError
 from robot_wm.manifest import check_parent
 from robot_wm.predictor import Distance, Predictor, ProposerHead
 from robot_wm.projector import Projector, Reduce
@@ -176,16 +176,11 @@ class JEPAWorldModel:
         Raises:
             InputError: frames of another size, actions that are not ``[T-1, A]``.
         """
-        check_image(history.frames, self.spec.image_size)
-        size = self.spec.action_dim
+        check_history(history, self.spec)
         if len(history.frames) == 1:
             z = self._latent(history.frames[-1])
-            return JepaState(z.expand(2, -1), torch.zeros(size, device=self._device), False)
-        if history.actions.shape[1] != size:
-            raise InputError(
-                f"history actions of shape {history.actions.shape}",
-                f"[{len(history.frames) - 1}, {size}]",
-                "give the action of every model step, its control actions side by side",
+            return JepaState(
+                z.expand(2, -1), torch.zeros(self.spec.action_dim, device=self._device), False
             )
         # Frame by frame, so that a frame has the same bytes as a goal and as part of a history.
         z = torch.cat([self._latent(frame) for frame in history.frames[-CONTEXT:]])
