@@ -59,6 +59,26 @@ def test_rows_are_complete_and_share_their_pairs(home: Path) -> None:
     assert made["random"]["row"] == "official/push_t@random"
 
 
+def test_the_exported_files_are_evaluated_like_their_source(home: Path) -> None:
+    assert cli.main(["evaluate", *OVERRIDES[:2], "method=jepa,onnx", "workers=1"]) == 0
+    made = rows(home)
+    assert (made["jepa"]["backend"], made["onnx"]["backend"]) == ("torch", "onnx")
+    assert made["onnx"]["row"] == made["jepa"]["row"]
+    assert made["onnx"]["pair_ids"] == made["jepa"]["pair_ids"]
+    assert made["onnx"]["model_sha256"] == made["jepa"]["model_sha256"]
+    bundle = read_manifest(home / "bundles/push_t-smoke", "bundle")
+    assert bundle["parents"]["world_model"] == made["onnx"]["model_sha256"]
+    assert bundle["facts"]["parity"]["worst"] < 1e-4
+
+
+def test_calibration_is_judged_and_missing_rows_fail(home: Path) -> None:
+    assert cli.main(["calibrate", *OVERRIDES[:2]]) == 0
+    verdict = json.loads((home / "runs/evaluate-smoke/calibration.json").read_text())["push_t"]
+    assert not verdict["calibrated"]
+    assert "random actions, strict: not measured" in verdict["why"]
+    assert verdict["gates"]["true simulator, official"]["measured"] is not None
+
+
 def test_the_report_needs_no_network(home: Path) -> None:
     page = (home / "runs/evaluate-smoke/report-push_t.html").read_text()
     assert page.count("<article") == 2
@@ -118,23 +138,3 @@ def test_a_model_of_other_episodes_is_refused(
     assert cli.main(["collect", *OVERRIDES, "task.nominal=100"]) == 0
     assert cli.main(["evaluate", *OVERRIDES]) == 2
     assert "other episodes" in capsys.readouterr().err
-
-
-def test_the_exported_files_are_evaluated_like_their_source(home: Path) -> None:
-    assert cli.main(["evaluate", *OVERRIDES[:2], "method=jepa,onnx", "workers=1"]) == 0
-    made = rows(home)
-    assert (made["jepa"]["backend"], made["onnx"]["backend"]) == ("torch", "onnx")
-    assert made["onnx"]["row"] == made["jepa"]["row"]
-    assert made["onnx"]["pair_ids"] == made["jepa"]["pair_ids"]
-    assert made["onnx"]["model_sha256"] == made["jepa"]["model_sha256"]
-    bundle = read_manifest(home / "bundles/push_t-smoke", "bundle")
-    assert bundle["parents"]["world_model"] == made["onnx"]["model_sha256"]
-    assert bundle["facts"]["parity"]["worst"] < 1e-4
-
-
-def test_calibration_is_judged_and_missing_rows_fail(home: Path) -> None:
-    assert cli.main(["calibrate", *OVERRIDES[:2]]) == 0
-    verdict = json.loads((home / "runs/evaluate-smoke/calibration.json").read_text())["push_t"]
-    assert not verdict["calibrated"]
-    assert "random actions, strict: not measured" in verdict["why"]
-    assert verdict["gates"]["true simulator, official"]["measured"] is not None
