@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,6 @@ class ExportConfig:
         camera: where the images must come from.
         action_unit: of the actions.
         tolerance: largest relative difference of costs between torch and onnxruntime.
-
-    Raises:
-        ConfigError: too few proposals for the graph, which always asks the actor.
     """
 
     optimiser: str = "icem"
@@ -53,25 +50,23 @@ class ExportConfig:
 
 
 def contract_of(model: JEPAWorldModel, config: ExportConfig) -> Contract:
-    """The manual of what :func:`export` will write."""
+    """The manual of what :func:`export` will write.
+
+    Raises:
+        ConfigError: too few proposals for the graph, which always asks the actor.
+    """
     spec, sizes = model.spec, model.network.sizes
     if config.proposals < sizes.heads + 2:
         raise ConfigError(
             f"proposals = {config.proposals}", f"{sizes.heads + 2} or more",
             "the planner graph always asks the learned actor",
         )  # fmt: skip
+    parents = {k: v for k, v in spec.hashes.items() if k in ("encoder", "world_model")}
     return Contract(
         version=VERSION,
-        task=spec.task,
-        image_size=spec.image_size,
+        spec=replace(spec, horizon=sizes.horizon, hashes=parents),
         camera=config.camera,
-        action_low=spec.action_low,
-        action_high=spec.action_high,
         action_unit=config.action_unit,
-        control_dim=spec.control_dim,
-        control_dt=spec.control_dt,
-        context=spec.context,
-        horizon=sizes.horizon,
         heads=sizes.heads,
         latent=sizes.latent,
         optimiser=config.optimiser,
@@ -79,8 +74,6 @@ def contract_of(model: JEPAWorldModel, config: ExportConfig) -> Contract:
         discount=config.discount,
         proposals=config.proposals,
         graphs={},
-        parents={k: v for k, v in spec.hashes.items() if k in ("encoder", "world_model")},
-        bytes_per_candidate=spec.bytes_per_candidate,
     )
 
 
@@ -97,7 +90,7 @@ def export(
         ConfigError: a search that cannot be exported.
     """
     draft = contract_of(model, config)
-    made = graphs(model, optimiser_of(draft), objective_of(draft), draft.horizon)
+    made = graphs(model, optimiser_of(draft), objective_of(draft), draft.spec.horizon)
     described = {
         g.name: {
             "inputs": {k: [str(model_dtype(g, k)), *v] for k, v in g.inputs.items()},
@@ -105,13 +98,13 @@ def export(
         }
         for g in made
     }
-    contract = Contract(**{**draft.__dict__, "graphs": described})
+    contract = replace(draft, graphs=described)
+    told = json.dumps(contract.to_json(), sort_keys=True)
     with atomic_folder(Path(out)) as work:
         write_json(work / CONTRACT, contract.to_json())
         for graph in made:
-            told = json.dumps(contract.to_json(), sort_keys=True)
             write_onnx(graph, work / f"{graph.name}.onnx", {METADATA_KEY: told})
-        write_manifest(work, KIND, contract.parents, {})  # so that the runtime can read it
+        write_manifest(work, KIND, contract.spec.hashes, {})  # so that the runtime can read it
         report = compare(model, contract, work, frames)
         if report["worst"] > config.tolerance:
             raise WeightsError(
@@ -121,7 +114,7 @@ def export(
             )
         write_json(work / "parity.json", report)
         (work / "card.md").write_text(card(contract, report, work))
-        write_manifest(work, KIND, contract.parents, {"parity": report})
+        write_manifest(work, KIND, contract.spec.hashes, {"parity": report})
     return report
 
 
@@ -138,8 +131,8 @@ def compare(
     Costs are compared tightly; plans are only reported, since a tie in the elite set may swap.
     """
     twin, rng = OnnxWorldModel(folder), np.random.default_rng(0)
-    a = len(contract.action_low)
-    low, high = np.array(contract.action_low), np.array(contract.action_high)
+    a = contract.spec.action_dim
+    low, high = np.array(contract.spec.action_low), np.array(contract.spec.action_high)
     gaps: dict[str, float] = {}
     for count in COUNTS:
         worst = 0.0
@@ -147,7 +140,7 @@ def compare(
             block = rng.uniform(low, high, (1, a)).astype(np.float32)
             history = History(frames[i : i + 2], np.zeros((2, 0), np.float32), block)
             goal = History.of_goal(frames[i + 3], action_dim=a)
-            actions = rng.uniform(low, high, (count, contract.horizon, a)).astype(np.float32)
+            actions = rng.uniform(low, high, (count, contract.spec.horizon, a)).astype(np.float32)
             ours = model.step_costs(model.encode(history), model.encode(goal), actions)
             theirs = twin.step_costs(twin.encode(history), twin.encode(goal), actions)
             worst = max(worst, float((np.abs(ours - theirs) / np.abs(ours)).max()))
@@ -158,14 +151,14 @@ def compare(
 
 def golden(model: JEPAWorldModel, contract: Contract, folder: Path, frames: np.ndarray) -> float:
     """Inputs and torch's outputs of the whole planner, and onnxruntime's largest deviation."""
-    planner, rng = OnnxPlanner(folder), np.random.default_rng(1)
-    a, h = len(contract.action_low), contract.horizon
+    spec, planner, rng = contract.spec, OnnxPlanner(folder), np.random.default_rng(1)
+    a, h = spec.action_dim, spec.horizon
     drawn = contract.proposals - contract.heads
     inputs = {
         "previous": frames[0], "image": frames[1], "goal": frames[3],
-        "action": rng.uniform(contract.action_low, contract.action_high).astype(np.float32),
+        "action": rng.uniform(spec.action_low, spec.action_high).astype(np.float32),
         "mean": np.zeros((h, a), np.float32),
-        "noise": planner.optimiser.draw_noise(rng, h, a, block=a // contract.control_dim),
+        "noise": planner.optimiser.draw_noise(rng, h, a, block=spec.block),
         "choice": rng.random(drawn).astype(np.float32),
         "proposal_noise": rng.standard_normal((drawn, h, a)).astype(np.float32),
     }  # fmt: skip
@@ -185,18 +178,18 @@ def golden(model: JEPAWorldModel, contract: Contract, folder: Path, frames: np.n
 
 def card(contract: Contract, report: dict[str, Any], folder: Path) -> str:
     """The bundle card."""
-    files = sorted(folder.glob("*.onnx"))
+    spec, files = contract.spec, sorted(folder.glob("*.onnx"))
     sizes = "".join(f"| {p.name} | {p.stat().st_size / 1e6:.1f} MB |\n" for p in files)
-    return f"""# Planner bundle: {contract.task}
+    return f"""# Planner bundle: {spec.task}
 
 Reaches a goal image with onnxruntime and NumPy alone. Contract version {contract.version}; shapes,
 units, bounds and parents are in `contract.json` and inside every file.
 
-* Images: uint8 RGB {contract.image_size}×{contract.image_size}, camera {contract.camera}
-* Actions: {contract.action_unit}; one every {contract.control_dt:g} s, {contract.control_dim} \
-numbers, planned in blocks of {len(contract.action_low) // contract.control_dim}
+* Images: uint8 RGB {spec.image_size}×{spec.image_size}, camera {contract.camera}
+* Actions: {contract.action_unit}; one every {spec.control_dt:g} s, {spec.control_dim} \
+numbers, planned in blocks of {spec.block}
 * Search: {contract.optimiser} {json.dumps(contract.options, sort_keys=True)}, \
-{contract.proposals} proposals of the learned actor, {contract.horizon} blocks ahead
+{contract.proposals} proposals of the learned actor, {spec.horizon} blocks ahead
 * Parity with torch: costs within {report["worst"]:.1e} relative, plan within {report["plan"]:.1e}
 * Trained for this scene, camera and robot only; it knows nothing of safety. Limits belong in the
   controller.

@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime as ort
 
 from export.contract import Contract, read_contract
-from planning.costs import LastCost, Objective, SumCost
+from planning.costs import Objective
 from planning.mpc import MPCAgent
 from planning.optimisers import Optimiser, make
 from robot_wm.contracts import History, ModelSpec, check_actions, check_history, check_image
@@ -128,9 +128,9 @@ class OnnxWorldModel:
             InputError: wrong shape, NaN, out of bounds, or another horizon than the exported one.
         """
         check_actions(actions, self.spec)
-        if actions.shape[1] != self.contract.horizon:
+        if actions.shape[1] != self.contract.spec.horizon:
             raise InputError(
-                f"plans of {actions.shape[1]} blocks", f"{self.contract.horizon} blocks",
+                f"plans of {actions.shape[1]} blocks", f"{self.contract.spec.horizon} blocks",
                 "plan over the horizon that was exported",
             )  # fmt: skip
         # The graph wants two rows or more; a single plan is costed twice.
@@ -154,7 +154,7 @@ class OnnxWorldModel:
 def _chance(
     rng: np.random.Generator, drawn: int, contract: Contract
 ) -> tuple[np.ndarray, np.ndarray]:
-    shape = (drawn, contract.horizon, len(contract.action_low))
+    shape = (drawn, contract.spec.horizon, contract.spec.action_dim)
     choice, noise = rng.random(drawn), rng.standard_normal(shape)
     pad = max(0, 2 - drawn)
     choice = np.concatenate([choice, np.zeros(pad)]).astype(np.float32)
@@ -168,15 +168,15 @@ def optimiser_of(contract: Contract, **changes: Any) -> Optimiser:
 
 def objective_of(contract: Contract) -> Objective:
     """From step costs to one cost per candidate, as exported."""
-    return Objective(SumCost(contract.discount) if contract.discount else LastCost())
+    return Objective.discounted(contract.discount)
 
 
 def agent_of(model: OnnxWorldModel, execute: int = 1, **changes: Any) -> MPCAgent:
     """The planner of a bundle around its model; ``changes`` as in :func:`optimiser_of`."""
     contract = model.contract
+    optimiser, horizon = optimiser_of(contract, **changes), contract.spec.horizon
     return MPCAgent(
-        model, optimiser_of(contract, **changes), objective_of(contract), contract.horizon, execute,
-        proposals=contract.proposals,
+        model, optimiser, objective_of(contract), horizon, execute, proposals=contract.proposals
     )  # fmt: skip
 
 
@@ -230,10 +230,9 @@ class OnnxPlanner:
             InputError: wrong image size or dtype, or numbers that are not finite.
         """
         c = self.contract
-        check_image(np.stack([previous, image, goal]), c.image_size)
-        noise = self.optimiser.draw_noise(
-            rng, c.horizon, len(c.action_low), block=len(c.action_low) // c.control_dim
-        )
+        spec = c.spec
+        check_image(np.stack([previous, image, goal]), spec.image_size)
+        noise = self.optimiser.draw_noise(rng, spec.horizon, spec.action_dim, block=spec.block)
         choice, drawn = _chance(rng, max(0, c.proposals - c.heads), c)
         named = {
             "previous": previous, "image": image, "goal": goal,

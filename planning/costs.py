@@ -89,6 +89,11 @@ class Objective:
     reduce: Reduction
     terms: tuple[Term, ...] = ()
 
+    @staticmethod
+    def discounted(discount: float) -> Objective:
+        """The last block alone for 0; above 0 the sum of all with that factor per block."""
+        return Objective(SumCost(discount) if discount else LastCost())
+
     def __call__(self, step_costs: Array, actions: Array) -> Array:
         """``[N, H]`` and ``[N, H, A]`` to ``[N]``."""
         total = self.reduce(step_costs)

@@ -21,8 +21,8 @@ HEADER = """# Results
 Generated from `results/*.jsonl` by `robot-wm results`; do not edit. Success is the mean over
 evaluation seeds, then mean ± sample SD over training seeds; intervals are Wilson 95 % on pooled
 episodes; *random* is uniform actions on the same pair lists. Rows marked *no* in the last column
-come from a scene whose calibration gates have not passed. Never compare across families or budget
-classes. `--` means not run.
+come from a scene whose calibration gates had not passed, or not been judged, when they were run.
+Never compare across families or budget classes. `--` means not run.
 """
 
 

@@ -10,7 +10,7 @@ block's control actions, so ``A = block * control_dim`` and the planner never ne
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -127,6 +127,19 @@ class ModelSpec:
     def block(self) -> int:
         """Control steps in one model step."""
         return self.action_dim // self.control_dim
+
+
+def spec_to_json(spec: ModelSpec) -> dict[str, Any]:
+    """Readable form; hashes are left out, they stand in the manifest."""
+    return {
+        k: list(v) if isinstance(v, tuple) else v for k, v in asdict(spec).items() if k != "hashes"
+    }
+
+
+def spec_from_json(value: Mapping[str, Any]) -> ModelSpec:
+    """Inverse of :func:`spec_to_json`."""
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    return ModelSpec(**fields)
 
 
 def check_history(history: History, spec: ModelSpec) -> None:

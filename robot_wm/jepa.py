@@ -7,17 +7,15 @@ fixed at the end of training, see ``train.change_metric``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from robot_wm.checkpoint import load_artifact, load_module
-from robot_wm.contracts import History, ModelSpec, check_actions, check_history
+from robot_wm.contracts import History, ModelSpec, check_actions, check_history, spec_from_json
 from robot_wm.encoder import FrozenEncoder
 from robot_wm.errors import ConfigError, WeightsError
 from robot_wm.manifest import check_parent
@@ -226,19 +224,6 @@ class JEPAWorldModel:
         low = np.asarray(self.spec.action_low, np.float32)
         high = np.asarray(self.spec.action_high, np.float32)
         return np.clip(plans[:n].cpu().numpy(), low, high)
-
-
-def spec_to_json(spec: ModelSpec) -> dict[str, Any]:
-    """Readable form; hashes are left out, they stand in the manifest."""
-    return {
-        k: list(v) if isinstance(v, tuple) else v for k, v in asdict(spec).items() if k != "hashes"
-    }
-
-
-def spec_from_json(value: Mapping[str, Any]) -> ModelSpec:
-    """Inverse of :func:`spec_to_json`."""
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-    return ModelSpec(**fields)
 
 
 def candidate_bytes(sizes: Sizes) -> int:

@@ -32,8 +32,8 @@ def straightening(z: Tensor) -> Tensor:
 def moving(rebuilt: Tensor, features: Tensor, weight: float) -> Tensor:
     """Mean squared error of tokens, those that change from frame to frame counting more.
 
-    A token weighs 1 + weight·min(c / mean c, 8), c its mean squared change to the neighbouring
-    frames: the pusher fills two tokens of 64, and the background is easy.
+    A token weighs 1 + weight·min(c / mean c, 8), c its mean squared changes from the frame
+    before and to the next, added: the pusher fills two tokens of 64, and the background is easy.
 
     Args:
         rebuilt, features: ``[B, T, P, R]``, ``T >= 2``.

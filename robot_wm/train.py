@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from robot_wm.checkpoint import load_training_state, save_artifact, save_training_state
-from robot_wm.contracts import ModelSpec
+from robot_wm.contracts import ModelSpec, spec_to_json
 from robot_wm.encoder import FrozenEncoder
 from robot_wm.errors import DataError
 from robot_wm.imagination import SHEET, contact_sheet
@@ -31,7 +31,6 @@ from robot_wm.jepa import (
     Network,
     Sizes,
     candidate_bytes,
-    spec_to_json,
 )
 from robot_wm.manifest import atomic_write, sha256_of
 from robot_wm.normalization import Statistics

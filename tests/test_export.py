@@ -166,11 +166,11 @@ def test_files_carry_their_manual_and_no_path_of_this_machine(bundle):
     import onnx
 
     contract, manifest = read_contract(bundle)
-    assert manifest["parents"] == contract.parents
+    assert manifest["parents"] == contract.spec.hashes
     for name in ("encode", "step_costs", "propose", "planner"):
         path = bundle / f"{name}.onnx"
         told = {p.key: p.value for p in onnx.load(path).metadata_props}
-        assert json.loads(told[METADATA_KEY])["control_dt"] == SPEC.control_dt
+        assert json.loads(told[METADATA_KEY])["spec"]["control_dt"] == SPEC.control_dt
         assert b".py" not in path.read_bytes()
     assert (bundle / GOLDEN).is_file()
     assert "Parity with torch" in (bundle / "card.md").read_text()

@@ -164,7 +164,6 @@ class Optimiser:
         high: Array,
         noise: Array,
         proposals: Array | None = None,
-        enough: Callable[[], bool] | None = None,
     ) -> Plan:
         """Search for a cheap action sequence.
 
@@ -177,7 +176,6 @@ class Optimiser:
             low, high: ``[A]``, finite bounds.
             noise: ``[iterations, N, H, A]`` from :meth:`draw_noise`.
             proposals: ``[M, H, A]``, ``M < N``; they replace candidates of iteration 0.
-            enough: asked after every iteration; once true, the best so far is the plan (anytime).
 
         Raises:
             InputError: noise of another shape, or too many proposals.
@@ -187,8 +185,6 @@ class Optimiser:
         fresh = noise[0, : self.count(0), ...]
         search = self.begin(xp, cost, mean, std, low, high, fresh, proposals)
         for i in range(1, self.iterations):
-            if enough is not None and enough():
-                break
             search = self.improve(xp, cost, search, low, high, noise[i, : self.count(i), ...])
         return self.finish(xp, cost, search)
 

@@ -68,7 +68,7 @@ def mpc(model: WorldModel[Any], planner: Mapping[str, Any], proposals: bool = Tr
         planner: plain values of :class:`PlannerSettings`.
         proposals: whether the model can propose plans.
     """
-    from planning.costs import LastCost, Objective, SumCost
+    from planning.costs import Objective
     from planning.mpc import MPCAgent
     from planning.optimisers import make
 
@@ -76,7 +76,7 @@ def mpc(model: WorldModel[Any], planner: Mapping[str, Any], proposals: bool = Tr
     return MPCAgent(
         model,
         make(p.optimiser, **p.options),
-        Objective(SumCost(p.discount) if p.discount else LastCost()),
+        Objective.discounted(p.discount),
         p.horizon,
         p.execute,
         proposals=p.proposals if proposals else 0,

@@ -27,7 +27,10 @@ def bundle_path(settings: Settings) -> Path:
 
 
 def write(session: Session, folder: Path) -> Path:
-    """Export into ``folder``, replacing what is there."""
+    """Export into ``folder``, replacing what is there.
+
+    icem is exported with as many candidates in every round: the loop of an ONNX graph has one size.
+    """
     from export.bundle import ExportConfig, export, recorded_frames
     from robot_wm.episodes import EpisodeStore
     from robot_wm.jepa import JEPAWorldModel
