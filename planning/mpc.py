@@ -61,6 +61,8 @@ class MPCAgent:
         memory_mb: working memory for candidates [MiB], by the model's own ``bytes_per_candidate``;
             larger batches are split. 0 never splits.
         warm_start: see above; otherwise every search starts at zero actions.
+        deadline: time from looking to acting after which no further round of the search begins
+            [s]; 0 always searches to the end. With a deadline plans depend on the machine's speed.
         record: keep a :class:`PlanRecord` of every plan in ``records``.
 
     Attributes:
@@ -83,13 +85,14 @@ class MPCAgent:
         proposals: int = 0,
         memory_mb: int = 512,
         warm_start: bool = True,
+        deadline: float = 0.0,
         record: bool = False,
     ) -> None:
-        _check_config(model, optimiser, horizon, execute, proposals, memory_mb)
+        _check_config(model, optimiser, horizon, execute, proposals, memory_mb, deadline)
         self.model, self.optimiser = model, optimiser
         self.objective = objective if objective is not None else Objective(LastCost())
         self.horizon, self.execute, self.proposals = horizon, execute, proposals
-        self.warm_start, self.record = warm_start, record
+        self.warm_start, self.deadline, self.record = warm_start, deadline, record
         spec = model.spec
         self._low = np.asarray(spec.action_low, np.float32)
         self._high = np.asarray(spec.action_high, np.float32)
@@ -172,7 +175,7 @@ class MPCAgent:
         start = time.perf_counter()
         state = self.model.encode(history)
         encoded = time.perf_counter()
-        plan = self._search(state)
+        plan = self._search(state, start)
         self.encode_s.append(encoded - start)
         self.plan_s.append(time.perf_counter() - encoded)
         actions = np.asarray(plan.actions, np.float32)
@@ -183,7 +186,7 @@ class MPCAgent:
         if self.record:
             self._keep(history, state, plan)
 
-    def _search(self, state: Any) -> Plan:
+    def _search(self, state: Any, began: float) -> Plan:
         spec = self.model.spec
         noise = self.optimiser.draw_noise(
             self._noise_rng, self.horizon, spec.action_dim, block=spec.block
@@ -197,6 +200,7 @@ class MPCAgent:
             self._high,
             noise,
             proposed,
+            (lambda: time.perf_counter() - began > self.deadline) if self.deadline else None,
         )
 
     def _propose(self, state: Any) -> np.ndarray:
@@ -247,6 +251,7 @@ def _check_config(
     execute: int,
     proposals: int,
     memory_mb: int,
+    deadline: float,
 ) -> None:
     spec = model.spec
     low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
@@ -254,6 +259,7 @@ def _check_config(
     for holds, received, accepted, next_step in (
         (horizon >= 1, f"horizon = {horizon}", "at least 1", "plan at least one block"),
         (1 <= execute <= horizon, f"execute = {execute}", f"1 to {horizon}", "lower `execute`"),
+        (deadline >= 0, f"deadline = {deadline}", "0 (none) or seconds", "raise it"),
         (memory_mb >= 0, f"memory_mb = {memory_mb}", "0 (never split) or more", "raise it"),
         (0 <= proposals <= limit, f"proposals = {proposals}", f"0 to {limit}", "ask for fewer"),
         (

@@ -174,6 +174,19 @@ def test_chunks_do_not_change_the_plan(optimiser):
     np.testing.assert_array_equal(results[0], results[2])
 
 
+def test_a_deadline_ends_the_search_with_the_best_plan_so_far():
+    counts, plans = [], []
+    for deadline in (0.0, 1e-9, 1e3):
+        model = ToyModel()
+        plans.append(drive(agent_of(model, deadline=deadline), BLOCK)[1])
+        counts.append(sum(model.batches))
+    whole, early, late = counts
+    assert early < whole / 2
+    assert late == whole
+    np.testing.assert_array_equal(plans[0], plans[2])
+    assert np.abs(plans[1]).max() <= 1
+
+
 def test_a_seed_fixes_the_episode():
     agent = agent_of(ToyModel())
     first, again, other = (drive(agent, 15, seed)[1] for seed in (1, 1, 2))
@@ -241,7 +254,14 @@ def test_proposals_need_a_proposer():
 
 @pytest.mark.parametrize(
     "options",
-    [{"horizon": 0}, {"execute": 0}, {"execute": 5}, {"memory_mb": -1}, {"proposals": 64}],
+    [
+        {"horizon": 0},
+        {"execute": 0},
+        {"execute": 5},
+        {"memory_mb": -1},
+        {"proposals": 64},
+        {"deadline": -0.1},
+    ],
 )
 def test_bad_configuration_is_refused(options):
     with pytest.raises(ConfigError):

@@ -142,6 +142,22 @@ def test_guarded_is_never_worse_than_the_best_proposal(name, seeded):
     assert worse >= 8  # the law is not free: the plain mean breaks it
 
 
+def test_enough_ends_the_search_between_two_rounds():
+    goal, optimiser = target("inside"), CEM(candidates=30, elites=6, iterations=5)
+    noise = optimiser.draw_noise(np.random.default_rng(0), H, A)
+    asked = []
+
+    def enough():
+        asked.append(True)
+        return len(asked) == 2
+
+    cut = optimiser.optimise(quadratic(goal), ZERO, None, LOW, HIGH, noise, enough=enough)
+    assert len(asked) == 2
+    short = CEM(candidates=30, elites=6, iterations=2)
+    same = short.optimise(quadratic(goal), ZERO, None, LOW, HIGH, noise[:2])
+    np.testing.assert_array_equal(cut.actions, same.actions)
+
+
 def test_proposals_replace_candidates_of_the_first_round_only():
     rounds = []
 

@@ -164,6 +164,7 @@ class Optimiser:
         high: Array,
         noise: Array,
         proposals: Array | None = None,
+        enough: Callable[[], bool] | None = None,
     ) -> Plan:
         """Search for a cheap action sequence.
 
@@ -176,6 +177,8 @@ class Optimiser:
             low, high: ``[A]``, finite bounds.
             noise: ``[iterations, N, H, A]`` from :meth:`draw_noise`.
             proposals: ``[M, H, A]``, ``M < N``; they replace candidates of iteration 0.
+            enough: asked before every round but the first; True ends the search with the best plan
+                so far.
 
         Raises:
             InputError: noise of another shape, or too many proposals.
@@ -185,6 +188,8 @@ class Optimiser:
         fresh = noise[0, : self.count(0), ...]
         search = self.begin(xp, cost, mean, std, low, high, fresh, proposals)
         for i in range(1, self.iterations):
+            if enough is not None and enough():
+                break
             search = self.improve(xp, cost, search, low, high, noise[i, : self.count(i), ...])
         return self.finish(xp, cost, search)
 
