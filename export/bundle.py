@@ -18,7 +18,7 @@ import torch
 from export.contract import CONTRACT, KIND, METADATA_KEY, VERSION, Contract
 from export.graphs import Planner, graphs, write_onnx
 from export.runtime import OnnxPlanner, OnnxWorldModel, objective_of, optimiser_of
-from robot_wm.contracts import History
+from robot_wm.contracts import History, proposal_chance
 from robot_wm.errors import ConfigError, WeightsError
 from robot_wm.jepa import JEPAWorldModel
 from robot_wm.manifest import atomic_folder, write_json, write_manifest
@@ -153,14 +153,14 @@ def golden(model: JEPAWorldModel, contract: Contract, folder: Path, frames: np.n
     """Inputs and torch's outputs of the whole planner, and onnxruntime's largest deviation."""
     spec, planner, rng = contract.spec, OnnxPlanner(folder), np.random.default_rng(1)
     a, h = spec.action_dim, spec.horizon
-    drawn = contract.proposals - contract.heads
+    choice, drawn = proposal_chance(rng, contract.proposals - contract.heads, spec)
     inputs = {
         "previous": frames[0], "image": frames[1], "goal": frames[3],
         "action": rng.uniform(spec.action_low, spec.action_high).astype(np.float32),
         "mean": np.zeros((h, a), np.float32),
         "noise": planner.optimiser.draw_noise(rng, h, a, block=spec.block),
-        "choice": rng.random(drawn).astype(np.float32),
-        "proposal_noise": rng.standard_normal((drawn, h, a)).astype(np.float32),
+        "choice": choice,
+        "proposal_noise": drawn,
     }  # fmt: skip
     module = Planner(model, planner.optimiser, objective_of(contract)).eval()
     with torch.inference_mode():

@@ -19,7 +19,14 @@ from export.contract import Contract, read_contract
 from planning.costs import Objective
 from planning.mpc import MPCAgent
 from planning.optimisers import Optimiser, make
-from robot_wm.contracts import History, ModelSpec, check_actions, check_history, check_image
+from robot_wm.contracts import (
+    History,
+    ModelSpec,
+    check_actions,
+    check_history,
+    check_image,
+    proposal_chance,
+)
 from robot_wm.errors import ConfigError, InputError, WeightsError
 
 CPU = "CPUExecutionProvider"
@@ -145,7 +152,6 @@ class OnnxWorldModel:
     ) -> np.ndarray:
         """``n`` plans of the learned actor, float32 ``[n, H, A]`` within bounds."""
         drawn = max(0, n - self.contract.heads)
-        # Drawn as the trained model draws them, and padded: the graph wants two rows or more.
         choice, noise = _chance(rng, drawn, self.contract)
         plans = self._run("propose", **self._inputs(state, goal), choice=choice, noise=noise)
         return plans[:n]
@@ -154,11 +160,14 @@ class OnnxWorldModel:
 def _chance(
     rng: np.random.Generator, drawn: int, contract: Contract
 ) -> tuple[np.ndarray, np.ndarray]:
-    shape = (drawn, contract.spec.horizon, contract.spec.action_dim)
-    choice, noise = rng.random(drawn), rng.standard_normal(shape)
+    """Drawn as the trained model draws them, and padded: the graphs want two rows or more."""
     pad = max(0, 2 - drawn)
-    choice = np.concatenate([choice, np.zeros(pad)]).astype(np.float32)
-    return choice, np.concatenate([noise, np.zeros((pad, *shape[1:]))]).astype(np.float32)
+    choice, noise = proposal_chance(rng, drawn, contract.spec)
+    shape = noise.shape[1:]
+    return (
+        np.concatenate([choice, np.zeros(pad, np.float32)]),
+        np.concatenate([noise, np.zeros((pad, *shape), np.float32)]),
+    )
 
 
 def optimiser_of(contract: Contract, **changes: Any) -> Optimiser:
@@ -171,13 +180,25 @@ def objective_of(contract: Contract) -> Objective:
     return Objective.discounted(contract.discount)
 
 
-def agent_of(model: OnnxWorldModel, execute: int = 1, **changes: Any) -> MPCAgent:
-    """The planner of a bundle around its model; ``changes`` as in :func:`optimiser_of`."""
+def agent_of(
+    model: OnnxWorldModel, execute: int = 1, deadline: float = 0.0, **changes: Any
+) -> MPCAgent:
+    """The planner of a bundle around its model.
+
+    Args:
+        execute, deadline: see :class:`planning.mpc.MPCAgent`.
+        changes: as in :func:`optimiser_of`.
+    """
     contract = model.contract
-    optimiser, horizon = optimiser_of(contract, **changes), contract.spec.horizon
     return MPCAgent(
-        model, optimiser, objective_of(contract), horizon, execute, proposals=contract.proposals
-    )  # fmt: skip
+        model,
+        optimiser_of(contract, **changes),
+        objective_of(contract),
+        contract.spec.horizon,
+        execute,
+        proposals=contract.proposals,
+        deadline=deadline,
+    )
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def bench_training(
     threads: int = 2,
     repeats: int = 5,
 ) -> dict[str, Any]:
-    """Training windows per second [windows/s]: loss, gradients, AdamW and weight average.
+    """Training windows per second [windows/s] of the first stage: loss, gradients, AdamW, average.
 
     Args:
         config: sizes, batch and losses of the world model.
@@ -92,7 +92,7 @@ def bench_training(
     batch = synthetic_batch(config, positions, action, generator)
 
     def step() -> None:
-        loss = torch.stack(list(live.terms(batch, generator).values())).sum()
+        loss = torch.stack(list(live.shape(batch, generator).values())).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(live.parameters(), config.clip)
@@ -116,9 +116,9 @@ def synthetic_batch(
         x=normal(b, w, positions, config.reduced),
         actions=normal(b, w - 1, action).clamp(-1, 1),
         plans=normal(b, w - 1, h, action).clamp(-1, 1),
-        near=normal(b, positions, config.reduced),
+        near=normal(b, w - 1, positions, config.reduced),
         far=normal(b, positions, config.reduced),
-        k_near=(3 - steps).expand(b, w),
+        k_near=torch.ones(b, w - 1, dtype=torch.int64),
         k_far=(w - 1 - steps).expand(b, w),
     )
 

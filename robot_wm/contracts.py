@@ -228,6 +228,22 @@ class Proposer(Protocol[StateIn]):
         ...
 
 
+def proposal_chance(
+    rng: np.random.Generator, n: int, spec: ModelSpec
+) -> tuple[np.ndarray, np.ndarray]:
+    """All the chance in ``n`` sampled proposals, drawn alike by every runtime.
+
+    The noise is constant within a block: demonstrators do not tremble, and noise that differs from
+    one control step to the next averages out before it has moved anything.
+
+    Returns:
+        Uniform numbers float32 ``[n]`` and standard normal ones float32 ``[n, H, A]``.
+    """
+    choice = rng.random(n).astype(np.float32)
+    noise = rng.standard_normal((n, spec.horizon, spec.control_dim)).astype(np.float32)
+    return choice, np.tile(noise, spec.block)
+
+
 @dataclass(frozen=True)
 class EnvSpec:
     """What the collector and the evaluator must know about a scene with its task.

@@ -1,8 +1,9 @@
 """The house world model behind the contract: frozen encoder, compact latent, action predictor.
 
-step_costs[n, h] = mean over Z of metric · (ẑ_{t+h} - z_goal)²: predicting representations, not
-pixels (V-JEPA 2-AC, arXiv:2506.09985, with squared L2 and a cost at every step). The metric is
-fixed at the end of training, see ``train.change_metric``.
+step_costs[n, h] = root mean square over Z of ẑ_{t+h} - z_goal, plus, if asked for, the learned goal
+distance between the two: predicting representations, not pixels (V-JEPA 2-AC, arXiv:2506.09985,
+with a cost at every step), in a latent whose changes are alike in every direction
+(``projector.Whiten``). The root, because squares let one wild number outweigh all others.
 """
 
 from __future__ import annotations
@@ -14,13 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robot_wm.checkpoint import load_artifact, load_module
-from robot_wm.contracts import History, ModelSpec, check_actions, check_history, spec_from_json
+from robot_wm.checkpoint import full_precision, load_artifact, load_module
+from robot_wm.contracts import (
+    History,
+    ModelSpec,
+    check_actions,
+    check_history,
+    proposal_chance,
+    spec_from_json,
+)
 from robot_wm.encoder import FrozenEncoder
 from robot_wm.errors import ConfigError, WeightsError
 from robot_wm.manifest import check_parent
 from robot_wm.predictor import Distance, Predictor, ProposerHead
-from robot_wm.projector import Projector, Reduce
+from robot_wm.projector import Projector, Reduce, Whiten
 
 KIND = "world_model"
 CONTEXT = 2
@@ -36,8 +44,8 @@ class Sizes:
         action: ``A``, size of one block's action.
         reduced, channels, keypoints: ``R``, width and ``K`` of the projector.
         width, blocks: of the predictor.
-        horizon, heads, proposer_width: of the proposer.
-        distance_width: of the goal distance.
+        horizon, heads, proposer_width, proposer_blocks: of the proposer.
+        distance_width, distance_blocks: of the goal distance.
     """
 
     positions: int
@@ -51,7 +59,9 @@ class Sizes:
     horizon: int
     heads: int
     proposer_width: int
+    proposer_blocks: int
     distance_width: int
+    distance_blocks: int
 
     @property
     def latent(self) -> int:
@@ -62,29 +72,34 @@ class Sizes:
 class Network(nn.Module):
     """Everything that is shipped; pure functions of tensors, so that ONNX can trace them."""
 
-    metric: Tensor
-
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         s = self.sizes = sizes
         self.reduce = Reduce(s.positions, s.encoder_width, s.reduced)
         self.projector = Projector(s.positions, s.reduced, s.channels, s.keypoints)
+        self.whiten = Whiten(s.latent)
         self.predictor = Predictor(s.latent, s.action, s.width, s.blocks)
-        self.proposer = ProposerHead(s.latent, s.action, s.horizon, s.heads, s.proposer_width)
-        self.distance = Distance(s.latent, s.distance_width)
-        self.register_buffer("metric", torch.ones(s.latent))
+        self.proposer = ProposerHead(
+            s.latent, s.action, s.horizon, s.heads, s.proposer_width, s.proposer_blocks
+        )
+        self.distance = Distance(s.latent, s.distance_width, s.distance_blocks)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Encoder tokens ``[N, P, D]`` to latents ``[N, Z]``."""
-        return self.projector(self.reduce(tokens))
+        return self.project(self.reduce(tokens))
+
+    def project(self, reduced: Tensor) -> Tensor:
+        """Reduced tokens ``[..., P, R]`` to latents ``[..., Z]``."""
+        z: Tensor = self.whiten(self.projector(reduced))
+        return z
 
     def costs(self, latents: Tensor, goal: Tensor, kind: str = "latent") -> Tensor:
         """Costs ``[N, H]`` of imagined latents ``[N, H, Z]`` for a goal ``[1, Z]``."""
-        squared = ((latents - goal).square() * self.metric).mean(dim=-1)
+        gap = ((latents - goal).square().mean(dim=-1) + 1e-6).sqrt()
         if kind == "latent":
-            return squared
+            return gap
         distance = self.distance(latents, goal.expand_as(latents))
-        return distance if kind == "distance" else squared + distance
+        return distance if kind == "distance" else gap + distance
 
     def forward(
         self, z_prev: Tensor, z: Tensor, a_prev: Tensor, actions: Tensor, goal: Tensor
@@ -115,7 +130,8 @@ class JEPAWorldModel:
         network: the trained parts.
         encoder: the encoder they were trained on.
         spec: what the planner must know.
-        cost: ``latent`` (squared L2), ``distance`` (log of blocks to go), or ``both`` (the sum).
+        cost: ``latent`` (root mean square), ``distance`` (log of blocks to go),
+            ``both`` (their sum).
 
     Raises:
         ConfigError: an unknown cost.
@@ -158,7 +174,7 @@ class JEPAWorldModel:
                 "the keys of Sizes and ModelSpec",
                 "train the world model again",
             ) from error
-        load_module(network, tensors, str(folder))
+        load_module(network, full_precision(tensors), str(folder))
         network.requires_grad_(False)
         hashes = {**manifest["parents"], KIND: manifest["sha256"]}
         return JEPAWorldModel(network, encoder, replace(spec, hashes=hashes), kind)
@@ -217,9 +233,8 @@ class JEPAWorldModel:
     ) -> np.ndarray:
         """``n`` plans, float32 ``[n, H, A]`` within bounds, see :meth:`ProposerHead.sample`."""
         head = self.network.proposer
-        drawn = max(0, n - head.shape[0])
-        choice = self._tensor(rng.random(drawn))
-        noise = self._tensor(rng.standard_normal((drawn, *head.shape[1:])))
+        drawn = proposal_chance(rng, max(0, n - head.shape[0]), self.spec)
+        choice, noise = (self._tensor(part) for part in drawn)
         plans = head.sample(state.z[:1], state.z[1:], state.action[None], goal.z[1:], choice, noise)
         low = np.asarray(self.spec.action_low, np.float32)
         high = np.asarray(self.spec.action_high, np.float32)

@@ -30,19 +30,33 @@ class ActionScale(nn.Module):
         return normal * self.std + self.mean
 
 
-class FilmBlock(nn.Module):
-    """Residual MLP whose normalised input is scaled and shifted by the action (AdaLN)."""
+class ResidualMLP(nn.Module):
+    """Linear, residual blocks (LayerNorm, twice the width, GELU), linear.
 
-    def __init__(self, width: int, condition: int) -> None:
+    Args:
+        inputs, outputs: sizes ``I`` and ``O``.
+        width, blocks: of the trunk.
+    """
+
+    def __init__(self, inputs: int, outputs: int, width: int, blocks: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.film = nn.Linear(condition, 2 * width)
-        self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+        self.enter = nn.Linear(inputs, width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(width),
+                nn.Linear(width, 2 * width), nn.GELU(),
+                nn.Linear(2 * width, width),
+            )
+            for _ in range(blocks)
+        )  # fmt: skip
+        self.leave = nn.Linear(width, outputs)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """``[N, width]`` to ``[N, width]``."""
-        scale, shift = self.film(condition).chunk(2, dim=-1)
-        return x + self.mlp(self.norm(x) * (1 + scale) + shift)
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., I]`` to ``[..., O]``."""
+        x = self.enter(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.leave(x)
 
 
 class Predictor(nn.Module):
@@ -53,28 +67,18 @@ class Predictor(nn.Module):
     last layer starts at zero, so that an untrained predictor copies the frame.
     """
 
-    def __init__(
-        self, latent: int, action: int, width: int, blocks: int, embedding: int = 64
-    ) -> None:
+    def __init__(self, latent: int, action: int, width: int, blocks: int) -> None:
         super().__init__()
         self.scale = ActionScale(action)
-        self.embed = nn.Sequential(
-            nn.Linear(2 * action, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
-        )
-        self.enter = nn.Linear(2 * latent, width)
-        self.blocks = nn.ModuleList(FilmBlock(width, embedding) for _ in range(blocks))
-        self.norm = nn.LayerNorm(width)
-        self.leave = nn.Linear(width, latent)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        self.change = ResidualMLP(2 * latent + 2 * action, latent, width, blocks)
+        nn.init.zeros_(self.change.leave.weight)
+        nn.init.zeros_(self.change.leave.bias)
 
     def forward(self, z_prev: Tensor, z: Tensor, a_prev: Tensor, a: Tensor) -> Tensor:
         """One model step: latents ``[N, Z]``, actions ``[N, A]``, to the next latent ``[N, Z]``."""
-        condition = self.embed(torch.cat([self.scale(a_prev), self.scale(a)], dim=-1))
-        x = self.enter(torch.cat([z, z - z_prev], dim=-1))
-        for block in self.blocks:
-            x = block(x, condition)
-        return z + self.leave(self.norm(x))
+        known = [z, z - z_prev, self.scale(a_prev), self.scale(a)]
+        changed: Tensor = z + self.change(torch.cat(known, dim=-1))
+        return changed
 
     def rollout(self, z_prev: Tensor, z: Tensor, a_prev: Tensor, actions: Tensor) -> Tensor:
         """Imagine: actions ``[N, H, A]`` to latents ``[N, H, Z]``; state rows may be 1 or ``N``."""
@@ -96,18 +100,16 @@ class ProposerHead(nn.Module):
     """
 
     residual: Tensor
+    SPREAD = 0.6  # of the noise, in residuals: part of the error is the demonstrators' own noise
 
-    def __init__(self, latent: int, action: int, horizon: int, heads: int, width: int) -> None:
+    def __init__(
+        self, latent: int, action: int, horizon: int, heads: int, width: int, blocks: int
+    ) -> None:
         super().__init__()
         self.shape = (heads, horizon, action)
         self.scale = ActionScale(action)
-        self.trunk = nn.Sequential(
-            nn.LayerNorm(3 * latent + action),
-            nn.Linear(3 * latent + action, width), nn.GELU(),
-            nn.Linear(width, width), nn.GELU(),
-        )  # fmt: skip
-        self.plans = nn.Linear(width, heads * horizon * action)
-        self.logits = nn.Linear(width, heads)
+        outputs = heads * (horizon * action + 1)
+        self.mlp = ResidualMLP(3 * latent + action, outputs, width, blocks)
         self.register_buffer("residual", torch.ones(self.shape))
 
     def forward(
@@ -115,8 +117,9 @@ class ProposerHead(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Rows of latents ``[N, Z]`` to normalised plans ``[N, M, H, A]`` and logits ``[N, M]``."""
         inputs = [z, z - z_prev, goal - z, self.scale(a_prev)]
-        x = self.trunk(torch.cat(inputs, dim=-1))
-        return self.plans(x).unflatten(-1, self.shape), self.logits(x)
+        x = self.mlp(torch.cat(inputs, dim=-1))
+        heads = self.shape[0]
+        return x[..., :-heads].unflatten(-1, self.shape), x[..., -heads:]
 
     def sample(
         self, z_prev: Tensor, z: Tensor, a_prev: Tensor, goal: Tensor, choice: Tensor, noise: Tensor
@@ -124,20 +127,20 @@ class ProposerHead(nn.Module):
         """Plans in the task's unit, bounds not applied: ``[M + K, H, A]``.
 
         The heads come first, likeliest first, without noise; then ``K`` heads drawn by their
-        probability, with noise of that head's own residual. Chance is an argument, so that a
-        traced graph draws as this does.
+        probability, with noise in proportion to that head's own residual. Chance is an argument, so
+        that a traced graph draws as this does.
 
         Args:
             z_prev, z, a_prev, goal: one row each.
             choice: uniform numbers in [0, 1), ``[K]``.
-            noise: standard normal, ``[K, H, A]``.
+            noise: standard normal, ``[K, H, A]``, see ``contracts.proposal_chance``.
         """
         plans, logits = self(z_prev, z, a_prev, goal)
         probability = logits[0].softmax(dim=0)
         order = probability.argsort(descending=True)
         passed = choice[:, None] >= probability.cumsum(dim=0)[None]
         drawn = passed.sum(dim=1).clamp(max=self.shape[0] - 1)
-        noisy = plans[0][drawn] + noise * self.residual[drawn]
+        noisy = plans[0][drawn] + self.SPREAD * noise * self.residual[drawn]
         return self.scale.inverse(torch.cat([plans[0][order], noisy]))
 
     @torch.no_grad()
@@ -156,15 +159,11 @@ class ProposerHead(nn.Module):
 class Distance(nn.Module):
     """Goal distance d(z, z_goal) ≈ log(1 + blocks to go), learned in hindsight (the critic)."""
 
-    def __init__(self, latent: int, width: int) -> None:
+    def __init__(self, latent: int, width: int, blocks: int) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(
-            nn.LayerNorm(2 * latent),
-            nn.Linear(2 * latent, width), nn.GELU(),
-            nn.Linear(width, width), nn.GELU(),
-            nn.Linear(width, 1),
-        )  # fmt: skip
+        self.mlp = ResidualMLP(2 * latent, 1, width, blocks)
 
     def forward(self, z: Tensor, goal: Tensor) -> Tensor:
         """``[..., Z]`` and ``[..., Z]`` to ``[...]``."""
-        return self.mlp(torch.cat([z, goal - z], dim=-1)).squeeze(-1)
+        distance: Tensor = self.mlp(torch.cat([z, goal - z], dim=-1)).squeeze(-1)
+        return distance

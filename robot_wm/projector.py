@@ -1,7 +1,8 @@
 """From encoder tokens to the compact latent in which the model predicts and compares.
 
-``Reduce`` is fixed (fitted once on training frames), ``Projector`` is learned. Splitting them lets
-training keep the reduced tokens, a quarter of the size, in memory.
+``Reduce`` is fixed (fitted once on training frames), ``Projector`` is learned, ``Whiten`` is fitted
+when the projector is finished. Splitting the first two lets training keep the reduced tokens, a
+quarter of the size, in memory.
 """
 
 from __future__ import annotations
@@ -118,6 +119,66 @@ class Projector(nn.Module):
         place = attention @ self.get_buffer("places")  # [B, K, 2]
         z = torch.cat([place + carried[..., :2], carried[..., 2:]], dim=-1)
         return z.reshape(*lead, 4 * self.keypoints)
+
+
+class Whiten(nn.Module):
+    """Fixed linear map of the latent after which change is alike in every direction.
+
+    What moves far in every block (the pusher) fills most of the variance of a latent, and the pose
+    of what it pushes hides in directions of little variance: there errors of the prediction are
+    cheap, and so are differences from the goal. Without this map the predicted block was worse
+    than one that never moves, although a probe read the block well from the latent itself.
+
+    It is the identity until it is fitted. Directions with less than ``ridge`` of the summed mean
+    squared change are damped.
+
+    Args:
+        latent: ``Z``.
+        ridge: see above.
+    """
+
+    mean: Tensor
+    matrix: Tensor
+
+    def __init__(self, latent: int, ridge: float = 2e-4) -> None:
+        super().__init__()
+        self.ridge = ridge
+        self.register_buffer("mean", torch.zeros(latent))
+        self.register_buffer("matrix", torch.eye(latent))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """``[..., Z]`` to ``[..., Z]``."""
+        return (z - self.mean) @ self.matrix
+
+    @torch.no_grad()
+    def fit(self, z: Tensor, last: Tensor) -> None:
+        """Fit on the consecutive latents of whole episodes.
+
+        Afterwards the mean squared change from one block to the next, averaged over ``Z``, is 1.
+
+        Args:
+            z: ``[F, Z]``, episode after episode.
+            last: ``[F]``, row of the last frame of each frame's episode.
+
+        Raises:
+            DataError: latents that never change.
+        """
+        moments = []
+        for lag in (1, 2, 4):
+            same = last[lag:] == last[:-lag]
+            change = (z[lag:] - z[:-lag])[same].double()
+            moments.append(change.T @ change / max(1, len(change)))
+        values, vectors = torch.linalg.eigh(torch.stack(moments).mean(dim=0))
+        total = values.clamp(min=0).sum()
+        if not float(total) > 1e-12:
+            raise DataError(
+                "latents that never change", "a latent that follows the scene",
+                "train the latent for more steps (`train.steps`); this one has collapsed",
+            )  # fmt: skip
+        matrix = vectors / (values.clamp(min=0) / total + self.ridge).sqrt()
+        scale = torch.einsum("ij,jk,ik->", matrix.T, moments[0], matrix.T) / len(values)
+        self.matrix.copy_(matrix / scale.sqrt())
+        self.mean.copy_(z.mean(dim=0))
 
 
 class Decoder(nn.Module):

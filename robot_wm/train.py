@@ -17,9 +17,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from robot_wm.checkpoint import load_training_state, save_artifact, save_training_state
+from robot_wm.checkpoint import (
+    full_precision,
+    half_precision,
+    load_artifact,
+    load_module,
+    load_training_state,
+    save_artifact,
+    save_training_state,
+)
 from robot_wm.contracts import ModelSpec, spec_to_json
 from robot_wm.encoder import FrozenEncoder
 from robot_wm.errors import DataError
@@ -32,7 +40,7 @@ from robot_wm.jepa import (
     Sizes,
     candidate_bytes,
 )
-from robot_wm.manifest import atomic_write, sha256_of
+from robot_wm.manifest import atomic_write, check_parent, read_manifest, sha256_of
 from robot_wm.normalization import Statistics
 from robot_wm.progress import progress
 from robot_wm.trainee import TrainConfig, Trainee
@@ -41,7 +49,7 @@ from robot_wm.windows import Pair, Windows, block_actions, open_pairs, sample_to
 Evaluate = Callable[[JEPAWorldModel], Mapping[str, Any]]
 
 # These may change between the two halves of a resumed run; everything else decides the result.
-FREE = ("threads", "eval_every", "checkpoint_every", "log_every", "device")
+FREE = ("threads", "eval_every", "checkpoint_every", "log_every", "device", "latent_of")
 
 
 def train(
@@ -102,6 +110,11 @@ class _Run:
         hashes = [store.sha256 for store, _ in pairs]
         joint = hashes[0] if len(hashes) == 1 else sha256_of(hashes)
         self.parents = {"encoder": encoder.sha256, "dataset": joint}
+        if config.latent_of:
+            manifest = read_manifest(Path(config.latent_of), KIND)
+            check_parent(manifest, "encoder", encoder.sha256)
+            self.parents["latent"] = manifest["sha256"]
+        self.settled = False
         self.last: dict[str, Any] = {}
         self.spec, sizes = describe(config, pairs, encoder)
         with torch.random.fork_rng(devices=[]):
@@ -124,7 +137,7 @@ class _Run:
     def identity(self) -> dict[str, Any]:
         """What a resumed run must have in common with the interrupted one."""
         kept = {k: v for k, v in asdict(self.config).items() if k not in FREE}
-        kept["rollout"] = list(self.config.rollout)
+        kept |= {key: list(kept[key]) for key in ("rollout", "settle_rollout")}
         return {**kept, "parents": self.parents}
 
     def restore(self) -> int:
@@ -141,19 +154,9 @@ class _Run:
         """Fit the fixed parts on the training split, then hold its windows in memory."""
         c = self.config
         if fit:
-            stores = [store for store, _ in self.pairs]
-            rows = [block_actions(s, i) for s in stores for i in s.indices("train")]
-            stats = Statistics.fit(np.concatenate(rows) if rows else np.zeros((0, 1)))
-            fitted = copy.deepcopy(self.live.network.reduce).cpu()
-            explained = fitted.fit(sample_tokens(self.pairs, 3_000))
-            for trainee in (self.live, self.ema):
-                trainee.explained.fill_(explained)
-                trainee.network.reduce.load_state_dict(fitted.state_dict())
-                for scale in (trainee.network.predictor.scale, trainee.network.proposer.scale):
-                    scale.mean.copy_(torch.from_numpy(stats.mean))
-                    scale.std.copy_(torch.from_numpy(stats.std))
+            self._fit()
         reduce = copy.deepcopy(self.live.network.reduce).cpu()
-        shape = (c.window, c.horizon, c.goal_range, c.device)
+        shape = (c.window, c.horizon, c.goal_range, c.demonstration_noise, c.device)
         self.windows = Windows(self.pairs, "train", reduce, *shape)
         held_out = Windows(self.pairs, "validation", reduce, *shape)
         if not len(self.windows):
@@ -164,6 +167,22 @@ class _Run:
             )
         rng = np.random.default_rng(c.seed)
         self.held_out = held_out.spread(512, rng) if len(held_out) else None
+
+    def _fit(self) -> None:
+        c, stores = self.config, [store for store, _ in self.pairs]
+        rows = [block_actions(s, i) for s in stores for i in s.indices("train")]
+        stats = Statistics.fit(np.concatenate(rows) if rows else np.zeros((0, 1)))
+        network = copy.deepcopy(self.live.network).cpu()
+        for scale in (network.predictor.scale, network.proposer.scale):
+            scale.mean.copy_(torch.from_numpy(stats.mean))
+            scale.std.copy_(torch.from_numpy(stats.std))
+        if c.latent_of:
+            explained = take_latent(network, Path(c.latent_of))
+        else:
+            explained = network.reduce.fit(sample_tokens(self.pairs, 3_000))
+        for trainee in (self.live, self.ema):
+            trainee.explained.fill_(explained)
+            trainee.network.load_state_dict(network.state_dict())
 
     def start_log(self, step: int) -> None:
         """Drop what a killed run logged after its last checkpoint."""
@@ -178,30 +197,38 @@ class _Run:
             stream.write(json.dumps(line) + "\n")
 
     def settle(self, step: int) -> None:
-        """Fix the projector at its average and the metric with it; go on with latents."""
-        net = self.ema.network
+        """Fix the projector at its average and whiten; go on with latents and fresh heads."""
+        net, windows = self.ema.network, self.windows
+        windows.apply(net.projector)
         if step == self.config.steps + 1:  # not when resuming later
-            net.metric.copy_(change_metric(net, self.windows, self.config.seed))
+            net.whiten.fit(windows.x.cpu(), torch.from_numpy(windows.last))
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.config.seed + 1)
+                fresh = Network(net.sizes)
+            fresh.predictor.scale.load_state_dict(net.predictor.scale.state_dict())
+            net.predictor.load_state_dict(fresh.predictor.state_dict())
             self.live.load_state_dict(self.ema.state_dict())
             self.optimizer = self._optimizer()
-        self.windows.project(net.projector)
+        windows.apply(net.whiten)
         for part in (self.live.network.projector, self.live.decoder, self.live.inverse):
             part.requires_grad_(False)
-        self.live.settled = self.ema.settled = True
+        self.settled = True
 
     def step(self, step: int) -> float | None:
         """One optimiser step; the loss when it was logged."""
-        c = self.config
-        if step > c.steps and not self.live.settled:
+        c, rng = self.config, np.random.default_rng([self.config.seed, step])
+        if step > c.steps and not self.settled:
             self.settle(step)
-        batch = self.windows.draw(
-            c.settle_batch if step > c.steps else c.batch, np.random.default_rng([c.seed, step])
-        )
         generator = torch.Generator().manual_seed(c.seed * 1_000_003 + step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(c, step)
         self.live.train()
-        terms = self.live.terms(batch, generator)
+        if self.settled:
+            batch = self.windows.draw(c.settle_batch, rng)
+            shown = self.windows.draw(c.settle_batch, rng, shown=True)
+            terms = self.live.settle(batch, shown, generator)
+        else:
+            terms = self.live.shape(self.windows.draw(c.batch, rng), generator)
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -215,17 +242,17 @@ class _Run:
         return value
 
     def model(self) -> JEPAWorldModel:
-        """The averaged model as it would be shipped now."""
-        network: Network = self.ema.network
-        if not self.live.settled:
-            network.metric.copy_(change_metric(network, self.windows, self.config.seed))
+        """The averaged model as it would be shipped now, rounded to half precision."""
+        network = copy.deepcopy(self.ema.network)
+        network.load_state_dict(full_precision(half_precision(network)))
         return JEPAWorldModel(network, self.encoder, self.spec, self.config.cost)
 
     def evaluate(self, step: int, evaluate: Evaluate | None) -> None:
+        """Validate; closed loop too, once there is something to plan with."""
         values: dict[str, Any] = {}
         if self.held_out is not None:
             values["validation"] = self.ema.validate(self.held_out)
-        if evaluate is not None:
+        if evaluate is not None and self.settled:
             values["closed_loop"] = dict(evaluate(self.model()))
             torch.set_num_threads(self.config.threads)  # loading a model may have changed it
         if values:
@@ -246,7 +273,7 @@ class _Run:
         sizes = asdict(network.sizes)
         described = {"spec": spec_to_json(self.spec), "sizes": sizes, "cost": c.cost}
         folder, card = self.out / KIND, card_of(c, facts, self.parents)
-        tensors = network.state_dict()
+        tensors = half_precision(network)
         sheet = contact_sheet([store for store, _ in self.pairs], c.seed)
         save_artifact(folder, KIND, tensors, described, self.parents, facts, card, {SHEET: sheet})
         return folder
@@ -259,7 +286,7 @@ def describe(
     schema = pairs[0][0].schema
     positions, width = pairs[0][1].token_shape
     shared = ("reduced", "channels", "keypoints", "width", "blocks", "horizon", "heads",
-              "proposer_width", "distance_width")  # fmt: skip
+              "proposer_width", "proposer_blocks", "distance_width", "distance_blocks")  # fmt: skip
     sizes = Sizes(
         positions=positions,
         encoder_width=width,
@@ -294,19 +321,18 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
-@torch.no_grad()
-def change_metric(network: Network, windows: Windows, seed: int, count: int = 2_000) -> Tensor:
-    """Weight of each latent number in the cost ``[Z]``, mean 1: inverse mean squared change.
+def take_latent(network: Network, folder: Path) -> float:
+    """Copy the reduction and the projector of a stored world model; its explained fraction.
 
-    What moves far in one block (the pusher) would otherwise outweigh what moves little and is what
-    the goal is about (the block). Changes below 2 % of the mean count as that, so that numbers
-    which never move do not rule.
+    Raises:
+        WeightsError: no such model, or one of other sizes.
     """
-    batch = windows.draw(min(count, len(windows)), np.random.default_rng([seed, 0]))
-    z = torch.cat([network.projector(part) for part in batch.x.split(64)])
-    change = (z[:, 1:] - z[:, :-1]).square().mean(dim=(0, 1))
-    weight = 1 / (change / change.mean().clamp(min=1e-9) + 0.02)
-    return weight / weight.mean()
+    tensors, _, manifest = load_artifact(folder, KIND)
+    tensors = full_precision(tensors)
+    for name in ("reduce", "projector"):
+        part = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(name)}
+        load_module(getattr(network, name), part, f"{name} of {folder}")
+    return float(manifest["facts"]["explained_variance"])
 
 
 @torch.no_grad()
@@ -327,13 +353,19 @@ def card_of(config: TrainConfig, facts: Mapping[str, Any], parents: Mapping[str,
         "Predicts the compact latent of the next frame, one block of control steps ahead, over a "
         "frozen video encoder, and judges plans by their distance to a goal image.\n\n"
         f"* Parents: {', '.join(f'{role} `{sha[:12]}`' for role, sha in parents.items())}\n"
-        f"* {facts['parameters']:,} parameters, {config.steps:,} steps of {config.batch} windows, "
-        f"{config.settle:,} more with the projector fixed, "
+        f"* {facts['parameters']:,} parameters in half precision, {_stages(config)}, "
         f"seed {config.seed}; weights are the running average at the last step\n"
         f"* The fixed reduction keeps {facts['explained_variance']:.1%} of the token variance\n"
         "* Trained for this scene, camera and robot only; it has no notion of safety\n\n"
         f"| held-out episodes | value |\n| --- | --- |\n{rows}"
     )
+
+
+def _stages(config: TrainConfig) -> str:
+    first = f"{config.steps:,} steps of {config.batch} windows"
+    if config.latent_of:
+        first = "the latent of an earlier model"
+    return f"{first}, then {config.settle:,} of {config.settle_batch} on the fixed latent"
 
 
 def _listed(paths: Path | Sequence[Path]) -> list[Path]:

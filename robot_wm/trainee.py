@@ -14,33 +14,38 @@ from robot_wm.jepa import COSTS, Network, Sizes
 from robot_wm.projector import Decoder
 from robot_wm.windows import Batch
 
-SETTLING = (1.0, 1.0, 1.0)
-
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """World-model training; the defaults make a network of about 8 MB.
+    """World-model training in two stages; the defaults make a network of about 4.5 M parameters.
+
+    First the projector learns a latent that keeps the pose and can be predicted. Then it is fixed,
+    latents are computed once and whitened, and a fresh predictor, the proposer and the goal
+    distance settle on them, at a fraction of the price per window.
 
     Attributes:
         task: must be the data set's.
-        steps, batch, window: optimiser steps, windows a step, block frames per window.
-        settle, settle_batch: further steps with the projector fixed: latents are computed once,
-            and predictor, proposer and goal distance see many more windows. The predictor's error
-            is then weighed by the metric of the cost.
-        lr, warmup, weight_decay, clip, ema: AdamW with linear warm-up and cosine decay to 0,
-            gradient norm clip, decay of the weight average that is validated and shipped.
+        steps, batch, window: of the first stage: optimiser steps, windows a step, block frames per
+            window (of the second as well).
+        settle, settle_batch: steps of the second stage, windows a step.
+        latent_of: folder of a world model whose finished latent is taken over; then ``steps`` is 0.
+        lr, warmup, weight_decay, clip, ema: AdamW with linear warm-up and cosine decay to 0 in each
+            stage, gradient norm clip, decay of the weight average that is validated and shipped.
         seed, threads, device: of torch.
         eval_every, checkpoint_every, log_every: in steps.
         reduced, channels, keypoints: projector (see ``jepa.Sizes``).
-        width, blocks, horizon, heads, proposer_width, distance_width: see ``jepa.Sizes``.
+        width, blocks, horizon, heads: see ``jepa.Sizes``.
+        proposer_width, proposer_blocks, distance_width, distance_blocks: see ``jepa.Sizes``.
         decoded: leading components per token that the feature decoder must rebuild.
         motion: extra weight of tokens that change, in units of their mean change.
-        rollout: weight of the open-loop error after 1, 2, … blocks; three alike while settling.
+        rollout, settle_rollout: weight of the open-loop error after 1, 2, … blocks in each stage.
         stop_gradient: whether prediction targets are constants for the projector.
         context_dropout: how often the previous frame is withheld.
         straightening, inverse, reconstruction, proposer, distance: loss weights.
         goal_range: proposer goals lie 1 … goal_range blocks ahead.
-        cost: the shipped model's step cost, ``latent``, ``distance`` or ``both``.
+        demonstration_noise: the proposer learns from expert episodes with up to this action noise;
+            from all episodes where there are no such.
+        cost: the shipped model's step cost, see ``jepa.COSTS``.
 
     Raises:
         ConfigError: a value outside its range.
@@ -48,10 +53,11 @@ class TrainConfig:
 
     task: str
     steps: int = 20_000
-    settle: int = 1_200
+    settle: int = 20_000
     batch: int = 256
-    settle_batch: int = 128
+    settle_batch: int = 64
     window: int = 8
+    latent_of: str = ""
     lr: float = 5e-4
     warmup: int = 500
     weight_decay: float = 0.01
@@ -69,12 +75,15 @@ class TrainConfig:
     width: int = 384
     blocks: int = 3
     horizon: int = 5
-    heads: int = 4
-    proposer_width: int = 256
-    distance_width: int = 128
+    heads: int = 8
+    proposer_width: int = 384
+    proposer_blocks: int = 3
+    distance_width: int = 256
+    distance_blocks: int = 2
     decoded: int = 32
     motion: float = 1.0
     rollout: tuple[float, ...] = (1.0, 1.0)
+    settle_rollout: tuple[float, ...] = (1.0, 1.0, 1.0)
     stop_gradient: bool = False
     context_dropout: float = 0.25
     straightening: float = 0.1
@@ -82,7 +91,8 @@ class TrainConfig:
     reconstruction: float = 4.0
     proposer: float = 1.0
     distance: float = 1.0
-    goal_range: int = 10
+    goal_range: int = 8
+    demonstration_noise: float = 0.2
     cost: str = "latent"
 
     @property
@@ -92,14 +102,23 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         checks = {
-            "steps, batch, eval_every, checkpoint_every, log_every": (
-                min(self.steps, self.eval_every, self.checkpoint_every, self.log_every) >= 1
-                and self.batch >= 2,
-                "at least 1 (batch 2)",
+            "batch, settle_batch, settle, eval_every, checkpoint_every, log_every": (
+                min(self.settle, self.eval_every, self.checkpoint_every, self.log_every) >= 1
+                and min(self.batch, self.settle_batch) >= 2,
+                "at least 1 (batches 2)",
             ),
-            "window": (self.window >= max(4, 1 + len(self.rollout)), "≥ 4 and > rollout"),
-            "rollout": (len(self.rollout) >= 1, "one weight or more"),
-            "settle": (self.settle >= 0 and self.settle_batch >= 2, "0 or more, batch 2 or more"),
+            "steps, latent_of": (
+                self.steps == 0 if self.latent_of else self.steps >= 1,
+                "at least 1, or 0 with the latent of another model",
+            ),
+            "window": (
+                self.window >= max(4, 1 + len(self.rollout), 1 + len(self.settle_rollout)),
+                "≥ 4 and > rollout, settle_rollout",
+            ),
+            "rollout, settle_rollout": (
+                min(len(self.rollout), len(self.settle_rollout)) >= 1,
+                "one weight or more",
+            ),
             "motion": (self.motion >= 0, "0 or more"),
             "cost": (self.cost in COSTS, f"one of {COSTS}"),
             "decoded": (1 <= self.decoded <= self.reduced, "1 … reduced"),
@@ -129,7 +148,6 @@ class Trainee(nn.Module):
         )
         self.decoder = Decoder(sizes.positions, config.decoded, sizes.channels, sizes.keypoints)
         self.register_buffer("explained", torch.zeros(()))
-        self.settled = False
 
     def invert(self, z: Tensor) -> Tensor:
         """Normalised blocks ``[B, T-1, A]`` read from neighbouring latents ``[B, T, Z]``."""
@@ -170,73 +188,63 @@ class Trainee(nn.Module):
             predicted.append(following)
         return predicted
 
-    def terms(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Every term of the loss, already weighted; their sum is minimised."""
-        c, net = self.config, self.network
-        z = self.look(batch.x)
+    def shape(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Weighted terms of the first stage, in which the latent is learned."""
+        c = self.config
+        z = self.network.project(batch.x)
         z_prev, a_prev = self.context(z, batch.actions, generator)
-        weights = SETTLING if self.settled else c.rollout
-        target = z.detach() if c.stop_gradient else z
-        predicted = self.unroll(z, z_prev, a_prev, batch.actions, len(weights))
-        metric = net.metric if self.settled else 1.0
-        out = {
-            f"predict_{j + 1}": weight * losses.prediction(row, target[:, j + 1 :], metric)
-            for j, (weight, row) in enumerate(zip(weights, predicted, strict=True))
+        predicted = self.unroll(z, z_prev, a_prev, batch.actions, len(c.rollout))
+        normal = self.network.predictor.scale(batch.actions)
+        rebuilt = losses.moving(self.decode(z), batch.x[..., : c.decoded], c.motion)
+        return {
+            **_errors(predicted, z.detach() if c.stop_gradient else z, c.rollout),
+            "straighten": c.straightening * losses.straightening(z),
+            "inverse": c.inverse * F.mse_loss(self.invert(z), normal),
+            "reconstruct": c.reconstruction * rebuilt,
         }
-        if not self.settled:
-            normal = net.predictor.scale(batch.actions)
-            features = batch.x[..., : c.decoded]
-            rebuilt = losses.moving(self.decode(z), features, c.motion)
-            out["straighten"] = c.straightening * losses.straightening(z)
-            out["inverse"] = c.inverse * F.mse_loss(self.invert(z), normal)
-            out["reconstruct"] = c.reconstruction * rebuilt
-        out.update(self.goal_terms(batch, z.detach(), z_prev.detach(), a_prev, predicted[0]))
-        return out
 
-    def look(self, x: Tensor) -> Tensor:
-        """Latents of a batch's rows, which are latents already once the projector is fixed."""
-        return x if self.settled else self.network.projector(x)
+    def settle(self, batch: Batch, shown: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Weighted terms of the second stage; the batches hold latents in place of tokens.
 
-    def goal_terms(
-        self, batch: Batch, z: Tensor, z_prev: Tensor, a_prev: Tensor, predicted: Tensor
-    ) -> dict[str, Tensor]:
-        """Proposer and goal distance, in hindsight, on latents that they do not shape."""
+        Args:
+            batch: of all episodes, for predictor and goal distance.
+            shown: of demonstrations, for the proposer.
+        """
         c, head = self.config, self.network.proposer
-        with torch.no_grad():
-            near, far = self.look(torch.stack([batch.near, batch.far]))
-        plans, logits, target, mask = self.propose(batch, z, z_prev, a_prev, near)
+        z = batch.x
+        z_prev, a_prev = self.context(z, batch.actions, generator)
+        predicted = self.unroll(z, z_prev, a_prev, batch.actions, len(c.settle_rollout))
+        plans, logits, target, mask = self.propose(shown, shown.x, shown.near, generator)
         loss, winner = losses.winner_takes_all(plans, logits, target, mask)
-        if self.training:
-            head.track(plans, target, mask, winner)
+        head.track(plans.detach(), target, mask, winner)
         # The critic also sees predicted latents: those are what it judges while planning.
+        far = batch.far[:, None].expand_as(z)
         distances = (
             self._distance(z, far, batch.k_far),
-            self._distance(z, near, batch.k_near),
-            self._distance(predicted.detach(), far, batch.k_far[:, 1:]),
+            self._distance(z[:, :-1], batch.near, batch.k_near),
+            self._distance(predicted[0].detach(), far[:, 1:], batch.k_far[:, 1:]),
         )
         return {
+            **_errors(predicted, z, c.settle_rollout),
             "propose": c.proposer * loss,
             "distance": c.distance * torch.stack(distances).mean(),
         }
 
     def propose(
-        self, batch: Batch, z: Tensor, z_prev: Tensor, a_prev: Tensor, near: Tensor
+        self, batch: Batch, z: Tensor, near: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Plans, logits, recorded blocks and mask, rows flattened over windows and frames."""
         head = self.network.proposer
-        goal = near[:, None].expand_as(z_prev)
-        plans, logits = head(z_prev, z[:, :-1], a_prev, goal)
-        k = batch.k_near[:, :-1, None]
-        steps = torch.arange(plans.shape[-2], device=z.device)
-        mask = (steps < k) & (k <= self.config.goal_range)
+        z_prev, a_prev = self.context(z, batch.actions, generator)
+        plans, logits = head(z_prev, z[:, :-1], a_prev, near)
+        mask = torch.arange(plans.shape[-2], device=z.device) < batch.k_near[..., None]
         target = head.scale(batch.plans)
         return plans.flatten(0, 1), logits.flatten(0, 1), target.flatten(0, 1), mask.flatten(0, 1)
 
     def _distance(self, z: Tensor, goal: Tensor, k: Tensor) -> Tensor:
+        """Error of the goal distance where the goal lies ahead: ``[…, Z]`` twice, ``k […]``."""
         ahead = k >= 0
-        return losses.log_steps(
-            self.network.distance(z[ahead], goal[:, None].expand_as(z)[ahead]), k[ahead].float()
-        )
+        return losses.log_steps(self.network.distance(z[ahead], goal[ahead]), k[ahead].float())
 
     @torch.no_grad()
     def validate(self, batch: Batch) -> dict[str, float]:
@@ -247,7 +255,7 @@ class Trainee(nn.Module):
         blocks' variance; ``distance_r2`` scores log(1 + blocks); ``rank`` is the participation
         ratio of the latent (a sudden fall is collapse).
         """
-        z = self.network.projector(batch.x)
+        z = self.network.project(batch.x)
         z_prev, a_prev = self.context(z, batch.actions, None)
         out: dict[str, float] = {}
         steps = min(5, z.shape[1] - 2)
@@ -255,10 +263,12 @@ class Trainee(nn.Module):
             truth, copy = z[:, j + 2 :], z[:, 1 : -1 - j]  # frame 0 has no velocity: left out
             error = (row[:, 1:] - truth).square().sum()
             out[f"EF_{j + 1}"] = float(1 - error / (copy - truth).square().sum())
-        out["inverse_r2"] = r2(self.invert(z), self.network.predictor.scale(batch.actions))
-        out["reconstruct_r2"] = r2(self.decode(z), batch.x[..., : self.config.decoded])
-        near, far = self.network.projector(torch.stack([batch.near, batch.far]))
-        plans, logits, target, mask = self.propose(batch, z, z_prev, a_prev, near)
+        raw = self.network.projector(batch.x)
+        if self.config.steps:  # otherwise the latent came without what shaped it
+            out["inverse_r2"] = r2(self.invert(raw), self.network.predictor.scale(batch.actions))
+            out["reconstruct_r2"] = r2(self.decode(raw), batch.x[..., : self.config.decoded])
+        near, far = self.network.project(batch.near), self.network.project(batch.far)
+        plans, logits, target, mask = self.propose(batch, z, near, None)
         per_head = (plans - target[:, None]).square().mean(3)
         errors = (per_head * mask[:, None]).sum(2) / mask.sum(1).clamp(min=1)[:, None]
         rows = mask.any(1)
@@ -271,6 +281,16 @@ class Trainee(nn.Module):
         out["rank"] = float(spectrum.sum().square() / spectrum.square().sum())
         out["latent_std"] = float(z.flatten(0, 1).std(0).mean())
         return out
+
+
+def _errors(
+    predicted: list[Tensor], target: Tensor, weights: tuple[float, ...]
+) -> dict[str, Tensor]:
+    """Weighted open-loop errors, see ``Trainee.unroll``."""
+    return {
+        f"predict_{j + 1}": weight * losses.prediction(row, target[:, j + 1 :])
+        for j, (weight, row) in enumerate(zip(weights, predicted, strict=True))
+    }
 
 
 def r2(guess: Tensor, truth: Tensor) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,17 +69,24 @@ def block_actions(store: EpisodeStore, index: int) -> np.ndarray:
     return actions[: blocks * every].reshape(blocks, -1).astype(np.float32)
 
 
+def is_demonstration(meta: Mapping[str, Any], noise: float) -> bool:
+    """Whether an episode shows how goals are reached: the expert's, with at most this noise."""
+    return meta.get("policy") == "expert" and meta.get("noise", 0.0) <= noise
+
+
 @dataclass(frozen=True)
 class Batch:
     """One draw of windows.
 
     Attributes:
-        x: reduced tokens ``[B, W, P, R]``.
+        x: reduced tokens ``[B, W, P, R]``, or latents ``[B, W, Z]`` (see ``Windows.apply``).
         actions: block leaving each frame ``[B, W-1, A]``.
         plans: the ``horizon`` blocks leaving each frame ``[B, W-1, H, A]``; those that lie beyond
             the episode are arbitrary and never scored, since a goal lies inside the episode.
-        near, far: reduced tokens of two goals of the same episode ``[B, P, R]``.
-        k_near, k_far: blocks from each frame to the goal ``[B, W]``; negative when it has passed.
+        near: the same of a goal ahead of each frame but the last, ``[B, W-1, …]``.
+        far: the same of one frame anywhere in the episode, ``[B, …]``.
+        k_near: blocks from each frame to its goal, ``[B, W-1]``, at least 1.
+        k_far: blocks from each frame to the far one ``[B, W]``; negative when it has passed.
     """
 
     x: Tensor
@@ -100,6 +108,7 @@ class Windows:
         window: ``W``, frames per window.
         horizon: ``H``, blocks per plan.
         goal_range: near goals lie up to this many blocks ahead.
+        noise: windows of expert episodes with at most this action noise are demonstrations.
         device: where batches are made.
     """
 
@@ -111,6 +120,7 @@ class Windows:
         window: int,
         horizon: int,
         goal_range: int,
+        noise: float,
         device: str = "cpu",
     ) -> None:
         self.window, self.horizon, self.goal_range = window, horizon, goal_range
@@ -121,7 +131,7 @@ class Windows:
         x = torch.empty(sum(lengths), positions, dims, dtype=torch.float16)
         actions = torch.zeros(sum(lengths) + horizon, size)
         last = np.zeros(sum(lengths), np.int64)
-        starts, first = [np.zeros(0, np.int64)], 0
+        starts, shown, first = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
         with progress(f"{split} windows", len(places)) as report:
             for done, ((p, i), frames) in enumerate(zip(places, lengths, strict=True), start=1):
                 tokens = torch.from_numpy(np.array(pairs[p][1].latents_of(i), np.float32))
@@ -131,23 +141,28 @@ class Windows:
                 actions[first : first + len(blocks)] = blocks
                 last[first : first + frames] = first + frames - 1
                 starts.append(np.arange(first, first + frames - window + 1))
+                if is_demonstration(pairs[p][0].meta(i), noise):
+                    shown.append(starts[-1])
                 first += frames
                 report(done)
         self.x, self.actions = x.to(device), actions.to(device)
         self.starts, self.last, self.device = np.concatenate(starts), last, device
+        demonstrations = np.concatenate(shown)
+        self.shown = demonstrations if len(demonstrations) else self.starts
 
     def __len__(self) -> int:
         """Number of windows."""
         return len(self.starts)
 
     @torch.no_grad()
-    def project(self, projector: nn.Module) -> None:
-        """Keep latents ``[F, Z]`` in place of reduced tokens, once the projector is fixed."""
-        self.x = torch.cat([projector(part.float()) for part in self.x.split(512)])
+    def apply(self, module: nn.Module) -> None:
+        """Keep ``module`` of the rows in their place, e.g. latents ``[F, Z]`` for tokens."""
+        self.x = torch.cat([module(part.float()) for part in self.x.split(512)])
 
-    def draw(self, count: int, rng: np.random.Generator) -> Batch:
-        """``count`` windows at random, with replacement."""
-        return self.gather(self.starts[rng.integers(len(self.starts), size=count)], rng)
+    def draw(self, count: int, rng: np.random.Generator, shown: bool = False) -> Batch:
+        """``count`` windows at random, with replacement; of demonstrations only if ``shown``."""
+        starts = self.shown if shown else self.starts
+        return self.gather(starts[rng.integers(len(starts), size=count)], rng)
 
     def spread(self, count: int, rng: np.random.Generator) -> Batch:
         """Up to ``count`` windows evenly spaced over the split."""
@@ -156,19 +171,18 @@ class Windows:
 
     def gather(self, starts: np.ndarray, rng: np.random.Generator) -> Batch:
         """The windows at ``starts`` ``[B]``; ``rng`` draws their goals."""
-        b, w = len(starts), self.window
-        frames = starts[:, None] + np.arange(w)
-        anchor = starts + rng.integers(w - 1, size=b)
-        near = np.minimum(anchor + rng.integers(1, self.goal_range + 1, size=b), self.last[starts])
+        frames = starts[:, None] + np.arange(self.window)
+        left = frames[:, :-1]
+        near = left + rng.integers(1, self.goal_range + 1, size=left.shape)
+        near = np.minimum(near, self.last[starts][:, None])
         far = rng.integers(starts, self.last[starts] + 1)
-        blocks = frames[:, :-1, None] + np.arange(self.horizon)
         return Batch(
             x=self._rows(frames),
-            actions=self.actions[self._index(frames[:, :-1])],
-            plans=self.actions[self._index(blocks)],
+            actions=self.actions[self._index(left)],
+            plans=self.actions[self._index(left[..., None] + np.arange(self.horizon))],
             near=self._rows(near),
             far=self._rows(far),
-            k_near=self._index(near[:, None] - frames),
+            k_near=self._index(near - left),
             k_far=self._index(far[:, None] - frames),
         )
 

@@ -45,7 +45,7 @@ def episode(index: int, blocks: int, rng: np.random.Generator) -> Episode:
         poses=rows,
         proprio=np.zeros((len(rows), 0), np.float32),
         actions=actions.astype(np.float32),
-        meta={"seed": index},
+        meta={"seed": index, "policy": "expert", "noise": 0.1 if index % 4 else 0.4},
     )
 
 

@@ -17,6 +17,7 @@ from export.contract import CONTRACT, METADATA_KEY, read_contract
 from export.runtime import OnnxPlanner, OnnxWorldModel, agent_of, objective_of
 from planning.mpc import MPCAgent
 from planning.optimisers import make
+from robot_wm.checkpoint import full_precision, half_precision
 from robot_wm.contracts import History, Proposer, WorldModel
 from robot_wm.errors import ConfigError, InputError, WeightsError
 from robot_wm.jepa import JEPAWorldModel, Network
@@ -33,6 +34,7 @@ def model():
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     torch.nn.init.normal_(network.reduce.basis)
+    network.load_state_dict(full_precision(half_precision(network)))  # as shipped
     return JEPAWorldModel(network.requires_grad_(False), tiny_encoder(), SPEC)
 
 
@@ -76,6 +78,19 @@ def test_costs_and_proposals_are_those_of_the_source(bundle, model, frames):
                 for m, s, g in zip((model, twin), states, goals, strict=True)
             ]
             np.testing.assert_allclose(plans[1], plans[0], atol=1e-5)
+
+
+def test_shipped_weights_keep_their_half_precision(bundle, model):
+    onnx = pytest.importorskip("onnx")
+    stored = onnx.load(bundle / "step_costs.onnx").graph.initializer
+    halves = [t for t in stored if t.data_type == onnx.TensorProto.FLOAT16]
+    matrices = [p for p in model.network.predictor.parameters() if p.ndim > 1]
+    # The tracer may transpose a matrix, never split it.
+    found, wanted = (
+        {tuple(sorted(x)) for x in shapes}
+        for shapes in ((t.dims for t in halves), (m.shape for m in matrices))
+    )
+    assert wanted <= found
 
 
 @pytest.mark.parametrize(("candidates", "iterations"), [(24, 3), (64, 1), (40, 7)])

@@ -13,7 +13,8 @@ from robot_wm.jepa import JEPAWorldModel, Network, Sizes
 
 SIZES = Sizes(
     positions=16, encoder_width=32, action=10, reduced=6, channels=4, keypoints=2, width=32,
-    blocks=1, horizon=3, heads=2, proposer_width=16, distance_width=16,
+    blocks=1, horizon=3, heads=2, proposer_width=16, proposer_blocks=1,
+    distance_width=16, distance_blocks=1,
 )  # fmt: skip
 SPEC = ModelSpec(
     task="square", action_low=(-1.0,) * 10, action_high=(1.0,) * 10, control_dim=2,

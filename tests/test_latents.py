@@ -7,7 +7,7 @@ from robot_wm.episodes import EpisodeStore
 from robot_wm.errors import DataError
 from robot_wm.latents import LatentStore, build_latents, cache_path
 from robot_wm.projector import Reduce
-from robot_wm.windows import Windows, block_actions, sample_tokens
+from robot_wm.windows import Windows, block_actions, is_demonstration, sample_tokens
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_windows_stay_inside_training_episodes_and_goals_are_where_they_say(buil
     pairs = [(store, LatentStore(folder, store, encoder.sha256))]
     reduce = Reduce(16, 32, 6)
     reduce.fit(sample_tokens(pairs, 500))
-    windows = Windows(pairs, "train", reduce, window=6, horizon=3, goal_range=4)
+    windows = Windows(pairs, "train", reduce, window=6, horizon=3, goal_range=4, noise=0.2)
     train = store.indices("train")
     assert len(windows) == len(train) * (13 - 6 + 1)  # 12 blocks are 13 frames
     i, t = 2, 5  # third training episode, its sixth frame
@@ -105,10 +105,29 @@ def test_windows_stay_inside_training_episodes_and_goals_are_where_they_say(buil
     np.testing.assert_array_equal(batch.plans[0, 1], blocks[t + 1 : t + 4])
     rows = windows.x[13 * i : 13 * (i + 1)].float()
     np.testing.assert_array_equal(batch.x[0], rows[t : t + 6])
-    for goals, k in ((batch.near, batch.k_near), (batch.far, batch.k_far)):
-        np.testing.assert_array_equal(goals[0], rows[t + int(k[0, 0])])
-        np.testing.assert_array_equal(k[0], int(k[0, 0]) - np.arange(6))
+    for frame in range(5):
+        ahead = int(batch.k_near[0, frame])
+        np.testing.assert_array_equal(batch.near[0, frame], rows[t + frame + ahead])
+    np.testing.assert_array_equal(batch.far[0], rows[t + int(batch.k_far[0, 0])])
+    np.testing.assert_array_equal(batch.k_far[0], int(batch.k_far[0, 0]) - np.arange(6))
     drawn = windows.draw(500, np.random.default_rng(1))
-    assert (drawn.k_near.max(dim=1).values <= 5 + 4).all()
-    assert drawn.k_near[:, 0].min() >= 1
+    assert drawn.k_near.min() == 1
+    assert drawn.k_near.max() == 4
     assert drawn.k_far[:, 0].min() == 0
+
+
+def test_demonstrations_are_the_experts_quiet_episodes(built):
+    store, encoder, folder = built
+    pairs = [(store, LatentStore(folder, store, encoder.sha256))]
+    reduce = Reduce(16, 32, 6)
+    assert is_demonstration({"policy": "expert", "noise": 0.2}, 0.2)
+    assert not is_demonstration({"policy": "expert", "noise": 0.3}, 0.2)
+    assert not is_demonstration({"policy": "random", "noise": 0.0}, 0.2)
+    windows = Windows(pairs, "train", reduce, window=6, horizon=3, goal_range=4, noise=0.2)
+    quiet = [k for k, i in enumerate(store.indices("train")) if store.meta(i)["noise"] == 0.1]
+    assert 0 < len(quiet) < len(store.indices("train"))
+    assert sorted({start // 13 for start in windows.shown.tolist()}) == quiet
+    drawn = windows.draw(50, np.random.default_rng(0), shown=True)
+    assert drawn.x.shape[:2] == (50, 6)
+    none = Windows(pairs, "train", reduce, window=6, horizon=3, goal_range=4, noise=-1.0)
+    np.testing.assert_array_equal(none.shown, none.starts)  # better all than none

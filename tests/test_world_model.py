@@ -8,13 +8,14 @@ from moving_square import SIZE, draw, tiny_encoder
 
 from robot_wm import losses
 from robot_wm.contracts import History, ModelSpec, Proposer, WorldModel
-from robot_wm.errors import ConfigError, InputError
+from robot_wm.errors import ConfigError, DataError, InputError
 from robot_wm.jepa import JEPAWorldModel, Network, Sizes
-from robot_wm.projector import Decoder, Projector, grid_places
+from robot_wm.projector import Decoder, Projector, Whiten, grid_places
 
 SIZES = Sizes(
     positions=16, encoder_width=32, action=10, reduced=6, channels=4, keypoints=2, width=32,
-    blocks=2, horizon=3, heads=3, proposer_width=16, distance_width=16,
+    blocks=2, horizon=3, heads=3, proposer_width=16, proposer_blocks=1,
+    distance_width=16, distance_blocks=1,
 )  # fmt: skip
 SPEC = ModelSpec(
     task="square", action_low=(-1.0,) * 10, action_high=(1.0,) * 10, control_dim=2,
@@ -60,11 +61,11 @@ def test_step_costs_are_pure_and_rows_do_not_see_each_other(model):
     assert costs.std(axis=0).min() > 1e-4  # actions matter
 
 
-def test_costs_are_the_mean_squared_latent_difference(model):
+def test_costs_are_the_root_mean_square_of_the_latent_difference(model):
     state, goal = model.encode(history()), model.encode(History.of_goal(draw(np.array([9.0, 20]))))
     latents = model.imagine(state, plans(3)).numpy()
-    wanted = ((latents - goal.z[1].numpy()) ** 2).mean(-1)
-    np.testing.assert_allclose(model.step_costs(state, goal, plans(3)), wanted, rtol=1e-5)
+    wanted = np.sqrt(((latents - goal.z[1].numpy()) ** 2).mean(-1))
+    np.testing.assert_allclose(model.step_costs(state, goal, plans(3)), wanted, rtol=1e-4)
     distance = JEPAWorldModel(model.network, model.encoder, SPEC, "distance")
     both = JEPAWorldModel(model.network, model.encoder, SPEC, "both")
     parts = wanted + distance.step_costs(state, goal, plans(3))
@@ -140,6 +141,31 @@ def test_proposals_start_with_the_heads_by_likelihood_and_stay_in_bounds(model):
 
 def test_prediction_is_the_mean_square():
     assert losses.prediction(torch.zeros(2, 3), torch.full((2, 3), 2.0)) == 4
+
+
+def test_whitening_makes_change_alike_in_every_direction():
+    generator = torch.Generator().manual_seed(0)
+    # Random walks of 40 frames, mixed so that one direction moves a hundred times farther.
+    steps = torch.randn(50, 40, 4, generator=generator) * torch.tensor([1.0, 0.3, 0.1, 0.01])
+    mixed = steps.cumsum(dim=1) @ torch.randn(4, 4, generator=generator) + 3
+    z, last = mixed.flatten(0, 1), torch.arange(50).repeat_interleave(40) * 40 + 39
+    whiten = Whiten(4, ridge=1e-9)
+    torch.testing.assert_close(whiten(z), z)  # the identity until it is fitted
+    whiten.fit(z, last)
+    out = whiten(z).unflatten(0, (50, 40))
+    change = (out[:, 1:] - out[:, :-1]).flatten(0, 1)
+    spread = torch.linalg.eigvalsh(change.T @ change / len(change))
+    assert spread.mean() == pytest.approx(1, rel=1e-3)
+    assert spread.max() / spread.min() < 2  # lags 2 and 4 have their say as well
+    assert abs(out.mean()) < 1e-3
+    damped = Whiten(4, ridge=0.05)
+    damped.fit(z, last)
+    out = damped(z).unflatten(0, (50, 40))
+    change = (out[:, 1:] - out[:, :-1]).flatten(0, 1)
+    spread = torch.linalg.eigvalsh(change.T @ change / len(change))
+    assert spread.max() / spread.min() > 20
+    with pytest.raises(DataError, match="never change"):
+        Whiten(4).fit(torch.ones(80, 4), last[:80])
 
 
 def test_straightening_is_0_on_a_line_and_2_on_a_reversal():
