@@ -79,5 +79,8 @@ class IllustratedModel(JEPAWorldModel):
     @torch.inference_mode()
     def nearest_frames(self, state: JepaState, actions: np.ndarray) -> np.ndarray:
         """Frames nearest to the imagined latents of a plan ``[H, A]``, uint8 ``[H, h, w, 3]``."""
-        imagined = self.imagine(state, np.asarray(actions, np.float32)[None])[0]
-        return self.frames[torch.cdist(imagined, self.latents).argmin(dim=1).cpu().numpy()]
+        # Whitened, small details count as much as places; what looks alike is near unwhitened.
+        whiten = self.network.whiten
+        imagined = whiten.inverse(self.imagine(state, np.asarray(actions, np.float32)[None])[0])
+        gaps = torch.cdist(imagined, whiten.inverse(self.latents))
+        return self.frames[gaps.argmin(dim=1).cpu().numpy()]

@@ -126,8 +126,8 @@ class Whiten(nn.Module):
 
     What moves far in every block (the pusher) fills most of the variance of a latent, and the pose
     of what it pushes hides in directions of little variance: there errors of the prediction are
-    cheap, and so are differences from the goal. Without this map the predicted block was worse
-    than one that never moves, although a probe read the block well from the latent itself.
+    cheap, and so are differences from the goal. After equal training a probe reads the predicted
+    block's pose with two thirds of the error that it has without this map (docs/log.md).
 
     It is the identity until it is fitted. Directions with less than ``ridge`` of the summed mean
     squared change are damped.
@@ -149,6 +149,10 @@ class Whiten(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """``[..., Z]`` to ``[..., Z]``."""
         return (z - self.mean) @ self.matrix
+
+    def inverse(self, white: Tensor) -> Tensor:
+        """``[..., Z]`` back to the projector's latent, a distance in which is one in the image."""
+        return white @ torch.linalg.inv(self.matrix) + self.mean
 
     @torch.no_grad()
     def fit(self, z: Tensor, last: Tensor) -> None:

@@ -216,7 +216,7 @@ class Trainee(nn.Module):
         predicted = self.unroll(z, z_prev, a_prev, batch.actions, len(c.settle_rollout))
         plans, logits, target, mask = self.propose(shown, shown.x, shown.near, generator)
         loss, winner = losses.winner_takes_all(plans, logits, target, mask)
-        head.track(plans.detach(), target, mask, winner)
+        head.track(plans, target, mask, winner)
         # The critic also sees predicted latents: those are what it judges while planning.
         far = batch.far[:, None].expand_as(z)
         distances = (
@@ -255,7 +255,8 @@ class Trainee(nn.Module):
         blocks' variance; ``distance_r2`` scores log(1 + blocks); ``rank`` is the participation
         ratio of the latent (a sudden fall is collapse).
         """
-        z = self.network.project(batch.x)
+        raw = self.network.projector(batch.x)
+        z = self.network.whiten(raw)
         z_prev, a_prev = self.context(z, batch.actions, None)
         out: dict[str, float] = {}
         steps = min(5, z.shape[1] - 2)
@@ -263,7 +264,6 @@ class Trainee(nn.Module):
             truth, copy = z[:, j + 2 :], z[:, 1 : -1 - j]  # frame 0 has no velocity: left out
             error = (row[:, 1:] - truth).square().sum()
             out[f"EF_{j + 1}"] = float(1 - error / (copy - truth).square().sum())
-        raw = self.network.projector(batch.x)
         if self.config.steps:  # otherwise the latent came without what shaped it
             out["inverse_r2"] = r2(self.invert(raw), self.network.predictor.scale(batch.actions))
             out["reconstruct_r2"] = r2(self.decode(raw), batch.x[..., : self.config.decoded])

@@ -44,7 +44,7 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(place):
     root, store, encoder, latents = place
-    config = TrainConfig(**SMALL, steps=300, eval_every=600, checkpoint_every=600)
+    config = TrainConfig(**SMALL, steps=300, eval_every=900, checkpoint_every=900)
     return train(config, store.root, latents, encoder, root / "run")
 
 
@@ -116,7 +116,7 @@ def test_imagination_shows_where_the_square_will_be(place, trained):
         errors.append(np.linalg.norm(shown - end))
         still.append(np.linalg.norm(start - end))
     # Not moving at all errs by 3 px; 256 frames of a 24 px square field are some 1.5 px apart.
-    assert np.mean(errors) < 0.85 * np.mean(still), (np.mean(errors), np.mean(still))
+    assert np.mean(errors) < 0.75 * np.mean(still), (np.mean(errors), np.mean(still))
 
 
 def test_proposals_lead_towards_the_goal(place, trained):

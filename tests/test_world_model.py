@@ -158,6 +158,7 @@ def test_whitening_makes_change_alike_in_every_direction():
     assert spread.mean() == pytest.approx(1, rel=1e-3)
     assert spread.max() / spread.min() < 2  # lags 2 and 4 have their say as well
     assert abs(out.mean()) < 1e-3
+    torch.testing.assert_close(whiten.inverse(whiten(z)), z, rtol=1e-3, atol=1e-2)
     damped = Whiten(4, ridge=0.05)
     damped.fit(z, last)
     out = damped(z).unflatten(0, (50, 40))
