@@ -64,6 +64,7 @@ def bench_training(
     positions: int = 64,
     encoder_width: int = 128,
     action: int = 10,
+    control: int = 2,
     threads: int = 2,
     repeats: int = 5,
 ) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def bench_training(
     Args:
         config: sizes, batch and losses of the world model.
         positions, encoder_width: ``P`` and ``D`` of the encoder's tokens.
-        action: ``A``, size of one block's action.
+        action, control: ``A``, size of one block's action, and of one control step's.
         threads, repeats: see :func:`bench_encode`.
 
     Returns:
@@ -85,7 +86,7 @@ def bench_training(
     shared = {f.name: getattr(config, f.name) for f in fields(Sizes) if f.name not in shape}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        live = Trainee(Sizes(**shape, **shared), config)
+        live = Trainee(Sizes(**shape, **shared), config, control)
     kept = copy.deepcopy(live).requires_grad_(False)
     optimizer = torch.optim.AdamW([p for p in live.parameters() if p.requires_grad], config.lr)
     generator = torch.Generator().manual_seed(config.seed)

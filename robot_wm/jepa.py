@@ -28,7 +28,7 @@ from robot_wm.encoder import FrozenEncoder
 from robot_wm.errors import ConfigError, WeightsError
 from robot_wm.manifest import check_parent
 from robot_wm.predictor import Distance, Predictor, ProposerHead
-from robot_wm.projector import Projector, Reduce, Whiten
+from robot_wm.projector import Embedding, Projector, Reduce, Whiten
 
 KIND = "world_model"
 CONTEXT = 2
@@ -43,6 +43,8 @@ class Sizes:
         positions, encoder_width: ``P`` and ``D`` of the encoder's tokens.
         action: ``A``, size of one block's action.
         reduced, channels, keypoints: ``R``, width and ``K`` of the projector.
+        embedding, embedding_width, embedding_blocks: ``Z`` of the embedding and its MLP; with an
+            ``embedding`` of 0 the projector's latent is used as it is.
         width, blocks: of the predictor.
         horizon, heads, proposer_width, proposer_blocks: of the proposer.
         distance_width, distance_blocks: of the goal distance.
@@ -54,6 +56,9 @@ class Sizes:
     reduced: int
     channels: int
     keypoints: int
+    embedding: int
+    embedding_width: int
+    embedding_blocks: int
     width: int
     blocks: int
     horizon: int
@@ -66,7 +71,7 @@ class Sizes:
     @property
     def latent(self) -> int:
         """``Z``, size of the latent."""
-        return 4 * self.keypoints
+        return self.embedding or 4 * self.keypoints
 
 
 class Network(nn.Module):
@@ -77,6 +82,11 @@ class Network(nn.Module):
         s = self.sizes = sizes
         self.reduce = Reduce(s.positions, s.encoder_width, s.reduced)
         self.projector = Projector(s.positions, s.reduced, s.channels, s.keypoints)
+        self.embedding = (
+            Embedding(4 * s.keypoints, s.embedding, s.embedding_width, s.embedding_blocks)
+            if s.embedding
+            else nn.Identity()
+        )
         self.whiten = Whiten(s.latent)
         self.predictor = Predictor(s.latent, s.action, s.width, s.blocks)
         self.proposer = ProposerHead(
@@ -90,7 +100,7 @@ class Network(nn.Module):
 
     def project(self, reduced: Tensor) -> Tensor:
         """Reduced tokens ``[..., P, R]`` to latents ``[..., Z]``."""
-        z: Tensor = self.whiten(self.projector(reduced))
+        z: Tensor = self.whiten(self.embedding(self.projector(reduced)))
         return z
 
     def costs(self, latents: Tensor, goal: Tensor, kind: str = "latent") -> Tensor:

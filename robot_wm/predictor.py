@@ -10,23 +10,27 @@ import torch
 from torch import Tensor, nn
 
 
-class ActionScale(nn.Module):
-    """Mean and standard deviation of the recorded blocks, fitted on the training split."""
+class Scale(nn.Module):
+    """To zero mean and unit variance, fitted on the training split: of blocks, or of latents.
+
+    Args:
+        size: of the last dimension.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, action: int) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(action))
-        self.register_buffer("std", torch.ones(action))
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("std", torch.ones(size))
 
-    def forward(self, actions: Tensor) -> Tensor:
-        """Task unit to unit variance."""
-        return (actions - self.mean) / self.std
+    def forward(self, x: Tensor) -> Tensor:
+        """Its own unit to unit variance."""
+        return (x - self.mean) / self.std
 
     def inverse(self, normal: Tensor) -> Tensor:
-        """Unit variance to task unit."""
+        """Unit variance to its own unit."""
         return normal * self.std + self.mean
 
 
@@ -69,14 +73,14 @@ class Predictor(nn.Module):
 
     def __init__(self, latent: int, action: int, width: int, blocks: int) -> None:
         super().__init__()
-        self.scale = ActionScale(action)
+        self.scale, self.place = Scale(action), Scale(latent)
         self.change = ResidualMLP(2 * latent + 2 * action, latent, width, blocks)
         nn.init.zeros_(self.change.leave.weight)
         nn.init.zeros_(self.change.leave.bias)
 
     def forward(self, z_prev: Tensor, z: Tensor, a_prev: Tensor, a: Tensor) -> Tensor:
         """One model step: latents ``[N, Z]``, actions ``[N, A]``, to the next latent ``[N, Z]``."""
-        known = [z, z - z_prev, self.scale(a_prev), self.scale(a)]
+        known = [self.place(z), z - z_prev, self.scale(a_prev), self.scale(a)]
         changed: Tensor = z + self.change(torch.cat(known, dim=-1))
         return changed
 
@@ -107,7 +111,7 @@ class ProposerHead(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = (heads, horizon, action)
-        self.scale = ActionScale(action)
+        self.scale, self.place = Scale(action), Scale(latent)
         outputs = heads * (horizon * action + 1)
         self.mlp = ResidualMLP(3 * latent + action, outputs, width, blocks)
         self.register_buffer("residual", torch.ones(self.shape))
@@ -116,7 +120,7 @@ class ProposerHead(nn.Module):
         self, z_prev: Tensor, z: Tensor, a_prev: Tensor, goal: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Rows of latents ``[N, Z]`` to normalised plans ``[N, M, H, A]`` and logits ``[N, M]``."""
-        inputs = [z, z - z_prev, goal - z, self.scale(a_prev)]
+        inputs = [self.place(z), z - z_prev, goal - z, self.scale(a_prev)]
         x = self.mlp(torch.cat(inputs, dim=-1))
         heads = self.shape[0]
         return x[..., :-heads].unflatten(-1, self.shape), x[..., -heads:]
@@ -161,9 +165,10 @@ class Distance(nn.Module):
 
     def __init__(self, latent: int, width: int, blocks: int) -> None:
         super().__init__()
+        self.place = Scale(latent)
         self.mlp = ResidualMLP(2 * latent, 1, width, blocks)
 
     def forward(self, z: Tensor, goal: Tensor) -> Tensor:
         """``[..., Z]`` and ``[..., Z]`` to ``[...]``."""
-        distance: Tensor = self.mlp(torch.cat([z, goal - z], dim=-1)).squeeze(-1)
+        distance: Tensor = self.mlp(torch.cat([self.place(z), goal - z], dim=-1)).squeeze(-1)
         return distance

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robot_wm.errors import DataError
+from robot_wm.predictor import ResidualMLP, Scale
 
 
 class Reduce(nn.Module):
@@ -121,6 +122,33 @@ class Projector(nn.Module):
         return z.reshape(*lead, 4 * self.keypoints)
 
 
+class Embedding(nn.Module):
+    """The projector's latent to fewer numbers, in which what the task is about varies most.
+
+    Most of the numbers are learned by contrast in time (``losses.contrast``): what two frames one
+    block apart share, and other frames do not, is the pose of what is pushed. In the projector's
+    latent that pose hides in directions of little variance, bent so that no linear map finds it;
+    autoencoders and slow feature analysis did not either (docs/log.md). The last ``MOVED`` numbers
+    change in proportion to the action, which is the pose of what the robot moves itself.
+
+    Args:
+        inputs: size of the projector's latent.
+        latent: ``Z``, more than ``MOVED``.
+        width, blocks: of the MLP.
+    """
+
+    MOVED = 4
+
+    def __init__(self, inputs: int, latent: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.scale = Scale(inputs)
+        self.mlp = ResidualMLP(inputs, latent, width, blocks)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """``[..., 4 K]`` to ``[..., Z]``."""
+        return self.mlp(self.scale(z))
+
+
 class Whiten(nn.Module):
     """Fixed linear map of the latent after which change is alike in every direction.
 
@@ -151,7 +179,7 @@ class Whiten(nn.Module):
         return (z - self.mean) @ self.matrix
 
     def inverse(self, white: Tensor) -> Tensor:
-        """``[..., Z]`` back to the projector's latent, a distance in which is one in the image."""
+        """``[..., Z]`` back to what was whitened."""
         return white @ torch.linalg.inv(self.matrix) + self.mean
 
     @torch.no_grad()

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robot_wm.checkpoint import (
     full_precision,
@@ -42,7 +42,9 @@ from robot_wm.jepa import (
 )
 from robot_wm.manifest import atomic_write, check_parent, read_manifest, sha256_of
 from robot_wm.normalization import Statistics
+from robot_wm.predictor import Scale
 from robot_wm.progress import progress
+from robot_wm.projector import Embedding
 from robot_wm.trainee import TrainConfig, Trainee
 from robot_wm.windows import Pair, Windows, block_actions, open_pairs, sample_tokens
 
@@ -114,12 +116,12 @@ class _Run:
             manifest = read_manifest(Path(config.latent_of), KIND)
             check_parent(manifest, "encoder", encoder.sha256)
             self.parents["latent"] = manifest["sha256"]
-        self.settled = False
+        self.stage = ""
         self.last: dict[str, Any] = {}
         self.spec, sizes = describe(config, pairs, encoder)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            live = Trainee(sizes, config)
+            live = Trainee(sizes, config, self.spec.control_dim)
         averaged = copy.deepcopy(live).requires_grad_(False).eval()
         self.both = nn.ModuleDict({"live": live, "ema": averaged}).to(config.device)
         self.live: Trainee = self.both["live"]  # type: ignore[assignment]
@@ -173,16 +175,18 @@ class _Run:
         rows = [block_actions(s, i) for s in stores for i in s.indices("train")]
         stats = Statistics.fit(np.concatenate(rows) if rows else np.zeros((0, 1)))
         network = copy.deepcopy(self.live.network).cpu()
-        for scale in (network.predictor.scale, network.proposer.scale):
+        guide = self.live.guide.scale
+        for scale in (network.predictor.scale, network.proposer.scale, guide):
             scale.mean.copy_(torch.from_numpy(stats.mean))
             scale.std.copy_(torch.from_numpy(stats.std))
         if c.latent_of:
-            explained = take_latent(network, Path(c.latent_of))
+            explained = take_latent(network, Path(c.latent_of), embedded=not c.embed)
         else:
             explained = network.reduce.fit(sample_tokens(self.pairs, 3_000))
         for trainee in (self.live, self.ema):
             trainee.explained.fill_(explained)
             trainee.network.load_state_dict(network.state_dict())
+            trainee.guide.scale.load_state_dict(guide.state_dict())
 
     def start_log(self, step: int) -> None:
         """Drop what a killed run logged after its last checkpoint."""
@@ -196,34 +200,46 @@ class _Run:
         with self.log.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
 
-    def settle(self, step: int) -> None:
-        """Fix the projector at its average and whiten; go on with latents and fresh heads."""
+    def enter(self, stage: str, first: bool) -> None:
+        """Fix what the stages before have trained, at its average, and keep what comes out of it.
+
+        Every parameter is trained in one stage, so that optimiser states never mix.
+
+        Args:
+            stage: the one that begins or, after a restart, goes on.
+            first: whether it begins.
+        """
         net, windows = self.ema.network, self.windows
-        windows.apply(net.projector)
-        if step == self.config.steps + 1:  # not when resuming later
-            net.whiten.fit(windows.x.cpu(), torch.from_numpy(windows.last))
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.config.seed + 1)
-                fresh = Network(net.sizes)
-            fresh.predictor.scale.load_state_dict(net.predictor.scale.state_dict())
-            net.predictor.load_state_dict(fresh.predictor.state_dict())
+        if stage != "shape" and self.stage in ("", "shape"):
+            windows.apply(net.projector)
+            if first and isinstance(net.embedding, Embedding) and stage == "embed":
+                _fit_scales(windows.x, net.embedding.scale)
+        if stage == "settle":
+            windows.apply(net.embedding)
+            if first:
+                net.whiten.fit(windows.x.cpu(), torch.from_numpy(windows.last))
+            windows.apply(net.whiten)
+            if first:
+                heads = (net.predictor.place, net.proposer.place, net.distance.place)
+                _fit_scales(windows.x, *heads)
+        if first:
             self.live.load_state_dict(self.ema.state_dict())
-            self.optimizer = self._optimizer()
-        windows.apply(net.whiten)
-        for part in (self.live.network.projector, self.live.decoder, self.live.inverse):
-            part.requires_grad_(False)
-        self.settled = True
+        self.stage = stage
 
     def step(self, step: int) -> float | None:
         """One optimiser step; the loss when it was logged."""
         c, rng = self.config, np.random.default_rng([self.config.seed, step])
-        if step > c.steps and not self.settled:
-            self.settle(step)
+        stage, start = c.stage(step)
+        if stage != self.stage:
+            self.enter(stage, first=step == start + 1)
         generator = torch.Generator().manual_seed(c.seed * 1_000_003 + step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(c, step)
         self.live.train()
-        if self.settled:
+        if stage == "embed":
+            drawn = self.windows.transitions(c.embed_episodes, c.embed_frames, rng)
+            terms = self.live.embed(drawn)
+        elif stage == "settle":
             batch = self.windows.draw(c.settle_batch, rng)
             shown = self.windows.draw(c.settle_batch, rng, shown=True)
             terms = self.live.settle(batch, shown, generator)
@@ -234,7 +250,7 @@ class _Run:
         loss.backward()
         nn.utils.clip_grad_norm_(self.live.parameters(), c.clip, error_if_nonfinite=True)
         self.optimizer.step()
-        average(self.ema, self.live, min(c.ema, (1 + step) / (10 + step)))
+        average(self.ema, self.live, min(c.ema, (1 + step - start) / (10 + step - start)))
         if step % c.log_every and step != c.total:
             return None
         value = float(loss.detach())
@@ -251,8 +267,8 @@ class _Run:
         """Validate; closed loop too, once there is something to plan with."""
         values: dict[str, Any] = {}
         if self.held_out is not None:
-            values["validation"] = self.ema.validate(self.held_out)
-        if evaluate is not None and self.settled:
+            values["validation"] = self.ema.validate(self.held_out, self.stage == "settle")
+        if evaluate is not None and self.stage == "settle":
             values["closed_loop"] = dict(evaluate(self.model()))
             torch.set_num_threads(self.config.threads)  # loading a model may have changed it
         if values:
@@ -285,7 +301,8 @@ def describe(
     """What the planner must know, and the shape of the network."""
     schema = pairs[0][0].schema
     positions, width = pairs[0][1].token_shape
-    shared = ("reduced", "channels", "keypoints", "width", "blocks", "horizon", "heads",
+    shared = ("reduced", "channels", "keypoints", "embedding", "embedding_width",
+              "embedding_blocks", "width", "blocks", "horizon", "heads",
               "proposer_width", "proposer_blocks", "distance_width", "distance_blocks")  # fmt: skip
     sizes = Sizes(
         positions=positions,
@@ -308,28 +325,37 @@ def describe(
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, then half a cosine to 0, once over ``steps`` and once over ``settle``.
-
-    Steps count from 1.
-    """
-    length, warmup = config.steps, config.warmup
-    if step > config.steps:
-        step, length, warmup = step - config.steps, config.settle, min(config.warmup, config.settle)
+    """Linear warm-up, then half a cosine to 0, once in every stage. Steps count from 1."""
+    stage, start = config.stage(step)
+    length = {"shape": config.steps, "embed": config.embed, "settle": config.settle}[stage]
+    step, warmup = step - start, min(config.warmup, length)
     if step <= warmup:
         return config.lr * step / warmup
     done = (step - warmup) / max(1, length - warmup)
     return config.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def take_latent(network: Network, folder: Path) -> float:
+def _fit_scales(rows: Tensor, *scales: Scale) -> None:
+    std, mean = torch.std_mean(rows.float(), dim=0)
+    for scale in scales:
+        scale.mean.copy_(mean)
+        scale.std.copy_(std.clamp(min=1e-3 * float(std.max())))
+
+
+def take_latent(network: Network, folder: Path, embedded: bool) -> float:
     """Copy the reduction and the projector of a stored world model; its explained fraction.
+
+    Args:
+        network: takes them over.
+        folder: the stored model.
+        embedded: take the embedding, too.
 
     Raises:
         WeightsError: no such model, or one of other sizes.
     """
     tensors, _, manifest = load_artifact(folder, KIND)
     tensors = full_precision(tensors)
-    for name in ("reduce", "projector"):
+    for name in ("reduce", "projector", *(["embedding"] if embedded else [])):
         part = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(name)}
         load_module(getattr(network, name), part, f"{name} of {folder}")
     return float(manifest["facts"]["explained_variance"])
@@ -364,8 +390,10 @@ def card_of(config: TrainConfig, facts: Mapping[str, Any], parents: Mapping[str,
 def _stages(config: TrainConfig) -> str:
     first = f"{config.steps:,} steps of {config.batch} windows"
     if config.latent_of:
-        first = "the latent of an earlier model"
-    return f"{first}, then {config.settle:,} of {config.settle_batch} on the fixed latent"
+        first = "the projector of an earlier model"
+    frames = config.embed_episodes * config.embed_frames
+    second = f"{config.embed:,} of {frames:,} pairs for the embedding, " if config.embed else ""
+    return f"{first}, {second}then {config.settle:,} of {config.settle_batch} windows"
 
 
 def _listed(paths: Path | Sequence[Path]) -> list[Path]:

@@ -11,29 +11,35 @@ from torch.nn import functional as F
 from robot_wm import losses
 from robot_wm.errors import ConfigError
 from robot_wm.jepa import COSTS, Network, Sizes
-from robot_wm.projector import Decoder
+from robot_wm.predictor import Predictor
+from robot_wm.projector import Decoder, Embedding
 from robot_wm.windows import Batch
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """World-model training in two stages; the defaults make a network of about 4.5 M parameters.
+    """World-model training in three stages; the defaults make a network of about 5 M parameters.
 
     First the projector learns a latent that keeps the pose and can be predicted. Then it is fixed,
-    latents are computed once and whitened, and a fresh predictor, the proposer and the goal
-    distance settle on them, at a fraction of the price per window.
+    latents are computed once, and the embedding finds in them what persists. Then that is fixed
+    and whitened too, and a fresh predictor, the proposer and the goal distance settle on it, at a
+    fraction of the price per window.
 
     Attributes:
         task: must be the data set's.
         steps, batch, window: of the first stage: optimiser steps, windows a step, block frames per
-            window (of the second as well).
-        settle, settle_batch: steps of the second stage, windows a step.
-        latent_of: folder of a world model whose finished latent is taken over; then ``steps`` is 0.
+            window (of the last as well).
+        embed, embed_episodes, embed_frames: of the second stage: optimiser steps, episodes a step,
+            frames of each.
+        settle, settle_batch: steps of the last stage, windows a step.
+        latent_of: folder of a world model whose projector is taken over; then ``steps`` is 0. With
+            ``embed`` 0 its embedding is taken too.
         lr, warmup, weight_decay, clip, ema: AdamW with linear warm-up and cosine decay to 0 in each
             stage, gradient norm clip, decay of the weight average that is validated and shipped.
         seed, threads, device: of torch.
         eval_every, checkpoint_every, log_every: in steps.
         reduced, channels, keypoints: projector (see ``jepa.Sizes``).
+        embedding, embedding_width, embedding_blocks: see ``jepa.Sizes``.
         width, blocks, horizon, heads: see ``jepa.Sizes``.
         proposer_width, proposer_blocks, distance_width, distance_blocks: see ``jepa.Sizes``.
         decoded: leading components per token that the feature decoder must rebuild.
@@ -53,9 +59,12 @@ class TrainConfig:
 
     task: str
     steps: int = 20_000
+    embed: int = 3_000
     settle: int = 20_000
     batch: int = 256
     settle_batch: int = 64
+    embed_episodes: int = 64
+    embed_frames: int = 16
     window: int = 8
     latent_of: str = ""
     lr: float = 5e-4
@@ -72,6 +81,9 @@ class TrainConfig:
     reduced: int = 64
     channels: int = 64
     keypoints: int = 32
+    embedding: int = 28
+    embedding_width: int = 256
+    embedding_blocks: int = 3
     width: int = 384
     blocks: int = 3
     horizon: int = 5
@@ -98,7 +110,15 @@ class TrainConfig:
     @property
     def total(self) -> int:
         """All optimiser steps."""
-        return self.steps + self.settle
+        return self.steps + self.embed + self.settle
+
+    def stage(self, step: int) -> tuple[str, int]:
+        """Name of the stage to which a step (from 1) belongs, and how many steps came before."""
+        if step <= self.steps:
+            return "shape", 0
+        if step <= self.steps + self.embed:
+            return "embed", self.steps
+        return "settle", self.steps + self.embed
 
     def __post_init__(self) -> None:
         checks = {
@@ -110,6 +130,17 @@ class TrainConfig:
             "steps, latent_of": (
                 self.steps == 0 if self.latent_of else self.steps >= 1,
                 "at least 1, or 0 with the latent of another model",
+            ),
+            "embedding, embed, latent_of": (
+                self.embed == 0
+                if not self.embedding
+                else self.embedding > Embedding.MOVED and (self.embed >= 1 or bool(self.latent_of)),
+                f"embedding 0 and embed 0, or embedding above {Embedding.MOVED} and embed at least "
+                "1 (0 only with the latent of another model)",
+            ),
+            "embed_episodes, embed_frames": (
+                min(self.embed_episodes, self.embed_frames) >= 2,
+                "2 or more",
             ),
             "window": (
                 self.window >= max(4, 1 + len(self.rollout), 1 + len(self.settle_rollout)),
@@ -131,7 +162,7 @@ class TrainConfig:
 
 
 class Trainee(nn.Module):
-    """Network, inverse dynamics and feature decoder.
+    """Network, inverse dynamics, feature decoder and what the contrast needs.
 
     The two heads keep the latent from forgetting: without them a compact latent trained only to
     be predictable throws fine pose away although its loss looks fine.
@@ -139,14 +170,18 @@ class Trainee(nn.Module):
 
     explained: Tensor
 
-    def __init__(self, sizes: Sizes, config: TrainConfig) -> None:
+    def __init__(self, sizes: Sizes, config: TrainConfig, control: int) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.control = config, control
         self.network = Network(sizes)
         self.inverse = nn.Sequential(
-            nn.Linear(2 * sizes.latent, 256), nn.GELU(), nn.Linear(256, sizes.action)
+            nn.Linear(8 * sizes.keypoints, 256), nn.GELU(), nn.Linear(256, sizes.action)
         )
         self.decoder = Decoder(sizes.positions, config.decoded, sizes.channels, sizes.keypoints)
+        raw = 4 * sizes.keypoints
+        self.guide = Predictor(raw, sizes.action, sizes.width, sizes.blocks)
+        self.moved = nn.Linear(Embedding.MOVED, control)
+        self.log_sharpness = nn.Parameter(torch.zeros(()))
         self.register_buffer("explained", torch.zeros(()))
 
     def invert(self, z: Tensor) -> Tensor:
@@ -172,8 +207,14 @@ class Trainee(nn.Module):
         lost = (draw < self.config.context_dropout).to(z.device)[..., None]
         return torch.where(lost, z[:, :-1], z_prev), a_prev.masked_fill(lost, 0.0)
 
+    @staticmethod
     def unroll(
-        self, z: Tensor, z_prev: Tensor, a_prev: Tensor, actions: Tensor, steps: int
+        predictor: Predictor,
+        z: Tensor,
+        z_prev: Tensor,
+        a_prev: Tensor,
+        actions: Tensor,
+        steps: int,
     ) -> list[Tensor]:
         """Open-loop predictions from every frame at once.
 
@@ -183,17 +224,17 @@ class Trainee(nn.Module):
         for j in range(steps):
             action = actions[:, j:]
             n = action.shape[1]
-            following = self.network.predictor(z_prev[:, :n], now[:, :n], a_prev[:, :n], action)
+            following = predictor(z_prev[:, :n], now[:, :n], a_prev[:, :n], action)
             z_prev, now, a_prev = now[:, :n], following, action
             predicted.append(following)
         return predicted
 
     def shape(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Weighted terms of the first stage, in which the latent is learned."""
+        """Weighted terms of the first stage, in which the projector learns."""
         c = self.config
-        z = self.network.project(batch.x)
+        z = self.network.projector(batch.x)
         z_prev, a_prev = self.context(z, batch.actions, generator)
-        predicted = self.unroll(z, z_prev, a_prev, batch.actions, len(c.rollout))
+        predicted = self.unroll(self.guide, z, z_prev, a_prev, batch.actions, len(c.rollout))
         normal = self.network.predictor.scale(batch.actions)
         rebuilt = losses.moving(self.decode(z), batch.x[..., : c.decoded], c.motion)
         return {
@@ -203,8 +244,23 @@ class Trainee(nn.Module):
             "reconstruct": c.reconstruction * rebuilt,
         }
 
+    def embed(self, transitions: tuple[Tensor, Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
+        """Terms of the second stage; see ``Windows.transitions``, rows being projected frames."""
+        now, later, actions, frames = transitions
+        first, second = self.network.embedding(torch.cat([now, later])).chunk(2)
+        seen = first.shape[1] - Embedding.MOVED
+        push = actions.unflatten(-1, (-1, self.control)).sum(dim=-2)
+        push = push / push.std(dim=0).clamp(min=1e-6)
+        read = self.moved((second - first)[:, seen:])
+        return {
+            "contrast": losses.contrast(
+                first[:, :seen], second[:, :seen], frames, self.log_sharpness
+            ),
+            "moved": F.mse_loss(read, push),
+        }
+
     def settle(self, batch: Batch, shown: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Weighted terms of the second stage; the batches hold latents in place of tokens.
+        """Weighted terms of the last stage; the batches hold latents in place of tokens.
 
         Args:
             batch: of all episodes, for predictor and goal distance.
@@ -213,7 +269,8 @@ class Trainee(nn.Module):
         c, head = self.config, self.network.proposer
         z = batch.x
         z_prev, a_prev = self.context(z, batch.actions, generator)
-        predicted = self.unroll(z, z_prev, a_prev, batch.actions, len(c.settle_rollout))
+        predictor = self.network.predictor
+        predicted = self.unroll(predictor, z, z_prev, a_prev, batch.actions, len(c.settle_rollout))
         plans, logits, target, mask = self.propose(shown, shown.x, shown.near, generator)
         loss, winner = losses.winner_takes_all(plans, logits, target, mask)
         head.track(plans, target, mask, winner)
@@ -247,39 +304,48 @@ class Trainee(nn.Module):
         return losses.log_steps(self.network.distance(z[ahead], goal[ahead]), k[ahead].float())
 
     @torch.no_grad()
-    def validate(self, batch: Batch) -> dict[str, float]:
+    def validate(self, batch: Batch, settled: bool) -> dict[str, float]:
         """Numbers on held-out windows.
 
         ``EF_k`` is 1 - Σ(ẑ - z)² / Σ(copy - z)² after k blocks open loop: above 0 beats copying.
         R² values are 1 for perfect; ``proposer_*`` are mean squared errors over the recorded
         blocks' variance; ``distance_r2`` scores log(1 + blocks); ``rank`` is the participation
         ratio of the latent (a sudden fall is collapse).
+
+        Args:
+            batch: windows of tokens.
+            settled: judge what is shipped; before the last stage only the projector is, with the
+                predictor that guides it.
         """
         raw = self.network.projector(batch.x)
-        z = self.network.whiten(raw)
+        z = self.network.whiten(self.network.embedding(raw)) if settled else raw
+        predictor = self.network.predictor if settled else self.guide
         z_prev, a_prev = self.context(z, batch.actions, None)
         out: dict[str, float] = {}
         steps = min(5, z.shape[1] - 2)
-        for j, row in enumerate(self.unroll(z, z_prev, a_prev, batch.actions, steps)):
+        rows = self.unroll(predictor, z, z_prev, a_prev, batch.actions, steps)
+        for j, row in enumerate(rows):
             truth, copy = z[:, j + 2 :], z[:, 1 : -1 - j]  # frame 0 has no velocity: left out
             error = (row[:, 1:] - truth).square().sum()
             out[f"EF_{j + 1}"] = float(1 - error / (copy - truth).square().sum())
         if self.config.steps:  # otherwise the latent came without what shaped it
             out["inverse_r2"] = r2(self.invert(raw), self.network.predictor.scale(batch.actions))
             out["reconstruct_r2"] = r2(self.decode(raw), batch.x[..., : self.config.decoded])
+        spectrum = torch.linalg.eigvalsh(torch.cov(z.flatten(0, 1).T))
+        out["rank"] = float(spectrum.sum().square() / spectrum.square().sum())
+        out["latent_std"] = float(z.flatten(0, 1).std(0).mean())
+        if not settled:
+            return out
         near, far = self.network.project(batch.near), self.network.project(batch.far)
         plans, logits, target, mask = self.propose(batch, z, near, None)
         per_head = (plans - target[:, None]).square().mean(3)
         errors = (per_head * mask[:, None]).sum(2) / mask.sum(1).clamp(min=1)[:, None]
-        rows = mask.any(1)
-        out["proposer_best"] = float(errors[rows].min(1).values.mean())
-        out["proposer_first"] = float(errors[rows, logits[rows].argmax(1)].mean())
+        shown = mask.any(1)
+        out["proposer_best"] = float(errors[shown].min(1).values.mean())
+        out["proposer_first"] = float(errors[shown, logits[shown].argmax(1)].mean())
         ahead = batch.k_far >= 0
         guess = self.network.distance(z, far[:, None].expand_as(z))
         out["distance_r2"] = r2(guess[ahead], torch.log1p(batch.k_far[ahead].float()))
-        spectrum = torch.linalg.eigvalsh(torch.cov(z.flatten(0, 1).T))
-        out["rank"] = float(spectrum.sum().square() / spectrum.square().sum())
-        out["latent_std"] = float(z.flatten(0, 1).std(0).mean())
         return out
 
 

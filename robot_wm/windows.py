@@ -130,6 +130,7 @@ class Windows:
         positions, dims = reduce.mean.shape[0], reduce.basis.shape[1]
         x = torch.empty(sum(lengths), positions, dims, dtype=torch.float16)
         actions = torch.zeros(sum(lengths) + horizon, size)
+        self.first = np.zeros(sum(lengths), np.int64)
         last = np.zeros(sum(lengths), np.int64)
         starts, shown, first = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
         with progress(f"{split} windows", len(places)) as report:
@@ -139,6 +140,7 @@ class Windows:
                     x[first : first + frames] = reduce(tokens).half()
                 blocks = torch.from_numpy(block_actions(pairs[p][0], i))
                 actions[first : first + len(blocks)] = blocks
+                self.first[first : first + frames] = first
                 last[first : first + frames] = first + frames - 1
                 starts.append(np.arange(first, first + frames - window + 1))
                 if is_demonstration(pairs[p][0].meta(i), noise):
@@ -163,6 +165,22 @@ class Windows:
         """``count`` windows at random, with replacement; of demonstrations only if ``shown``."""
         starts = self.shown if shown else self.starts
         return self.gather(starts[rng.integers(len(starts), size=count)], rng)
+
+    def transitions(
+        self, episodes: int, each: int, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """``each`` frames of every one of ``episodes`` random ones, spread over the episode.
+
+        Returns:
+            Rows at the frames and one block later ``[episodes · each, …]``, the block between
+            them ``[…, A]``, and which frame each is (a short episode gives some of them twice).
+        """
+        start = self.starts[rng.integers(len(self.starts), size=episodes)]
+        first, count = self.first[start][:, None], (self.last - self.first)[start][:, None]
+        place = (np.arange(each) + rng.random((episodes, each))) / each
+        frames = (first + (place * count).astype(np.int64)).reshape(-1)
+        index = self._index(frames)
+        return self._rows(frames), self._rows(frames + 1), self.actions[index], index
 
     def spread(self, count: int, rng: np.random.Generator) -> Batch:
         """Up to ``count`` windows evenly spaced over the split."""

@@ -12,7 +12,8 @@ from robot_wm.imagination import SHEET, SIDE, IllustratedModel, contact_sheet, r
 from robot_wm.jepa import JEPAWorldModel, Network, Sizes
 
 SIZES = Sizes(
-    positions=16, encoder_width=32, action=10, reduced=6, channels=4, keypoints=2, width=32,
+    positions=16, encoder_width=32, action=10, reduced=6, channels=4, keypoints=2, embedding=7,
+    embedding_width=16, embedding_blocks=1, width=32,
     blocks=1, horizon=3, heads=2, proposer_width=16, proposer_blocks=1,
     distance_width=16, distance_blocks=1,
 )  # fmt: skip
@@ -76,7 +77,7 @@ def test_frames_are_found_by_their_own_latents(sheet, model, monkeypatch):
     latents = shown.latents[wanted][None]
     gaps = torch.cdist(shown.latents, shown.latents)
     nudge = gaps[gaps > 0].min() / 4
-    beside = latents + nudge * torch.nn.functional.normalize(torch.ones(8), dim=0)
+    beside = latents + nudge * torch.nn.functional.normalize(torch.ones(latents.shape[-1]), dim=0)
     monkeypatch.setattr(shown, "imagine", lambda state, actions: beside)
     found = shown.nearest_frames(state, np.zeros((3, 10), np.float32))
     np.testing.assert_array_equal(found, shown.frames[wanted])

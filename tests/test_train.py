@@ -10,24 +10,32 @@ from robot_wm.checkpoint import load_artifact
 from robot_wm.contracts import History
 from robot_wm.encoder import FrozenEncoder, VideoEncoder, save_encoder
 from robot_wm.errors import ConfigError, DataError, WeightsError
-from robot_wm.jepa import JEPAWorldModel
+from robot_wm.jepa import JEPAWorldModel, Sizes
 from robot_wm.latents import build_latents
+from robot_wm.projector import Reduce
 from robot_wm.train import average, learning_rate, train
-from robot_wm.trainee import TrainConfig
+from robot_wm.trainee import TrainConfig, Trainee
+from robot_wm.windows import Windows, open_pairs
 
 SMALL = {
     "task": "square", "batch": 48, "window": 8, "lr": 2e-3, "warmup": 20, "ema": 0.98, "threads": 1,
-    "reduced": 8, "channels": 16, "keypoints": 4, "width": 64, "blocks": 2, "heads": 2,
+    "reduced": 8, "channels": 16, "keypoints": 4, "embedding": 8,
+    "width": 64, "blocks": 2, "heads": 2,
     "proposer_width": 64, "proposer_blocks": 1, "distance_width": 32, "distance_blocks": 1,
     "decoded": 4, "log_every": 50,
+    "embedding_width": 32, "embedding_blocks": 1, "embed": 200, "embed_frames": 12,
     "settle": 300, "settle_batch": 32,
+}  # fmt: skip
+
+SIZES = {
+    "positions": 16, "encoder_width": 32, "action": 10, "horizon": 5,
+    **{k: v for k, v in SMALL.items() if k in Sizes.__dataclass_fields__},
 }  # fmt: skip
 
 
 def tiny_run(**changes):
-    return TrainConfig(
-        **{**SMALL, "steps": 9, "settle": 9, "batch": 8, "checkpoint_every": 6, **changes}
-    )
+    few = {"steps": 9, "embed": 5, "settle": 9, "batch": 8, "checkpoint_every": 6}
+    return TrainConfig(**{**SMALL, **few, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +164,8 @@ def test_another_encoder_is_refused(place, trained, tmp_path):
         train(tiny_run(), store.root, latents, FrozenEncoder.load(tmp_path / "other"), tmp_path)
 
 
-def test_resuming_equals_never_having_stopped(place, tmp_path):
+@pytest.mark.parametrize(("every", "kept"), [(6, 18), (12, 12)])  # in the last stage, the second
+def test_resuming_equals_never_having_stopped(place, tmp_path, every, kept):
     _, store, encoder, latents = place
     calls = []
 
@@ -166,11 +175,11 @@ def test_resuming_equals_never_having_stopped(place, tmp_path):
             raise KeyboardInterrupt
         return {"success": 0.5}
 
-    config = tiny_run(eval_every=3, log_every=1)
+    config = tiny_run(eval_every=3, log_every=1, checkpoint_every=every)
     whole = train(config, store.root, latents, encoder, tmp_path / "a", lambda _: {"success": 0.5})
     with pytest.raises(KeyboardInterrupt):
         train(config, store.root, latents, encoder, tmp_path / "b", die_in_the_end)
-    assert os.listdir(tmp_path / "b" / "state") == ["step-00000012"]
+    assert os.listdir(tmp_path / "b" / "state") == [f"step-{kept:08d}"]
     halves = train(config, store.root, latents, encoder, tmp_path / "b", die_in_the_end)
     a, b = (load_artifact(folder, "world_model")[0] for folder in (whole, halves))
     assert all(torch.equal(a[name], b[name]) for name in a)
@@ -179,8 +188,8 @@ def test_resuming_equals_never_having_stopped(place, tmp_path):
         lines = [json.loads(x) for x in (tmp_path / run / "log.jsonl").read_text().splitlines()]
         logs.append([{k: v for k, v in line.items() if k != "seconds"} for line in lines])
     assert logs[0] == logs[1]
-    # Only from the second stage on is there something to plan with.
-    assert [x["step"] for x in logs[0] if "closed_loop" in x] == [12, 15, 18]
+    # Only in the last stage is there something to plan with.
+    assert [x["step"] for x in logs[0] if "closed_loop" in x] == [15, 18, 21, 23]
     with pytest.raises(WeightsError, match="lr"):
         train(tiny_run(lr=1e-3), store.root, latents, encoder, tmp_path / "b")
 
@@ -203,15 +212,19 @@ def test_every_option_trains_to_finite_and_different_weights(place, tmp_path, ch
     assert not torch.equal(results[0][key], results[1][key])
 
 
-def test_the_latent_of_another_model_can_be_taken_over(place, trained, tmp_path):
+@pytest.mark.parametrize(("embed", "taken"), [(5, ()), (0, ("embedding.",))])
+def test_the_latent_of_another_model_can_be_taken_over(place, trained, tmp_path, embed, taken):
     root, store, encoder, latents = place
-    config = tiny_run(steps=0, latent_of=str(trained))
+    config = tiny_run(steps=0, embed=embed, latent_of=str(trained))
     folder = train(config, store.root, latents, encoder, tmp_path / "settled")
     ours, theirs = (load_artifact(f, "world_model") for f in (folder, trained))
     assert ours[2]["parents"]["latent"] == theirs[2]["sha256"]
     for name, tensor in theirs[0].items():
-        if name.startswith(("reduce.", "projector.")):
+        if name.startswith(("reduce.", "projector.", *taken)):
             torch.testing.assert_close(ours[0][name], tensor)
+    if embed:
+        key = "embedding.mlp.leave.weight"
+        assert not torch.equal(ours[0][key], theirs[0][key])
     assert not torch.equal(
         ours[0]["predictor.change.leave.weight"], theirs[0]["predictor.change.leave.weight"]
     )
@@ -236,18 +249,73 @@ def test_several_data_sets_train_together_and_foreign_tasks_are_refused(place, t
 
 def test_bad_configurations_are_refused():
     bad: list[dict] = [{"motion": -1.0}, {"cost": "l1"}, {"window": 3}, {"rollout": ()}]
+    bad += [{"embed": 0}, {"embedding": 4}, {"embedding": 0}, {"embed_frames": 1}]
     for changes in [*bad, {"settle": 0}, {"steps": 0}]:
         with pytest.raises(ConfigError, match=next(iter(changes))):
             tiny_run(**changes)
 
 
 def test_schedule_and_average_closed_forms():
-    config = tiny_run(steps=100, settle=50, warmup=10, lr=1.0)
-    rates = [learning_rate(config, step) for step in (1, 10, 55, 100, 101, 110, 130, 150)]
-    np.testing.assert_allclose(rates, [0.1, 1.0, 0.5, 0, 0.1, 1.0, 0.5, 0], atol=1e-12)
+    config = tiny_run(steps=100, embed=20, settle=50, warmup=10, lr=1.0)
+    for steps in [(1, 10, 55, 100), (101, 110, 115, 120), (121, 130, 150, 170)]:
+        rates = [learning_rate(config, step) for step in steps]
+        np.testing.assert_allclose(rates, [0.1, 1.0, 0.5, 0], atol=1e-12)
     target, source = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
     source.weight.data.fill_(3.0)
     source.running_mean.fill_(7.0)
     average(target, source, decay=0.75)
     assert target.weight.tolist() == [1.5, 1.5]
     assert target.running_mean.tolist() == [7.0, 7.0]
+
+
+def test_the_contrast_finds_what_persists(place):
+    """A pose of small variance, bent by what moves: no linear map of the latent reads it."""
+    torch.manual_seed(0)
+    generator, rng = torch.Generator().manual_seed(1), np.random.default_rng(2)
+    fast = torch.randn(200, 12, 2, generator=generator)
+    slow = torch.rand(200, 1, 1, generator=generator).mul(2).sub(1).expand(-1, 12, -1)
+    z = torch.cat([4 * fast, 0.3 * slow * fast[..., :1].sign(), torch.zeros(200, 12, 13)], dim=-1)
+    config = tiny_run()
+    trainee = Trainee(Sizes(**SIZES), config, 2)
+    windows = Windows.__new__(Windows)
+    windows.x, windows.device = z.flatten(0, 1), "cpu"
+    windows.first = np.repeat(np.arange(200) * 12, 12)
+    windows.last, windows.starts = windows.first + 11, np.arange(200) * 12
+    moves = torch.cat([fast[:, 1:] - fast[:, :-1], torch.zeros(200, 1, 2)], dim=1).flatten(0, 1)
+    windows.actions = moves.repeat(1, 5) / 5
+    trainee.network.embedding.scale.std.copy_(windows.x.std(0).clamp(min=0.1))
+    optimizer = torch.optim.AdamW(trainee.parameters(), 3e-3)
+    for _ in range(200):
+        terms = trainee.embed(windows.transitions(32, 8, rng))
+        optimizer.zero_grad()
+        torch.stack(list(terms.values())).sum().backward()
+        optimizer.step()
+
+    def read(rows):
+        rows = torch.cat([rows, torch.ones(len(rows), 1)], dim=1)
+        half = len(rows) // 2
+        answer = slow.flatten()[:, None]
+        weights = torch.linalg.lstsq(rows[:half], answer[:half]).solution
+        return float(1 - (rows[half:] @ weights - answer[half:]).var() / answer[half:].var())
+
+    with torch.no_grad():
+        found = trainee.network.embedding(windows.x)
+    assert read(windows.x[:, :3]) < 0.1
+    assert read(found) > 0.7
+    assert float(terms["moved"].detach()) < 0.1
+
+
+def test_transitions_stay_in_their_episode(place):
+    _, store, encoder, latents = place
+    pair = open_pairs("square", [store.root], [latents], encoder.sha256)
+    reduce = Reduce(*encoder.encode_frames(store[0].frames[:1]).shape[1:], 8)
+    windows = Windows(pair, "train", reduce, 4, 2, 3, 0.2)
+    windows.x = torch.arange(len(windows.x))[:, None].float()
+    now, later, actions, frames = windows.transitions(5, 4, np.random.default_rng(0))
+    assert (later == now + 1).all()
+    assert (now[:, 0] == frames).all()
+    assert (actions == windows.actions[frames]).all()
+    episodes = windows.first[frames.numpy()].reshape(5, 4)
+    assert (episodes == episodes[:, :1]).all()
+    assert all(len(set(row)) == 4 for row in frames.reshape(5, 4).tolist())
+    assert (windows.last[frames.numpy()] > frames.numpy()).all()

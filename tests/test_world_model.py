@@ -13,7 +13,8 @@ from robot_wm.jepa import JEPAWorldModel, Network, Sizes
 from robot_wm.projector import Decoder, Projector, Whiten, grid_places
 
 SIZES = Sizes(
-    positions=16, encoder_width=32, action=10, reduced=6, channels=4, keypoints=2, width=32,
+    positions=16, encoder_width=32, action=10, reduced=6, channels=4, keypoints=2, embedding=7,
+    embedding_width=16, embedding_blocks=1, width=32,
     blocks=2, horizon=3, heads=3, proposer_width=16, proposer_blocks=1,
     distance_width=16, distance_blocks=1,
 )  # fmt: skip
@@ -243,3 +244,17 @@ def test_the_residual_of_a_head_converges_to_its_error():
         head.track(plans, target, torch.ones(64, 3), winner)
     assert head.residual[0].mean() == pytest.approx(0.5, abs=0.01)  # 1 · .99^800 = 3e-4 is left
     assert head.residual[1].mean() == 1  # never won
+
+
+def test_contrast_is_the_cross_entropy_of_the_right_frame():
+    now = torch.tensor([[0.0], [1.0], [3.0]])
+    frames, sharp = torch.arange(3), torch.tensor(0.5)
+    logits = -torch.exp(sharp) * (now - now.T).square()
+    both = [logits.log_softmax(dim).diagonal().mean() for dim in (0, 1)]
+    value = losses.contrast(now, now, frames, sharp)
+    assert float(value) == pytest.approx(-float(both[0] + both[1]) / 2, rel=1e-5)
+    # A frame drawn twice is no negative of itself.
+    gap = float(torch.exp(-torch.exp(sharp)))
+    expected = (math.log1p(2 * gap) + 2 * math.log1p(gap)) / 3
+    twice = losses.contrast(now[[0, 1, 1]], now[[0, 1, 1]], frames[[0, 1, 1]], sharp)
+    assert float(twice) == pytest.approx(expected, rel=1e-5)
