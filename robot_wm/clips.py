@@ -19,6 +19,13 @@ class ClipSampler:
     All training frames are held in memory (12 KB each at 64 px); a draw is one gather per data set.
     Scenes are numbered by task name; action blocks are normalised per scene.
 
+    Args:
+        stores: data sets.
+        block: control steps between the frames.
+        image_size: side of the frames [px].
+        shares: weight of each collection, by its name (1 where unnamed).
+        together: clips drawn from one episode at a time.
+
     Raises:
         DataError: no clip, another image size, frames not stored at block boundaries, or action
             blocks of different sizes.
@@ -30,13 +37,17 @@ class ClipSampler:
         block: int,
         image_size: int,
         shares: Mapping[str, float] | None = None,
+        together: int = 1,
     ) -> None:
+        self.together = together
         weights = np.array([(shares or {}).get(s.schema.collection, 1.0) for s in stores])
         self.shares = weights / weights.sum()
         self.control_dim = len(stores[0].schema.control_low)
         self.scenes = sorted({store.schema.task for store in stores})
+        self.strides = [block // store.schema.frame_every for store in stores]
+        self.alike = [store.schema.collection == "nominal" for store in stores]
         self.parts = [_clips(store, block, image_size) for store in stores]
-        widths = {actions.shape[1] for _, _, _, actions in self.parts}
+        widths = {actions.shape[1] for _, _, actions, _ in self.parts}
         if len(widths) != 1:
             raise DataError(
                 f"action blocks of sizes {sorted(widths)}", "one size", "pretrain them separately"
@@ -47,11 +58,11 @@ class ClipSampler:
         self.drifts: list[np.ndarray] = [np.zeros(0)] * len(stores)
         for number, scene in enumerate(self.scenes):
             mine = [i for i, owner in enumerate(self.owner) if owner == number]
-            fitted = Statistics.fit(np.concatenate([self.parts[i][3] for i in mine]))
+            fitted = Statistics.fit(np.concatenate([self.parts[i][2] for i in mine]))
             self.statistics[scene] = fitted
             for i in mine:
-                frames, first, second, actions = self.parts[i]
-                self.parts[i] = (frames, first, second, fitted.normalize(actions))
+                frames, first, actions, episode = self.parts[i]
+                self.parts[i] = (frames, first, fitted.normalize(actions), episode)
                 self.drifts[i] = actions.reshape(len(actions), -1, self.control_dim).sum(1)
             summed = Statistics.fit(np.concatenate([self.drifts[i] for i in mine]))
             for i in mine:
@@ -66,7 +77,9 @@ class ClipSampler:
 
         Returns:
             ``frames`` uint8 ``[B, 2, H, W, 3]``, ``actions`` float32 ``[B, A]``, ``drift`` (summed
-            control actions) float32 ``[B, C]``, both normalised per scene, ``scene`` int64 ``[B]``.
+            control actions) float32 ``[B, C]``, both normalised per scene, ``scene`` int64 ``[B]``,
+            ``look`` int64 ``[B]`` and ``clip`` int64 ``[B]``: clips of one look were drawn with the
+            same appearance (all of a nominal collection, one episode of another).
         """
         # Whole parts of the shares first; who gets the remainder is drawn.
         shares = np.floor(self.shares * batch).astype(int)
@@ -76,29 +89,39 @@ class ClipSampler:
         frames = np.empty((batch, 2, *self.parts[0][0].shape[1:]), np.uint8)
         actions = np.empty((batch, self.action_dim), np.float32)
         drift = np.empty((batch, self.control_dim), np.float32)
-        start = 0
-        for (pixels, first, second, blocks), drifts, share in zip(
-            self.parts, self.drifts, shares, strict=True
-        ):
-            chosen, stop = rng.integers(0, len(first), share), start + share
-            frames[start:stop, 0], frames[start:stop, 1] = (
-                pixels[first[chosen]],
-                pixels[second[chosen]],
-            )
-            actions[start:stop], drift[start:stop] = blocks[chosen], drifts[chosen]
-            start = stop
+        look, clip = np.empty(batch, np.int64), np.empty(batch, np.int64)
+        start = seen = 0
+        for i, share in enumerate(shares):
+            pixels, first, blocks, episode = self.parts[i]
+            chosen, stop = self._chosen(episode, rng, share), start + share
+            frames[start:stop, 0] = pixels[first[chosen]]
+            frames[start:stop, 1] = pixels[first[chosen] + self.strides[i]]
+            actions[start:stop], drift[start:stop] = blocks[chosen], self.drifts[i][chosen]
+            look[start:stop] = seen + (0 if self.alike[i] else episode[chosen])
+            clip[start:stop] = seen + chosen
+            start, seen = stop, seen + len(first)
         return {
             "frames": torch.from_numpy(frames),
             "actions": torch.from_numpy(actions),
             "drift": torch.from_numpy(drift),
             "scene": torch.from_numpy(np.repeat(self.owner, shares)),
+            "look": torch.from_numpy(look),
+            "clip": torch.from_numpy(clip),
         }
+
+    def _chosen(self, episode: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
+        """``count`` clips, ``together`` of each episode drawn: the row of each."""
+        anchors = rng.integers(0, len(episode), -(-count // self.together))
+        low = np.searchsorted(episode, episode[anchors])
+        high = np.searchsorted(episode, episode[anchors], side="right")
+        own = rng.integers(low[:, None], high[:, None], (len(anchors), self.together))
+        return own.flatten()[:count]
 
 
 def _clips(
     store: EpisodeStore, block: int, image_size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Frames ``[F, H, W, 3]``, first and second of each clip ``[C]``, raw blocks ``[C, A]``."""
+    """Frames ``[F, H, W, 3]``; of each clip first frame ``[C]``, raw block ``[C, A]``, episode."""
     schema, chosen = store.schema, store.indices("train")
     every = schema.frame_every
     if schema.image_size != image_size or block % every:
@@ -110,13 +133,14 @@ def _clips(
     stride = block // every
     total = sum(store.meta(i)["length"] // every + 1 for i in chosen)
     frames = np.empty((total, image_size, image_size, 3), np.uint8)
-    firsts, blocks, start = [], [], 0
-    for i in chosen:
+    firsts, blocks, numbers, start = [], [], [], 0
+    for number, i in enumerate(chosen):
         episode = store[i]
         count = len(episode.frames)
         frames[start : start + count] = episode.frames
         own = np.arange(max(0, count - stride))
         firsts.append(start + own)
+        numbers.append(np.full(len(own), number))
         steps = own[:, None] * every + np.arange(block)
         actions = np.asarray(episode.actions)
         blocks.append(actions[steps].reshape(len(own), block * actions.shape[1]))
@@ -128,4 +152,4 @@ def _clips(
             "training episodes longer than one block",
             "collect more or longer episodes",
         )
-    return frames, first, first + stride, np.concatenate(blocks)
+    return frames, first, np.concatenate(blocks), np.concatenate(numbers)

@@ -15,7 +15,7 @@ def prediction(predicted: Tensor, target: Tensor) -> Tensor:
     return (predicted - target).square().mean()
 
 
-def contrast(now: Tensor, later: Tensor, frames: Tensor, log_sharpness: Tensor) -> Tensor:
+def contrast(now: Tensor, later: Tensor, apart: Tensor, log_sharpness: Tensor) -> Tensor:
     """InfoNCE over pairs one block apart: which later frame belongs to which, by squared distance.
 
     van den Oord et al. 2018 (arXiv:1807.03748), both ways round as in CLIP. The other frames of the
@@ -24,13 +24,13 @@ def contrast(now: Tensor, later: Tensor, frames: Tensor, log_sharpness: Tensor) 
 
     Args:
         now, later: embeddings ``[B, Z]``, row by row one block apart.
-        frames: ``[B]``, which frame ``now`` is; a frame drawn twice is no negative of itself.
+        apart: bool ``[B, B]``, symmetric: which rows may be told from each other.
         log_sharpness: scalar, learned.
     """
     gaps = now.square().sum(1)[:, None] + later.square().sum(1)[None] - 2 * now @ later.T
     rows = torch.arange(len(now), device=now.device)
-    twins = (frames[:, None] == frames[None]) & (rows[:, None] != rows[None])
-    logits = (-gaps * log_sharpness.exp()).masked_fill(twins, -torch.inf)
+    compared = apart | (rows[:, None] == rows[None])
+    logits = (-gaps * log_sharpness.exp()).masked_fill(~compared, -torch.inf)
     return (F.cross_entropy(logits, rows) + F.cross_entropy(logits.T, rows)) / 2
 
 

@@ -47,6 +47,7 @@ class PretrainConfig:
         objective, options: registered name and its own configuration.
         encoder: shape of the encoder.
         block: control steps between the two frames of a clip.
+        together: clips of one episode in a batch; they are each other's hard negatives.
         shares: weight of each collection in a batch, by its name (1 where unnamed). Randomised
             appearance is constant within a clip, so too much of it teaches colours, not objects.
         threads: of torch; 0 keeps torch's choice. Bit-exact resuming needs equal threads.
@@ -67,6 +68,7 @@ class PretrainConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     block: int = 5
+    together: int = 4
     shares: Mapping[str, float] = field(default_factory=lambda: {"nominal": 4.0})
     threads: int = 0
     device: str = "cpu"
@@ -105,12 +107,16 @@ class Run:
     """One pretraining run: the state that a checkpoint holds, and one step of it."""
 
     def __init__(self, config: PretrainConfig, stores: Sequence[EpisodeStore]) -> None:
-        if config.steps < 1 or config.batch < 2:
+        if config.steps < 1 or config.batch < 2 or config.together < 1:
             raise ConfigError(
-                f"steps {config.steps}, batch {config.batch}", "at least 1 and 2", "raise them"
+                f"steps {config.steps}, batch {config.batch}, together {config.together}",
+                "at least 1, 2 and 1",
+                "raise them",
             )
         self.config = config
-        self.sampler = ClipSampler(stores, config.block, config.encoder.image_size, config.shares)
+        self.sampler = ClipSampler(
+            stores, config.block, config.encoder.image_size, config.shares, config.together
+        )
         torch.manual_seed(config.seed)
         self.objective: Objective = make_objective(
             config.objective, config.encoder, config.options,

@@ -254,7 +254,10 @@ class Trainee(nn.Module):
         read = self.moved((second - first)[:, seen:])
         return {
             "contrast": losses.contrast(
-                first[:, :seen], second[:, :seen], frames, self.log_sharpness
+                first[:, :seen],
+                second[:, :seen],
+                frames[:, None] != frames[None],  # a frame drawn twice is no negative of itself
+                self.log_sharpness,
             ),
             "moved": F.mse_loss(read, push),
         }

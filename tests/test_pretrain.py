@@ -81,9 +81,27 @@ def test_clips_are_pairs_of_training_frames_with_the_actions_between(data) -> No
         np.testing.assert_allclose(steps[:, :, 1], wanted, atol=1e-3)
 
 
+def test_clips_of_one_episode_come_together_and_say_what_they_look_like(data, tmp_path) -> None:
+    plain = EpisodeStore(dataset(tmp_path / "nominal", "alpha", length=40))
+    sampler = ClipSampler([EpisodeStore(data[0]), plain], 5, 16, together=3)
+    batch = sampler.draw(np.random.default_rng(0), 62)
+    beta, alpha = (slice(0, 31), slice(31, 62))  # 31 of each: ten threes and one
+    looks = batch["look"][beta]
+    assert (looks[:30].view(10, 3) == looks[:30:3, None]).all()
+    assert len(looks.unique()) > 3
+    first = batch["frames"][beta][:, 0, 0, 0, 0].long()
+    assert all(len((first[looks == look] // 4).unique()) == 1 for look in looks.unique())
+    # A nominal collection looks the same throughout, and like no other.
+    assert len(batch["look"][alpha].unique()) == 1
+    assert not set(looks.tolist()) & set(batch["look"][alpha].tolist())
+    numbers = torch.stack([batch["clip"][beta], first], dim=1)
+    assert len(numbers.unique(dim=0)) == len(first.unique()) == len(batch["clip"][beta].unique())
+    assert not set(batch["clip"][beta].tolist()) & set(batch["clip"][alpha].tolist())
+
+
 def test_statistics_normalise_the_training_blocks(data) -> None:
     sampler = ClipSampler([EpisodeStore(data[0])], block=5, image_size=16)
-    blocks = sampler.parts[0][3]
+    blocks = sampler.parts[0][2]
     np.testing.assert_allclose(blocks.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(blocks.std(0), 1, atol=1e-5)
 
@@ -111,7 +129,7 @@ def test_drift_is_the_summed_action_normalised_per_scene(data, tmp_path) -> None
         sums = np.concatenate(
             [
                 sampler.statistics[sampler.scenes[scene]]
-                .denormalize(sampler.parts[i][3])
+                .denormalize(sampler.parts[i][2])
                 .reshape(-1, 5, 2)
                 .sum(1)
                 for i in parts

@@ -34,6 +34,8 @@ def batch(size: int = 16) -> dict[str, torch.Tensor]:
         "actions": (colour[:, 0, 0, 0].float() / 58 - 1.7).repeat(1, 2)[:, :4],
         "drift": colour[:, 0, 0, 0, :2].float() / 58 - 1.7,
         "scene": torch.arange(size) % 2,
+        "look": torch.arange(size) % 2,
+        "clip": torch.arange(size),
     }
 
 
@@ -203,6 +205,21 @@ def test_inverse_dynamics_is_scored_on_the_drift() -> None:
     assert parts["inverse"] == pytest.approx(wanted, rel=1e-5)
 
 
+def test_contrast_compares_clips_of_one_look() -> None:
+    model, data = objective(), batch(6)
+    pair = model.context(data["frames"].flatten(0, 1)[:, None]).view(6, 32, 16)
+    looks = [torch.zeros(6, dtype=torch.long), data["look"], torch.arange(6)]
+    with torch.no_grad():
+        values = [float(model.contrast(pair, look, data["clip"])) for look in looks]
+    assert values[0] > values[1] > values[2]
+    assert values[2] == pytest.approx(0)  # with nothing to compare with there is nothing to learn
+    twice = data["clip"].clone()
+    twice[2] = twice[0]
+    assert float(model.contrast(pair, looks[0], twice)) < values[0]
+    halves = [float(model.contrast(pair[i::2], looks[0][:3], data["clip"][:3])) for i in (0, 1)]
+    assert values[1] == pytest.approx(sum(halves) / 2, rel=1e-5)
+
+
 def test_weighted_loss_is_the_weighted_mean_of_smooth_l1() -> None:
     predicted = torch.tensor([[[0.5, 0.5], [3.0, 3.0]]])
     # Smooth L1: 0.5²/2 = 0.125 and 3 − 0.5 = 2.5; weights 1 and 3.
@@ -226,6 +243,7 @@ def test_no_gradient_reaches_the_target_and_every_learner_gets_one() -> None:
         {},
         {"masks": "tubes", "tube_blocks": 2},
         {"dense_weight": 0.0, "inverse_weight": 0.0, "variance_weight": 0.0},
+        {"contrast_weight": 0.0},
     ],
 )
 def test_loss_decreases(options) -> None:

@@ -248,13 +248,14 @@ def test_the_residual_of_a_head_converges_to_its_error():
 
 def test_contrast_is_the_cross_entropy_of_the_right_frame():
     now = torch.tensor([[0.0], [1.0], [3.0]])
-    frames, sharp = torch.arange(3), torch.tensor(0.5)
+    sharp = torch.tensor(0.5)
     logits = -torch.exp(sharp) * (now - now.T).square()
     both = [logits.log_softmax(dim).diagonal().mean() for dim in (0, 1)]
-    value = losses.contrast(now, now, frames, sharp)
+    value = losses.contrast(now, now, torch.ones(3, 3, dtype=torch.bool), sharp)
     assert float(value) == pytest.approx(-float(both[0] + both[1]) / 2, rel=1e-5)
-    # A frame drawn twice is no negative of itself.
+    # The second and the third row, alike, are not compared.
     gap = float(torch.exp(-torch.exp(sharp)))
     expected = (math.log1p(2 * gap) + 2 * math.log1p(gap)) / 3
-    twice = losses.contrast(now[[0, 1, 1]], now[[0, 1, 1]], frames[[0, 1, 1]], sharp)
+    which = torch.tensor([0, 1, 1])
+    twice = losses.contrast(now[which], now[which], which[:, None] != which, sharp)
     assert float(twice) == pytest.approx(expected, rel=1e-5)

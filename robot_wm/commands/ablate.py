@@ -30,6 +30,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "no dense loss": {"options": {"dense_weight": 0.0}},
     "tube masks": {"options": {"masks": "tubes"}},
     "no inverse dynamics": {"options": {"inverse_weight": 0.0}},
+    "no contrast": {"options": {"contrast_weight": 0.0}},
     "no variance terms": {"options": {"variance_weight": 0.0, "covariance_weight": 0.0}},
     "no centring": {"options": {"centring": False}},
     "no action token": {"options": {"action_token": False}},

@@ -26,7 +26,8 @@ class Objective(nn.Module):
 
     A batch holds ``frames`` uint8 ``[B, 2, H, W, 3]`` (one block apart), ``actions`` float32
     ``[B, A]`` (the normalised block between them), ``drift`` float32 ``[B, C]`` (its control
-    actions summed, normalised) and ``scene`` int64 ``[B]``.
+    actions summed, normalised), ``scene``, ``look`` and ``clip`` int64 ``[B]`` (see
+    ``ClipSampler.draw``).
     """
 
     @property

@@ -1,7 +1,7 @@
 """V-JEPA for single-frame use: predict the EMA encoder's tokens of hidden patches.
 
 The plain recipe (arXiv:2404.08471) collapses to position-only features on a fixed camera, where
-most tokens are constant given their place. Five repairs keep it alive:
+most tokens are constant given their place. Six repairs keep it alive:
 
 * targets are LayerNormed, centred per scene and token position, and scaled by a running global
   deviation, so a constant earns nothing;
@@ -12,6 +12,8 @@ most tokens are constant given their place. Five repairs keep it alive:
   predicted too (dense loss, arXiv:2603.14482);
 * an inverse-dynamics head reads, from both whole frames, the summed action between them,
   ``batch["drift"]`` (single actions of a block leave no trace of their own);
+* a contrast in time (InfoNCE, arXiv:1807.03748) over a small embedding of the whole frames: which
+  frame follows which, among frames of the same look, is known by the pose of what is pushed;
 * the predictor is told the action block (V-JEPA 2-AC, arXiv:2506.09985, moved into pretraining),
   so where a pushed object went is predictable, and patches whose pixels changed between the
   frames weigh 1 + ``motion_weight``.
@@ -40,7 +42,7 @@ from robot_wm.encoder import (
 )
 from robot_wm.masks import future_frame, multiblock, random_tokens
 from robot_wm.objectives import Batch, Objective, strict
-from robot_wm.objectives.vjepa_heads import InverseDynamics, Predictor, Seen, VJEPAConfig
+from robot_wm.objectives.vjepa_heads import Contrast, InverseDynamics, Predictor, Seen, VJEPAConfig
 
 
 def centred(tokens: Tensor, groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -96,6 +98,8 @@ class VJEPA(Objective):
         self.predictor = Predictor(self.config, encoder, scenes, action_dim)
         if self.config.inverse_weight:
             self.inverse = InverseDynamics(self.config, encoder, scenes, control_dim)
+        if self.config.contrast_weight:
+            self.contrast = Contrast(self.config, encoder)
         self.register_buffer("target_mean", torch.zeros(scenes, encoder.tokens, encoder.width))
         self.register_buffer("target_square", torch.ones(()))
         # Batches seen per scene: the running means start as the first batch's, not as zero.
@@ -111,7 +115,7 @@ class VJEPA(Objective):
         c, frames, scene = self.config, batch["frames"], batch["scene"]
         future = bool(rng.random() < 0.5)
         whole = None
-        if future and c.inverse_weight:
+        if future and (c.inverse_weight or c.contrast_weight):
             flat = self.context(frames.flatten(0, 1)[:, None])
             whole = flat.view(len(scene), 2 * self.tokens, -1)
         seen = self._context(frames, whole, future, rng)
@@ -130,9 +134,12 @@ class VJEPA(Objective):
         parts["variance"], parts["covariance"] = self._spread(seen, scene)
         total = total + c.variance_weight * parts["variance"]
         total = total + c.covariance_weight * parts["covariance"]
-        if whole is not None:
+        if whole is not None and c.inverse_weight:
             parts["inverse"] = F.mse_loss(self.inverse(whole, scene), batch["drift"])
             total = total + c.inverse_weight * parts["inverse"]
+        if whole is not None and c.contrast_weight:
+            parts["contrast"] = self.contrast(whole, batch["look"], batch["clip"])
+            total = total + c.contrast_weight * parts["contrast"]
         numbers = {name: float(value.detach()) for name, value in parts.items()}
         # Explained fraction: 0 is what predicting the mean of every position would cost.
         baseline = float(weighted(torch.zeros_like(wanted), wanted, weight.gather(1, seen.hidden)))

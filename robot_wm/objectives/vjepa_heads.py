@@ -1,4 +1,4 @@
-"""What the V-JEPA objective throws away after pretraining: its options, predictor and IDM head."""
+"""What the V-JEPA objective throws away after pretraining: its options, predictor and heads."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from robot_wm.encoder import EncoderConfig, take
 from robot_wm.errors import ConfigError
+from robot_wm.losses import contrast
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class VJEPAConfig:
         dense_weight, dense_tokens: loss on that many visible tokens (weight 0: off).
         inverse_weight, inverse_width, inverse_hidden: the inverse-dynamics head (weight 0: off);
             used in half of the batches, the future-frame ones.
+        contrast_weight, contrast_size: InfoNCE of a small embedding of the two whole frames, in the
+            same batches as the inverse dynamics (weight 0: off).
         action_token: whether the predictor is told the action block between the frames.
         motion_weight: extra loss weight of patches in which a pixel changed between the frames by
             more than 8 of 255 grey levels.
@@ -50,6 +53,8 @@ class VJEPAConfig:
     inverse_weight: float = 1.0
     inverse_width: int = 8
     inverse_hidden: int = 256
+    contrast_weight: float = 0.25
+    contrast_size: int = 24
     action_token: bool = True
     motion_weight: float = 4.0
     variance_weight: float = 1.0
@@ -166,3 +171,29 @@ class InverseDynamics(nn.Module):
         hidden = F.gelu(self.hidden(self.reduce(pair).flatten(1)))
         every = self.heads(hidden).view(len(scene), self.scenes, -1)
         return every[torch.arange(len(scene), device=scene.device), scene]
+
+
+class Contrast(nn.Module):
+    """A small embedding of one frame, in which frames one block apart should be neighbours.
+
+    What stays from one block to the next is the pose of what the robot is not touching; to place it
+    finely is all that tells two frames of one episode apart. The other terms ask for it only where
+    its patches are hidden.
+    """
+
+    def __init__(self, config: VJEPAConfig, encoder: EncoderConfig) -> None:
+        super().__init__()
+        self.reduce = nn.Linear(encoder.width, config.inverse_width)
+        self.hidden = nn.Linear(encoder.tokens * config.inverse_width, config.inverse_hidden)
+        self.out = nn.Linear(config.inverse_hidden, config.contrast_size)
+        self.log_sharpness = nn.Parameter(torch.zeros(()))
+
+    def forward(self, pair: Tensor, look: Tensor, clip: Tensor) -> Tensor:
+        """Loss of tokens ``[B, 2P, D]``; only clips of one ``look [B]`` are compared."""
+        now, later = (self._embed(tokens) for tokens in pair.chunk(2, dim=1))
+        apart = (look[:, None] == look) & (clip[:, None] != clip)
+        return contrast(now, later, apart, self.log_sharpness)
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        embedded: Tensor = self.out(F.gelu(self.hidden(self.reduce(tokens).flatten(1))))
+        return embedded
