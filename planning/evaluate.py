@@ -187,6 +187,7 @@ def run_episode(
         traces={f: [bool(bit) for bit in trace] for f, trace in traces.items()},
         clipped_fraction=float(np.mean(clipped[:steps])),
         final_error=pose_change(env.spec.pose_names, poses[steps], goal_pose),
+        counts=dict(getattr(agent, "counts", {})),
         **times,
     )
 

@@ -122,7 +122,9 @@ class MPCAgent:
         self._executed: list[np.ndarray] = []
         self._queue: deque[np.ndarray] = deque()
         self._step = 0
-        self._mean = np.zeros((self.horizon, spec.action_dim), np.float32)
+        # The last plan and the control step it began at: the next search starts there.
+        self._plan = np.zeros((self.horizon, spec.action_dim), np.float32)
+        self._planned_at = 0
         self.encode_s: list[float] = []
         self.plan_s: list[float] = []
         self.records: list[PlanRecord] = []
@@ -139,8 +141,7 @@ class MPCAgent:
             InputError: ``reset`` was not called, a bad image at a block boundary, or a model whose
                 costs are not finite ``[N, H]``.
         """
-        if not self._ready:
-            raise InputError("act() before reset()", "an episode with a goal", "call reset first")
+        self._require_goal()
         if self._step % self.model.spec.block == 0:
             self._remember(obs)
             if not self._queue:
@@ -149,6 +150,10 @@ class MPCAgent:
         self._executed.append(action)
         self._step += 1
         return action.copy()
+
+    def _require_goal(self) -> None:
+        if not self._ready:
+            raise InputError("act() before reset()", "an episode with a goal", "call reset first")
 
     def _look(self, obs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Checked copies of image and proprioception: the caller may reuse its buffers."""
@@ -170,23 +175,33 @@ class MPCAgent:
         return History(np.stack(self._frames), np.stack(self._proprio), actions)
 
     def _replan(self) -> None:
-        spec = self.model.spec
+        actions = self._think(self._low, self._high)
+        self._queue.extend(actions[: self.execute].reshape(-1, self.model.spec.control_dim))
+
+    def _think(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Plan ``[H, A]`` from what is remembered, within bounds ``[A]`` or ``[H, A]``."""
         history = self._history()
         start = time.perf_counter()
         state = self.model.encode(history)
         encoded = time.perf_counter()
-        plan = self._search(state, start)
+        plan = self._search(state, start, low, high)
         self.encode_s.append(encoded - start)
         self.plan_s.append(time.perf_counter() - encoded)
         actions = np.asarray(plan.actions, np.float32)
-        self._queue.extend(actions[: self.execute].reshape(-1, spec.control_dim))
-        if self.warm_start:
-            stay = np.zeros((self.execute, spec.action_dim), np.float32)
-            self._mean = np.concatenate([actions[self.execute :], stay])
+        self._plan, self._planned_at = actions, self._step
         if self.record:
             self._keep(history, state, plan)
+        return actions
 
-    def _search(self, state: Any, began: float) -> Plan:
+    def _warm(self) -> np.ndarray:
+        """Where the search starts ``[H, A]``: the rest of the last plan, then staying."""
+        mean = np.zeros_like(self._plan)
+        if self.warm_start:
+            rest = self._plan[(self._step - self._planned_at) // self.model.spec.block :]
+            mean[: len(rest)] = rest
+        return mean
+
+    def _search(self, state: Any, began: float, low: np.ndarray, high: np.ndarray) -> Plan:
         spec = self.model.spec
         noise = self.optimiser.draw_noise(
             self._noise_rng, self.horizon, spec.action_dim, block=spec.block
@@ -194,10 +209,10 @@ class MPCAgent:
         proposed = self._propose(state) if self.proposals else None
         return self.optimiser.optimise(
             lambda actions: self.objective(self._step_costs(state, actions), actions),
-            self._mean,
+            self._warm(),
             None,
-            self._low,
-            self._high,
+            low,
+            high,
             noise,
             proposed,
             (lambda: time.perf_counter() - began > self.deadline) if self.deadline else None,

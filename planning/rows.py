@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -62,6 +62,7 @@ class EpisodeResult:
         clipped_fraction: share of action entries the evaluator had to clip.
         final_error: change of pose still missing at the end, per entry, in its unit.
         encode_s, plan_s: wall time of each perception and of each plan [s].
+        counts: what the agent counted, see :class:`planning.clock.ClockAgent`.
     """
 
     pair_id: str
@@ -71,6 +72,7 @@ class EpisodeResult:
     final_error: Mapping[str, float]
     encode_s: list[float]
     plan_s: list[float]
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def first_hit(self, family: str) -> int | None:
         """Control steps until the first success, counted from 1; None if there was none."""
@@ -184,6 +186,7 @@ class EvaluationResult:
             "latency_ms_p50": _percentile_ms(latency, 50),
             "latency_ms_p99": _percentile_ms(latency, 99),
             "plans_per_episode": round(len(plan) / total, 3),
+            "counts": {name: sum(e.counts[name] for e in episodes) for name in episodes[0].counts},
             "workers": self.config.workers,
             "threads": int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0)),
             **provenance(),

@@ -121,3 +121,12 @@ def test_probe_and_oracle_are_explained(capsys: pytest.CaptureFixture[str]) -> N
     assert "exit 1: no, 3: not judged" in capsys.readouterr().out
     rows = dict(option_rows(cli.compose([]), ("oracle",)))["oracle"]
     assert ("oracle.options.elites", "8") in [row[:2] for row in rows]
+
+
+def test_a_running_clock_is_given_in_control_steps_or_measured():
+    from robot_wm.commands.agents import delay_of
+
+    assert [delay_of(c) for c in ("d0", "d12", "measured")] == [0, 12, None]
+    for wrong in ("3", "d", "d-1", "late"):
+        with pytest.raises(ConfigError, match="clock"):
+            delay_of(wrong)

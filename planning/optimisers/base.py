@@ -63,7 +63,7 @@ class Search(NamedTuple):
 
 
 def clip(xp: Any, actions: Array, low: Array, high: Array) -> Array:
-    """Actions ``[..., A]`` within ``low``, ``high`` ``[A]``."""
+    """Actions ``[..., H, A]`` within ``low``, ``high`` ``[A]`` or ``[H, A]``."""
     return xp.minimum(xp.maximum(actions, low), high)
 
 
@@ -174,7 +174,7 @@ class Optimiser:
             cost: ``[n, H, A] -> [n]``; finite, lower is better; must accept any ``n``.
             mean: ``[H, A]``, centre of the first round; clipped to the bounds.
             std: ``[H, A]`` in action units, or None for ``init_std`` times half the range.
-            low, high: ``[A]``, finite bounds.
+            low, high: ``[A]`` or ``[H, A]``, finite bounds; where they meet, nothing is searched.
             noise: ``[iterations, N, H, A]`` from :meth:`draw_noise`.
             proposals: ``[M, H, A]``, ``M < N``; they replace candidates of iteration 0.
             enough: asked before every round but the first; True ends the search with the best plan

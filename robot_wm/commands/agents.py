@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from robot_wm.commands.sections import PlannerSettings
 from robot_wm.commands.settings import Settings
 from robot_wm.config import build
+from robot_wm.errors import ConfigError
 
 if TYPE_CHECKING:
     from planning.mpc import MPCAgent
@@ -61,28 +62,52 @@ METHODS: dict[str, Method] = {
 }
 
 
-def mpc(model: WorldModel[Any], planner: Mapping[str, Any], proposals: bool = True) -> MPCAgent:
+def mpc(
+    model: WorldModel[Any], planner: Mapping[str, Any], proposals: bool = True, clock: str = ""
+) -> MPCAgent:
     """The planner around any world model.
 
     Args:
         planner: plain values of :class:`PlannerSettings`.
         proposals: whether the model can propose plans.
+        clock: see :func:`delay_of`; empty stops the world while planning.
+
+    Raises:
+        ConfigError: another ``clock``.
     """
+    from planning.clock import ClockAgent
     from planning.costs import Objective
     from planning.mpc import MPCAgent
     from planning.optimisers import make
 
     p = build(PlannerSettings, planner, "planner")
-    return MPCAgent(
-        model,
-        make(p.optimiser, **p.options),
-        Objective.discounted(p.discount),
-        p.horizon,
+    positional = (
+        model, make(p.optimiser, **p.options), Objective.discounted(p.discount), p.horizon,
         p.execute,
-        proposals=p.proposals if proposals else 0,
-        memory_mb=p.memory_mb,
-        warm_start=p.warm_start,
-    )
+    )  # fmt: skip
+    options: dict[str, Any] = {
+        "proposals": p.proposals if proposals else 0,
+        "memory_mb": p.memory_mb,
+        "warm_start": p.warm_start,
+    }
+    if clock:
+        return ClockAgent(*positional, delay=delay_of(clock), **options)
+    return MPCAgent(*positional, **options)
+
+
+def delay_of(clock: str) -> int | None:
+    """Control steps of ``d0``, ``d1``, …; None for ``measured``.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    if clock == "measured":
+        return None
+    if clock[:1] != "d" or not clock[1:].isdigit():
+        raise ConfigError(
+            f"evaluate.clock = {clock!r}", "empty, measured, or d0, d1, …", "choose one of them"
+        )
+    return int(clock[1:])
 
 
 def load_jepa(
@@ -108,25 +133,34 @@ def jepa_agent(
     planner: Mapping[str, Any],
     threads: int = 1,
     illustrate: bool = False,
+    clock: str = "",
 ) -> Agent:
     """Plan with the trained world model."""
-    return mpc(load_jepa(model, encoder, threads, illustrate), planner)
+    return mpc(load_jepa(model, encoder, threads, illustrate), planner, clock=clock)
 
 
-def onnx_agent(spec: EnvSpec, bundle: str, planner: Mapping[str, Any], threads: int = 1) -> Agent:
+def onnx_agent(
+    spec: EnvSpec, bundle: str, planner: Mapping[str, Any], threads: int = 1, clock: str = ""
+) -> Agent:
     """Plan with the exported files, by the same planner."""
     from export.runtime import OnnxWorldModel
 
-    return mpc(OnnxWorldModel(Path(bundle), threads=threads), planner)
+    return mpc(OnnxWorldModel(Path(bundle), threads=threads), planner, clock=clock)
 
 
 def copy_last_agent(
-    spec: EnvSpec, model: str, encoder: str, planner: Mapping[str, Any], threads: int = 1
+    spec: EnvSpec,
+    model: str,
+    encoder: str,
+    planner: Mapping[str, Any],
+    threads: int = 1,
+    clock: str = "",
 ) -> Agent:
     """Plan with a model that believes nothing changes."""
     from planning.references import CopyLastModel
 
-    return mpc(CopyLastModel(load_jepa(model, encoder, threads)), planner, proposals=False)
+    copying = CopyLastModel(load_jepa(model, encoder, threads))
+    return mpc(copying, planner, proposals=False, clock=clock)
 
 
 def oracle_agent(spec: EnvSpec, planner: Mapping[str, Any]) -> Agent:
@@ -165,6 +199,15 @@ def recipe(
         else:
             options |= {"model": str(folders[0]), "encoder": str(folders[1])}
         options["threads"] = 1 if settings.workers > 1 else settings.threads
+    if clock := settings.evaluate.clock:
+        delay_of(clock)
+        if not known.model:
+            raise ConfigError(
+                f"evaluate.clock = {clock} with method {method}",
+                "methods that plan with a model from pixels",
+                "drop the method or the clock",
+            )
+        options["clock"] = clock
     if known.illustrated and illustrate:
         options["illustrate"] = True
     return Factory(known.target, options)

@@ -42,7 +42,8 @@ def evaluate_all(session: Session) -> tuple[list[Row], Path]:
     settings = session.settings
     folders = needed_model(session)
     lists = pair_lists(settings)
-    path = settings.results / f"{settings.pairs['family']}-{settings.task.name}.jsonl"
+    family = "clock" if settings.evaluate.clock else settings.pairs["family"]
+    path = settings.results / f"{family}-{settings.task.name}.jsonl"
     rows: list[Row] = []
     for seed in settings.evaluate.seeds:
         pairs = first_pairs(_list_of(lists, seed), settings.evaluate.limit)
@@ -83,9 +84,11 @@ def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int
     family, task = pairs.family, pairs.task
     modifiers = "".join(f"@{m}" for m in (*own, *settings.evaluate.modifiers))
     levels = "".join(f"/{k}:{v}" for k, v in sorted(settings.evaluate.factors.items()))
+    clock = settings.evaluate.clock
+    name = f"clock/{task}/{clock}" if clock else f"{family}/{task}"
     extra = dict.fromkeys(f for f in settings.evaluate.families if f != family)
     return EvaluateConfig(
-        row=f"{family}/{task}{levels}{modifiers}",
+        row=f"{name}{levels}{modifiers}",
         method=method,
         train_seed=train_seed,
         families=(family, *extra),

@@ -86,6 +86,8 @@ class EvaluateSettings:
         factors: factors of variation set to these values, e.g. ``{camera_yaw: 5.0}``.
         families: further success predicates to score on the same episodes, e.g.
             ``[moderate, strict]``; the pair list's own stays the result.
+        clock: whether the world moves on while the planner thinks: empty (it waits), ``d3`` (a plan
+            takes three control steps) or ``measured``; rows are then named ``clock/task/d3``.
         modifiers: appended to the row name, e.g. ``[rest]``.
         validation: validation episodes run at every ``train.eval_every``; 0 runs none.
     """
@@ -94,6 +96,7 @@ class EvaluateSettings:
     limit: int = 0
     factors: dict[str, Any] = field(default_factory=dict)
     families: tuple[str, ...] = ()
+    clock: str = ""
     modifiers: tuple[str, ...] = ()
     validation: int = 20
 
