@@ -12,6 +12,7 @@ from robot_wm.commands.sections import (
     ObjectiveSettings,
     PlannerSettings,
     ReportSettings,
+    SoakSettings,
     TaskSettings,
 )
 from robot_wm.commands.settings import Settings
@@ -26,6 +27,7 @@ OWN: dict[str, type] = {
     "planner": PlannerSettings,
     "oracle": PlannerSettings,
     "evaluate": EvaluateSettings,
+    "soak": SoakSettings,
     "report": ReportSettings,
     "demo": DemoSettings,
 }

@@ -102,6 +102,23 @@ class EvaluateSettings:
 
 
 @dataclass(frozen=True)
+class SoakSettings:
+    """The controller under faults.
+
+    Attributes:
+        ticks: control steps.
+        rate: faults per look at the camera.
+        length: control steps per goal.
+        max_change: the controller's rate limit, per action entry and control step.
+    """
+
+    ticks: int = 1_000_000
+    rate: float = 0.1
+    length: int = 100
+    max_change: float = 0.5
+
+
+@dataclass(frozen=True)
 class ReportSettings:
     """The HTML page.
 

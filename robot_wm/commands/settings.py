@@ -18,6 +18,7 @@ from robot_wm.commands.sections import (
     ObjectiveSettings,
     PlannerSettings,
     ReportSettings,
+    SoakSettings,
     TaskSettings,
 )
 from robot_wm.config import build, join
@@ -72,6 +73,7 @@ class Settings:
     oracle: PlannerSettings
     pairs: dict[str, Any]
     evaluate: EvaluateSettings
+    soak: SoakSettings
     report: ReportSettings
     demo: DemoSettings
     weights: str

@@ -1,0 +1,63 @@
+"""``robot-wm soak``: the exported controller on recorded frames, with every fault thrown at it.
+
+The search is the one of ``planner``: a small one (``planner.options.candidates=16
+planner.options.iterations=1``) tries the controller as hard in a fraction of the time.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from robot_wm.commands.export import bundle
+from robot_wm.commands.settings import CHECKOUT
+from robot_wm.commands.stages import dataset
+from robot_wm.manifest import atomic_write, provenance, read_manifest
+
+if TYPE_CHECKING:
+    from robot_wm.cli import Session
+
+EPISODES = 20  # of the validation split, played round and round
+
+
+def run(session: Session) -> int:
+    """Run it, print what was counted; exit 1 if something got out or was not reported."""
+    from export.controller import Limits
+    from export.runtime import OnnxWorldModel, agent_of
+    from export.soak import soak
+    from robot_wm.episodes import EpisodeStore
+
+    settings, chosen = session.settings, session.settings.soak
+    folder = bundle(session)
+    model = OnnxWorldModel(folder, threads=settings.threads)
+    spec, search = model.spec, settings.optimiser("onnx")
+    size = {"candidates": search.candidates, "iterations": search.iterations}
+    elites = min(getattr(search, "elites", 2), search.candidates)
+    agent = agent_of(model, settings.planner.execute, **size, elites=elites)
+    agent.proposals = min(settings.planner.proposals, search.candidates - 1)
+    store = EpisodeStore(dataset(settings, "nominal"))
+    frames = np.concatenate([store[i].frames for i in store.indices("validation")[:EPISODES]])
+    period = spec.control_dt
+    limits = Limits(chosen.max_change, (0.0,) * spec.control_dim, 2 * period, spec.block * period)
+    found = soak(agent, limits, frames, chosen.ticks, chosen.rate, chosen.length, settings.seed)
+    row: dict[str, Any] = {
+        **asdict(found), "passed": found.passed, "task": settings.task.name, **size,
+        "execute": settings.planner.execute, "settings": asdict(chosen),
+        "bundle_sha256": read_manifest(folder, "bundle", verify=False)["sha256"], **provenance(),
+    }  # fmt: skip
+    where = CHECKOUT / "results" / "soak" if settings.publish else settings.run_path("soak")
+    path = where / f"{settings.task.name}.json"
+    atomic_write(path, json.dumps(row, indent=1, sort_keys=True) + "\n")
+    for name, count in sorted(found.injected.items()):
+        print(f"{count:8d}  {name}, reported {found.reported[name]} times")
+    early, late = found.memory_mb
+    print(
+        f"{found.ticks} control steps, {found.episodes} goals, {found.stops} stops, "
+        f"{found.outside} actions outside the limits, {found.unreported} faults unreported, "
+        f"memory {early:.0f} -> {late:.0f} MiB: {'passed' if found.passed else 'FAILED'}"
+    )
+    print(path)
+    return 0 if found.passed else 1
