@@ -26,6 +26,7 @@ from robot_wm.manifest import atomic_folder, write_json, write_manifest
 GOLDEN = "golden.npz"
 TOLERANCE = 1e-4  # relative, of costs
 COUNTS = (16, 64, 300)
+MARGIN = 1.2  # of the novelty threshold over the most novel held-out frame
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def contract_of(model: JEPAWorldModel, config: ExportConfig) -> Contract:
         options=dict(config.options or {}),
         discount=config.discount,
         proposals=config.proposals,
+        novelty=np.inf,
         graphs={},
     )
 
@@ -83,7 +85,8 @@ def export(
     """Write the bundle ``out`` and return its parity report.
 
     Args:
-        frames: uint8 ``[M, S, S, 3]``, recorded images of held-out episodes, ``M >= 4``.
+        frames: uint8 ``[M, S, S, 3]``, recorded images of held-out episodes, ``M >= 4``; all set
+            the novelty threshold, the first 16 are for parity.
 
     Raises:
         WeightsError: torch and onnxruntime disagree beyond ``config.tolerance``: nothing written.
@@ -98,7 +101,7 @@ def export(
         }
         for g in made
     }
-    contract = replace(draft, graphs=described)
+    contract = replace(draft, graphs=described, novelty=threshold(model, frames))
     told = json.dumps(contract.to_json(), sort_keys=True)
     with atomic_folder(Path(out)) as work:
         write_json(work / CONTRACT, contract.to_json())
@@ -116,6 +119,16 @@ def export(
         (work / "card.md").write_text(card(contract, report, work))
         write_manifest(work, KIND, contract.spec.hashes, {"parity": report})
     return report
+
+
+def threshold(model: JEPAWorldModel, frames: np.ndarray) -> float:
+    """Novelty of the most novel of these frames, times ``MARGIN``."""
+    with torch.inference_mode():
+        novelty = [
+            model.network.novelty(model.encoder.encode_frames(part))
+            for part in np.array_split(frames, -(-len(frames) // 64))
+        ]
+    return MARGIN * float(torch.cat(novelty).max())
 
 
 def model_dtype(graph: Any, name: str) -> str:
@@ -146,7 +159,8 @@ def compare(
             worst = max(worst, float((np.abs(ours - theirs) / np.abs(ours)).max()))
         gaps[str(count)] = worst
     plan_gap = golden(model, contract, folder, frames)
-    return {"worst": max(gaps.values()), "costs": gaps, "plan": plan_gap, "frames": len(frames)}
+    used = min(len(frames), 16)
+    return {"worst": max(gaps.values()), "costs": gaps, "plan": plan_gap, "frames": used}
 
 
 def golden(model: JEPAWorldModel, contract: Contract, folder: Path, frames: np.ndarray) -> float:
@@ -191,6 +205,8 @@ numbers, planned in blocks of {spec.block}
 * Search: {contract.optimiser} {json.dumps(contract.options, sort_keys=True)}, \
 {contract.proposals} proposals of the learned actor, {spec.horizon} blocks ahead
 * Parity with torch: costs within {report["worst"]:.1e} relative, plan within {report["plan"]:.1e}
+* Images whose novelty is above {contract.novelty:.2f} are refused by the controller (training \
+frames: about 1)
 * Trained for this scene, camera and robot only; it knows nothing of safety. Limits belong in the
   controller.
 
@@ -199,7 +215,7 @@ numbers, planned in blocks of {spec.block}
 {sizes}"""
 
 
-def recorded_frames(stores: Sequence[Any], count: int = 16) -> np.ndarray:
+def recorded_frames(stores: Sequence[Any], count: int = 400) -> np.ndarray:
     """Images of validation episodes, four consecutive ones each: ``[count, S, S, 3]``."""
     parts: list[np.ndarray] = []
     for store in stores:

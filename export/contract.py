@@ -15,7 +15,7 @@ from robot_wm.contracts import ModelSpec, spec_from_json, spec_to_json
 from robot_wm.errors import DataError, WeightsError
 from robot_wm.manifest import read_json, read_manifest
 
-KIND, CONTRACT, VERSION = "bundle", "contract.json", 1
+KIND, CONTRACT, VERSION = "bundle", "contract.json", 2
 METADATA_KEY = "robot_wm.contract"
 
 
@@ -34,6 +34,7 @@ class Contract:
         optimiser, options: search that the planner graph holds and the runtime repeats.
         discount: 0 costs the last block alone, above 0 sums all with that factor per block.
         proposals: plans asked of the actor per search.
+        novelty: of an image above which it is unlike everything seen, see ``Network.novelty``.
         graphs: inputs and outputs with shapes, by graph; a letter is free at run time.
         licence: of weights and data.
     """
@@ -48,6 +49,7 @@ class Contract:
     options: dict[str, Any]
     discount: float
     proposals: int
+    novelty: float
     graphs: dict[str, dict[str, dict[str, Any]]]
     licence: str = "Apache-2.0"
 

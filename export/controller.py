@@ -32,6 +32,7 @@ class Fault(StrEnum):
     CLOCK = "clock jump"
     LATE = "late plan"
     PLANNER = "planner failed"
+    NOVEL = "unknown scene"
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ class Controller:
             )
         self._period, self._block = spec.control_dt, spec.block
         self._size = spec.image_size
+        # Models from a bundle can tell what they have never seen; others are believed.
+        self._is_novel = getattr(self.agent.model, "is_novel", None)
         self._goal: dict[str, np.ndarray] | None = None
 
     def start(self, goal: np.ndarray, seed: int = 0) -> None:
@@ -187,7 +190,9 @@ class Controller:
         same = self._seen is not None and bool((image == self._seen).all())
         self._equal = self._equal + 1 if same and moving else 0
         self._seen = image.copy()
-        return Fault.FROZEN if self._equal >= self.limits.frozen - 1 else None
+        if self._equal >= self.limits.frozen - 1:
+            return Fault.FROZEN
+        return Fault.NOVEL if self._is_novel is not None and self._is_novel(self._seen) else None
 
     def _ask(self, frame: Frame | None) -> tuple[np.ndarray, Fault | None]:
         """The agent's action, or what is wrong with it."""

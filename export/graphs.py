@@ -57,15 +57,16 @@ class Graph:
 
 
 class Encode(nn.Module):
-    """Images uint8 ``[N, S, S, 3]`` to latents ``[N, Z]``; each image alone."""
+    """Images uint8 ``[N, S, S, 3]`` to latents ``[N, Z]`` and novelty ``[N]``; each alone."""
 
     def __init__(self, model: JEPAWorldModel) -> None:
         super().__init__()
         self.encoder, self.network = model.encoder, model.network
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
-        return self.network.embed(self.encoder(images[:, None]))
+        tokens = self.encoder(images[:, None])
+        return self.network.embed(tokens), self.network.novelty(tokens)
 
 
 class StepCosts(nn.Module):
@@ -132,7 +133,7 @@ class Planner(nn.Module):
         proposal_noise: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Plan ``[H, A]``, its cost ``[]``, its step costs ``[H]``, the image's latent ``[Z]``."""
-        latents = self.encode(torch.stack([previous, image, goal]))
+        latents, _ = self.encode(torch.stack([previous, image, goal]))
         # Copies: what an exported loop reads from outside must not share memory.
         z_prev, z, wanted = (latents[i : i + 1].clone() for i in range(3))
         before = action[None].clone()
@@ -192,8 +193,8 @@ def graphs(
     drawn: dict[str, Dims] = {"choice": ("K",), "noise": ("K", h, a)}
     u8 = torch.uint8
     return [
-        Graph("encode", Encode(model), {"images": ("N", *image)}, {"latents": ("N", z)},
-              {"images": u8}),
+        Graph("encode", Encode(model), {"images": ("N", *image)},
+              {"latents": ("N", z), "novelty": ("N",)}, {"images": u8}),
         Graph("step_costs", StepCosts(model), {**state, "actions": ("N", h, a)},
               {"costs": ("N", h)}, {}),
         Graph("propose", Propose(model), {**state, **drawn}, {"plans": (f"{m} + K", h, a)}, {}),

@@ -93,7 +93,7 @@ class OnnxWorldModel:
             for name in ("encode", "step_costs", "propose")
         }
         # A frame is encoded once: it is the present frame now and the previous one a block later.
-        self._seen: OrderedDict[bytes, np.ndarray] = OrderedDict()
+        self._seen: OrderedDict[bytes, tuple[np.ndarray, float]] = OrderedDict()
 
     def _run(self, name: str, **inputs: np.ndarray) -> np.ndarray:
         output: np.ndarray = self._sessions[name].run(None, inputs)[0]
@@ -101,9 +101,21 @@ class OnnxWorldModel:
 
     def latent(self, frame: np.ndarray) -> np.ndarray:
         """Latent ``[Z]`` of one image uint8 ``[S, S, 3]``."""
+        return self._look(frame)[0]
+
+    def is_novel(self, frame: np.ndarray) -> bool:
+        """Whether one image is unlike everything seen, by the contract's threshold."""
+        return not self.novelty(frame) <= self.contract.novelty
+
+    def novelty(self, frame: np.ndarray) -> float:
+        """How unlike the training frames one image is; about 1 for those."""
+        return self._look(frame)[1]
+
+    def _look(self, frame: np.ndarray) -> tuple[np.ndarray, float]:
         key = frame.tobytes()
         if key not in self._seen:
-            self._seen[key] = self._run("encode", images=frame[None])[0]
+            latents, novelty = self._sessions["encode"].run(None, {"images": frame[None]})
+            self._seen[key] = latents[0], float(novelty[0])
             while len(self._seen) > self.spec.context + 1:
                 self._seen.popitem(last=False)
         self._seen.move_to_end(key)

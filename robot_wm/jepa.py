@@ -98,6 +98,14 @@ class Network(nn.Module):
         """Encoder tokens ``[N, P, D]`` to latents ``[N, Z]``."""
         return self.project(self.reduce(tokens))
 
+    def novelty(self, tokens: Tensor) -> Tensor:
+        """How unlike the training frames: ``[N, P, D]`` to ``[N]``, about 1 for those.
+
+        Mean square of the reduced tokens: each position's own mean is subtracted there, and every
+        component has unit variance over the training frames.
+        """
+        return self.reduce(tokens).square().mean(dim=(-2, -1))
+
     def project(self, reduced: Tensor) -> Tensor:
         """Reduced tokens ``[..., P, R]`` to latents ``[..., Z]``."""
         z: Tensor = self.whiten(self.embedding(self.projector(reduced)))

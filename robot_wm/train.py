@@ -264,7 +264,7 @@ class _Run:
         return JEPAWorldModel(network, self.encoder, self.spec, self.config.cost)
 
     def evaluate(self, step: int, evaluate: Evaluate | None) -> None:
-        """Validate, where something predicts; closed loop too, once there is something to plan with."""
+        """Validate where something predicts; closed loop once there is something to plan with."""
         values: dict[str, Any] = {}
         if self.held_out is not None and self.stage != "embed":
             values["validation"] = self.ema.validate(self.held_out, self.stage == "settle")

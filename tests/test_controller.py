@@ -96,6 +96,19 @@ def test_a_bad_frame_holds_for_its_block_and_then_it_goes_on(controller, agent, 
     np.testing.assert_allclose(good[-1].action, (1.0, -1.0))
 
 
+def test_an_unknown_scene_is_not_planned_from(agent):
+    agent.model = Model()
+    agent.model.is_novel = lambda frame: bool(frame[0, 0, 0] > 127)
+    controller = Controller(agent, LIMITS, clock=lambda: agent.time)
+    controller.start(image(99))
+    known, unknown = np.zeros((SIZE, SIZE, 3), np.uint8), np.full((SIZE, SIZE, 3), 200, np.uint8)
+    known[1], unknown[1] = 90, 90  # not blank
+    for k, seen in enumerate([known] * 5 + [unknown] * 5):
+        command = controller.tick(k * DT, Frame(seen, k * DT))
+        assert command.faults == ((Fault.NOVEL,) if k == 5 else ())
+    assert agent.calls == 5
+
+
 def test_a_frozen_camera_is_noticed_only_while_moving(controller, agent):
     same = image(0)
     commands = drive(controller, 25, lambda k: Frame(same, k * DT))

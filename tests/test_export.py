@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,6 +79,32 @@ def test_costs_and_proposals_are_those_of_the_source(bundle, model, frames):
                 for m, s, g in zip((model, twin), states, goals, strict=True)
             ]
             np.testing.assert_allclose(plans[1], plans[0], atol=1e-5)
+
+
+def test_images_unlike_the_held_out_ones_are_told(bundle, model, frames):
+    twin = OnnxWorldModel(bundle)
+    with torch.inference_mode():
+        wanted = model.network.novelty(model.encoder.encode_frames(frames)).numpy()
+    found = np.array([twin.novelty(frame) for frame in frames])
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+    assert twin.contract.novelty == pytest.approx(1.2 * wanted.max(), rel=1e-5)
+    assert not any(twin.is_novel(frame) for frame in frames)
+    twin.contract = replace(twin.contract, novelty=float(np.median(wanted)))
+    assert [twin.is_novel(frame) for frame in frames] == (found > np.median(wanted)).tolist()
+    # Not a number is not known either.
+    twin._seen[frames[0].tobytes()] = (np.zeros(8, np.float32), float("nan"))
+    assert twin.is_novel(frames[0])
+
+
+def test_novelty_is_one_on_the_frames_it_was_fitted_on():
+    rng = np.random.default_rng(0)
+    background = rng.normal(size=(16, 32))  # every position has its own
+    tokens = (background + 0.3 * rng.normal(size=(400, 16, 32))).astype(np.float32)
+    network = Network(SIZES)
+    network.reduce.fit(tokens)
+    novelty = network.novelty(torch.from_numpy(tokens))
+    assert float(novelty.mean()) == pytest.approx(1, abs=0.02)
+    assert (network.novelty(torch.from_numpy(tokens[:, ::-1].copy())) > novelty.max()).all()
 
 
 def test_shipped_weights_keep_their_half_precision(bundle, model):
