@@ -59,7 +59,7 @@ class TrainConfig:
 
     task: str
     steps: int = 20_000
-    embed: int = 3_000
+    embed: int = 0
     settle: int = 20_000
     batch: int = 256
     settle_batch: int = 64
@@ -81,7 +81,7 @@ class TrainConfig:
     reduced: int = 64
     channels: int = 64
     keypoints: int = 32
-    embedding: int = 28
+    embedding: int = 0
     embedding_width: int = 256
     embedding_blocks: int = 3
     width: int = 384
