@@ -133,7 +133,25 @@ class Controller:
         self._phase, self._failed, self._equal = 0, 0, 0
         self._seen: np.ndarray | None = None
         self._planned = False
+        self._thought: Fault | None = None
         self.stopped = False
+
+    def think(self) -> None:
+        """Plan between two control steps, if the agent can (:class:`planning.clock.ClockAgent`).
+
+        Call it once the action of a tick is sent. What goes wrong is reported by the next tick.
+        """
+        think = getattr(self.agent, "think", None)
+        if think is None or self._goal is None or self.stopped:
+            return
+        began = self.clock()
+        try:
+            think()
+        except (RobotWMError, ArithmeticError, ValueError):
+            self._thought = Fault.PLANNER
+            return
+        if self.clock() - began > self.limits.late:
+            self._thought = Fault.LATE
 
     def tick(self, now: float, frame: Frame | None) -> Command:
         """One control step.
@@ -148,14 +166,16 @@ class Controller:
         if self._goal is None:
             raise ConfigError("tick() before start()", "an episode with a goal", "call start first")
         faults: list[Fault] = []
-        if self._jumped(now):
+        if jumped := self._jumped(now):
             faults.append(Fault.CLOCK)
-            self._planned = False
+        if self._thought is not None:
+            faults.append(self._thought)
+            self._thought = None
         if self._phase == 0:
-            fault = Fault.CLOCK if faults else self._look(now, frame)
-            if fault is not None and fault not in faults:
-                faults.append(fault)
-            self._planned = fault is None and not self.stopped
+            fault = None if jumped else self._look(now, frame)
+            faults += [] if fault is None else [fault]
+            self._planned = not faults and not self.stopped
+        self._planned = self._planned and not faults
         wanted = self._hold
         if self._planned and not self.stopped:
             wanted, fault = self._ask(frame)

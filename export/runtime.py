@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime as ort
 
 from export.contract import Contract, read_contract
+from planning.clock import ClockAgent
 from planning.costs import Objective
 from planning.mpc import MPCAgent
 from planning.optimisers import Optimiser, make
@@ -193,24 +194,29 @@ def objective_of(contract: Contract) -> Objective:
 
 
 def agent_of(
-    model: OnnxWorldModel, execute: int = 1, deadline: float = 0.0, **changes: Any
+    model: OnnxWorldModel,
+    execute: int = 1,
+    deadline: float = 0.0,
+    delay: int | None = 0,
+    **changes: Any,
 ) -> MPCAgent:
     """The planner of a bundle around its model.
 
     Args:
         execute, deadline: see :class:`planning.mpc.MPCAgent`.
+        delay: control steps until a plan can be used, see :class:`planning.clock.ClockAgent`; 0
+            plans as if the world waited, None measures.
         changes: as in :func:`optimiser_of`.
     """
     contract = model.contract
-    return MPCAgent(
-        model,
-        optimiser_of(contract, **changes),
-        objective_of(contract),
-        contract.spec.horizon,
+    positional = (
+        model, optimiser_of(contract, **changes), objective_of(contract), contract.spec.horizon,
         execute,
-        proposals=contract.proposals,
-        deadline=deadline,
-    )
+    )  # fmt: skip
+    options: dict[str, Any] = {"proposals": contract.proposals, "deadline": deadline}
+    if delay == 0:
+        return MPCAgent(*positional, **options)
+    return ClockAgent(*positional, delay=delay, **options)
 
 
 @dataclass(frozen=True)

@@ -62,34 +62,46 @@ class ClockAgent(MPCAgent):
         super().reset(goal, seed)
         # What will be executed, and whether a plan says so.
         self._line: deque[tuple[np.ndarray, bool]] = deque()
+        self._asked: tuple[int, list[tuple[np.ndarray, bool]]] | None = None
         self._arrival = 0
         self.counts = dict.fromkeys(("plans", "late_plans", "hold_ticks", "delay"), 0)
 
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
         """See :class:`MPCAgent`; a plan asked for now is used later."""
         self._require_goal()
+        self.think()
         spec = self.model.spec
         if self._step % spec.block == 0:
             self._remember(obs)
             if self._step >= self._arrival and self._step % (self.execute * spec.block) == 0:
-                self._ask()
+                self._asked = self._step, list(self._line)
+                if self._reckoned() == 0:
+                    self.think()
         action, planned = self._line.popleft() if self._line else (self._hold, False)
         self.counts["hold_ticks"] += not planned
         self._executed.append(action)
         self._step += 1
         return action.copy()
 
-    def _ask(self) -> None:
-        """Plan now; queue what happens until the plan is there, then the plan."""
+    def think(self) -> None:
+        """Make the plan that was asked for, if one was.
+
+        A robot calls this once its action is sent, so that it thinks between two control steps;
+        otherwise the next :meth:`act` does, which in a simulation is the same.
+        """
+        if self._asked is None:
+            return
+        (step, left), self._asked = self._asked, None
         reckoned = self._reckoned()
         # What is left of the old plan may be needed longer than reckoned.
-        missing = self.horizon * self.model.spec.block - len(self._line)
-        meanwhile = [*self._line, *[(self._hold, False)] * missing]
+        missing = self.horizon * self.model.spec.block - len(left)
+        meanwhile = [*left, *[(self._hold, False)] * missing]
         low, high = self._bounds(np.array([action for action, _ in meanwhile[:reckoned]]))
-        plan = self._think(low, high).reshape(-1, len(self._hold))
+        plan = self._think(low, high, step).reshape(-1, len(self._hold))
         delay = self._delay_of(self.encode_s[-1] + self.plan_s[-1])
-        self._line = deque([*meanwhile[:delay], *((action, True) for action in plan[delay:])])
-        self._arrival = self._step + delay
+        line = [*meanwhile[:delay], *((action, True) for action in plan[delay:])]
+        self._line = deque(line[self._step - step :])
+        self._arrival = step + delay
         self.counts["plans"] += 1
         self.counts["late_plans"] += delay > reckoned
         self.counts["delay"] += delay

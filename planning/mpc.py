@@ -175,33 +175,35 @@ class MPCAgent:
         return History(np.stack(self._frames), np.stack(self._proprio), actions)
 
     def _replan(self) -> None:
-        actions = self._think(self._low, self._high)
+        actions = self._think(self._low, self._high, self._step)
         self._queue.extend(actions[: self.execute].reshape(-1, self.model.spec.control_dim))
 
-    def _think(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        """Plan ``[H, A]`` from what is remembered, within bounds ``[A]`` or ``[H, A]``."""
+    def _think(self, low: np.ndarray, high: np.ndarray, step: int) -> np.ndarray:
+        """Plan ``[H, A]`` from what was seen at ``step``, within bounds ``[A]`` or ``[H, A]``."""
         history = self._history()
         start = time.perf_counter()
         state = self.model.encode(history)
         encoded = time.perf_counter()
-        plan = self._search(state, start, low, high)
+        plan = self._search(state, start, low, high, self._warm(step))
         self.encode_s.append(encoded - start)
         self.plan_s.append(time.perf_counter() - encoded)
         actions = np.asarray(plan.actions, np.float32)
-        self._plan, self._planned_at = actions, self._step
+        self._plan, self._planned_at = actions, step
         if self.record:
             self._keep(history, state, plan)
         return actions
 
-    def _warm(self) -> np.ndarray:
+    def _warm(self, step: int) -> np.ndarray:
         """Where the search starts ``[H, A]``: the rest of the last plan, then staying."""
         mean = np.zeros_like(self._plan)
         if self.warm_start:
-            rest = self._plan[(self._step - self._planned_at) // self.model.spec.block :]
+            rest = self._plan[(step - self._planned_at) // self.model.spec.block :]
             mean[: len(rest)] = rest
         return mean
 
-    def _search(self, state: Any, began: float, low: np.ndarray, high: np.ndarray) -> Plan:
+    def _search(
+        self, state: Any, began: float, low: np.ndarray, high: np.ndarray, mean: np.ndarray
+    ) -> Plan:
         spec = self.model.spec
         noise = self.optimiser.draw_noise(
             self._noise_rng, self.horizon, spec.action_dim, block=spec.block
@@ -209,7 +211,7 @@ class MPCAgent:
         proposed = self._propose(state) if self.proposals else None
         return self.optimiser.optimise(
             lambda actions: self.objective(self._step_costs(state, actions), actions),
-            self._warm(),
+            mean,
             None,
             low,
             high,
@@ -246,7 +248,7 @@ class MPCAgent:
         actions = np.asarray(plan.actions, np.float32)
         self.records.append(
             PlanRecord(
-                step=self._step,
+                step=self._planned_at,
                 history=history,
                 state=state,
                 actions=actions,

@@ -46,7 +46,8 @@ def test_it_holds_until_the_first_plan_and_then_plans_from_where_it_will_be(dela
     asked = range(0, 40, period)
     assert agent.counts["plans"] == len(asked)
     for start in asked:
-        same = [candidates for step, candidates in seen if step == start]
+        # It thinks when asked for the next action.
+        same = [candidates for step, candidates in seen if step == start + 1]
         assert same
         for candidates in same:
             first = candidates.reshape(len(candidates), -1, 2)[:, :delay]
@@ -79,8 +80,8 @@ def test_a_late_plan_joins_where_its_time_has_come(monkeypatch):
     monkeypatch.setattr(agent, "_delay_of", lambda seconds: next(delays))
     plans, think = [], agent._think
 
-    def kept(low, high):
-        plans.append(think(low, high).reshape(-1, 2))
+    def kept(*arguments):
+        plans.append(think(*arguments).reshape(-1, 2))
         return plans[-1].reshape(4, 10)
 
     monkeypatch.setattr(agent, "_think", kept)
@@ -103,6 +104,23 @@ def test_measured_time_becomes_control_steps():
     assert agent._reckoned() == 2  # the first were warm-up
     agent.reset({"image": np.zeros((8, 8, 3), np.uint8)}, 0)
     assert agent._reckoned() == 2  # what a machine needs is not forgotten with the episode
+
+
+def test_thinking_between_two_steps_changes_nothing():
+    class Ahead(ClockAgent):
+        def act(self, obs):
+            action = super().act(obs)
+            assert self._asked is None or self._step > 0
+            self.think()
+            assert self._asked is None
+            return action
+
+    options = {"optimiser": CEM(candidates=64, iterations=4, elites=8), "horizon": 4,
+               "objective": Objective.discounted(1.0)}  # fmt: skip
+    for delay in (1, 4, 7):
+        kinds = (ClockAgent, Ahead)
+        runs = [drive(kind(ToyModel(), delay=delay, **options), 30)[1] for kind in kinds]
+        np.testing.assert_array_equal(*runs)
 
 
 def test_bad_delays_are_refused():

@@ -109,6 +109,36 @@ def test_an_unknown_scene_is_not_planned_from(agent):
     assert agent.calls == 5
 
 
+def test_thinking_between_two_steps_is_watched_too(controller, agent):
+    thoughts = []
+
+    def think():
+        thoughts.append(agent.time)
+        agent.time += agent.seconds
+        if len(thoughts) == 9:
+            raise InputError("a broken planner", "a working one", "this error is on purpose")
+
+    controller.think()  # an agent that cannot think ahead is left in peace
+    agent.think = think
+    faults = []
+    for k in range(15):
+        command = controller.tick(k * DT, Frame(image(k), k * DT))
+        faults.append(command.faults)
+        controller.think()
+        agent.seconds = 0.15 if k == 2 else 0.0
+    assert faults[4] == ()  # .15 s in thought are allowed
+    assert len(thoughts) == 15
+    agent.seconds = 0.5
+    controller.think()
+    agent.seconds = 0.0
+    late = controller.tick(1.5, Frame(image(15), 1.5))
+    assert late.faults == (Fault.LATE,)
+    assert faults[9] == (Fault.PLANNER,)
+    assert [k for k, found in enumerate(faults) if found] == [9]
+    held = controller.tick(1.6, Frame(image(16), 1.6))
+    np.testing.assert_allclose(held.action, (0, 0))
+
+
 def test_a_frozen_camera_is_noticed_only_while_moving(controller, agent):
     same = image(0)
     commands = drive(controller, 25, lambda k: Frame(same, k * DT))

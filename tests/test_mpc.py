@@ -231,7 +231,7 @@ def test_warm_start_is_the_shifted_plan_padded_with_zeros():
     for _ in range(15):
         agent.act(observe((0, 0)))
     expected = np.concatenate([agent.records[0].actions[3:], np.zeros((3, 10))])
-    np.testing.assert_array_equal(agent._warm(), expected)
+    np.testing.assert_array_equal(agent._warm(15), expected)
 
 
 def test_proposals_make_a_tiny_search_good_and_guarded():
