@@ -2,10 +2,12 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import textwrap
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -277,3 +279,29 @@ def test_searches_that_cannot_be_exported_are_refused(model, frames, tmp_path):
         export(model, ExportConfig("icem", shrinking, proposals=8), frames, tmp_path / "b")
     with pytest.raises(ConfigError, match="proposals"):
         export(model, ExportConfig("icem", OPTIONS, proposals=2), frames, tmp_path / "b")
+
+
+def test_the_example_drives_a_robot_in_another_process(bundle):
+    examples = Path(__file__).parents[1] / "examples"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = ["--port", str(free.getsockname()[1])]
+    serve = [
+        sys.executable,
+        str(examples / "robot.py"),
+        "two_room",
+        "--steps",
+        "12",
+        "--size",
+        "32",
+    ]
+    with subprocess.Popen([*serve, *port], stdout=subprocess.PIPE, text=True) as robot:
+        assert robot.stdout is not None
+        assert "waiting" in robot.stdout.readline()
+        driven = subprocess.run(
+            [sys.executable, str(examples / "drive.py"), str(bundle), *port],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        said = robot.stdout.read()
+    assert driven.stdout.startswith("12 control steps, faults: "), driven.stderr
+    assert said.startswith("12 control steps at 10 Hz, ")
+    assert robot.returncode == 0

@@ -1,0 +1,66 @@
+"""Drive a robot that is a socket (``examples/robot.py``) with an exported planner; no torch.
+
+    python examples/drive.py BUNDLE
+
+One tick of the controller per frame; the action is sent first, then it thinks until the next frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import socket
+import struct
+import time
+from pathlib import Path
+
+import numpy as np
+
+from export.controller import Controller, Frame, Limits
+from export.runtime import OnnxWorldModel, agent_of
+
+STAMP, ACTION = struct.Struct("<d"), struct.Struct("<2f")
+
+
+def receive(link: socket.socket, size: int) -> bytes:
+    """Exactly ``size`` bytes; none when the robot has gone."""
+    parts = b""
+    while len(parts) < size:
+        part = link.recv(size - len(parts))
+        if not part:
+            return b""
+        parts += part
+    return parts
+
+
+def main() -> None:
+    """Plan until the robot hangs up."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("bundle", type=Path)
+    arguments.add_argument("--port", type=int, default=5555)
+    arguments.add_argument("--threads", type=int, default=2)
+    told = arguments.parse_args()
+
+    model = OnnxWorldModel(told.bundle, threads=told.threads)
+    spec = model.spec
+    shape, period = (spec.image_size, spec.image_size, 3), spec.control_dt
+    agent = agent_of(model, deadline=0.5 * period, delay=1)
+    limits = Limits(max_change=2.0, hold=(0.0,) * spec.control_dim, stale=2 * period, late=period)
+    controller = Controller(agent, limits)
+    with socket.create_connection(("127.0.0.1", told.port)) as link:
+        goal = np.frombuffer(receive(link, int(np.prod(shape))), np.uint8).reshape(shape)
+        controller.start(goal)
+        while message := receive(link, STAMP.size + int(np.prod(shape))):
+            # Two machines' clocks differ: a frame is as old as it is here.
+            now = time.monotonic()
+            image = np.frombuffer(message[STAMP.size :], np.uint8).reshape(shape)
+            command = controller.tick(now, Frame(image, now))
+            with contextlib.suppress(ConnectionError):  # it may have hung up after this frame
+                link.sendall(ACTION.pack(*command.action))
+            controller.think()
+    faults = ", ".join(f"{fault} {count}" for fault, count in controller.faults.items())
+    print(f"{controller.ticks} control steps, faults: {faults or 'none'}")
+
+
+if __name__ == "__main__":
+    main()

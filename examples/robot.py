@@ -1,0 +1,75 @@
+"""A MuJoCo scene behind a socket, in real time: what a robot looks like to a planner.
+
+    python examples/robot.py two_room          # waits for a planner
+    python examples/drive.py BUNDLE            # in another terminal, or on another machine
+
+The scene runs at its control rate and waits for nobody. Once connected it sends the goal image,
+then, every control period, a time stamp and a camera frame. Whatever action arrived last is
+applied; where none has arrived for a whole period, the robot holds. In the end it says whether the
+goal was reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import struct
+import time
+
+import numpy as np
+
+import sim
+
+STAMP, ACTION = struct.Struct("<d"), struct.Struct("<2f")
+
+
+def newest_action(link: socket.socket, left: bytes) -> tuple[np.ndarray | None, bytes]:
+    """The last whole action among what has arrived, and the bytes that are not whole yet."""
+    try:
+        while data := link.recv(4096, socket.MSG_DONTWAIT):
+            left += data
+        raise ConnectionError("the planner has gone")
+    except BlockingIOError:
+        whole = len(left) // ACTION.size * ACTION.size
+    if not whole:
+        return None, left
+    return np.array(ACTION.unpack(left[whole - ACTION.size : whole])), left[whole:]
+
+
+def main() -> None:
+    """Serve one episode."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("task", choices=sorted(sim.TASKS))
+    arguments.add_argument("--port", type=int, default=5555)
+    arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--steps", type=int, default=100)
+    arguments.add_argument("--size", type=int, default=64, help="of the camera image [px]")
+    told = arguments.parse_args()
+
+    env = sim.make(told.task, told.size)
+    goal, goal_info = env.reset(seed=told.seed)
+    obs, info = env.reset(seed=told.seed + 1)
+    poses, held, left = [info["pose"]], 0, b""
+    with socket.create_server(("127.0.0.1", told.port)) as server:
+        print(f"waiting for a planner on port {told.port}", flush=True)
+        link, _ = server.accept()
+        with link:
+            link.sendall(goal["image"].tobytes())
+            due = time.monotonic()
+            for _ in range(told.steps):
+                link.sendall(STAMP.pack(time.monotonic()) + obs["image"].tobytes())
+                due += env.spec.control_dt
+                time.sleep(max(0.0, due - time.monotonic()))
+                action, left = newest_action(link, left)
+                held += action is None
+                obs, _, _, _, info = env.step(np.zeros(2) if action is None else action)
+                poses.append(info["pose"])
+    reached = env.success("official", np.stack(poses), goal_info["pose"])
+    print(
+        f"{told.steps} control steps at {1 / env.spec.control_dt:.0f} Hz, "
+        f"{held} without an action, goal {'reached' if reached.any() else 'not reached'}"
+    )
+
+
+if __name__ == "__main__":
+    main()
