@@ -19,6 +19,9 @@ from robot_wm.errors import ConfigError
 from robot_wm.manifest import provenance
 
 PARTS = ("encode", "rollout", "propose")
+# Between plan and reference [s]: NumPy's and the model's threads wait busily, each on the other's
+# cores; without a rest encoding took ten times as long.
+REST = 0.2
 
 
 class TimedModel:
@@ -145,7 +148,9 @@ def _measure(
             rows["rest"].append(total - sum(timed.seconds.values()))
             for part in PARTS:
                 rows[part].append(timed.seconds[part])
+            time.sleep(REST)
             speeds.append(matmul_gflops())
+            time.sleep(REST)
     return rows, speeds
 
 
