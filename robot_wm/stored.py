@@ -1,0 +1,88 @@
+"""What a world model is stored with: contract and sizes, card, and what it took over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from robot_wm.checkpoint import full_precision, load_artifact, load_module
+from robot_wm.contracts import ModelSpec
+from robot_wm.encoder import FrozenEncoder
+from robot_wm.jepa import CONTEXT, KIND, Network, Sizes, candidate_bytes
+from robot_wm.trainee import TrainConfig
+from robot_wm.windows import Pair
+
+
+def describe(
+    config: TrainConfig, pairs: Sequence[Pair], encoder: FrozenEncoder
+) -> tuple[ModelSpec, Sizes]:
+    """What the planner must know, and the shape of the network."""
+    schema = pairs[0][0].schema
+    positions, width = pairs[0][1].token_shape
+    shared = ("reduced", "channels", "keypoints", "embedding", "embedding_width",
+              "embedding_blocks", "width", "blocks", "horizon", "heads",
+              "proposer_width", "proposer_blocks", "distance_width", "distance_blocks")  # fmt: skip
+    sizes = Sizes(
+        positions=positions,
+        encoder_width=width,
+        action=schema.frame_every * len(schema.control_low),
+        **{name: getattr(config, name) for name in shared},
+    )
+    spec = ModelSpec(
+        task=config.task,
+        action_low=schema.control_low * schema.frame_every,
+        action_high=schema.control_high * schema.frame_every,
+        control_dim=len(schema.control_low),
+        control_dt=schema.control_dt,
+        context=CONTEXT,
+        horizon=config.horizon,
+        image_size=encoder.config.image_size,
+        bytes_per_candidate=candidate_bytes(sizes),
+    )
+    return spec, sizes
+
+
+def take_latent(network: Network, folder: Path, embedded: bool) -> float:
+    """Copy the reduction and the projector of a stored world model; its explained fraction.
+
+    Args:
+        network: takes them over.
+        folder: the stored model.
+        embedded: take the embedding, too.
+
+    Raises:
+        WeightsError: no such model, or one of other sizes.
+    """
+    tensors, _, manifest = load_artifact(folder, KIND)
+    tensors = full_precision(tensors)
+    for name in ("reduce", "projector", *(["embedding"] if embedded else [])):
+        part = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(name)}
+        load_module(getattr(network, name), part, f"{name} of {folder}")
+    return float(manifest["facts"]["explained_variance"])
+
+
+def card_of(config: TrainConfig, facts: Mapping[str, Any], parents: Mapping[str, str]) -> str:
+    """The model card, Markdown."""
+    measured = facts["last"].get("validation", {})
+    rows = "".join(f"| {name} | {value:.3f} |\n" for name, value in measured.items())
+    return (
+        f"# World model for `{config.task}`\n\n"
+        "Predicts the compact latent of the next frame, one block of control steps ahead, over a "
+        "frozen video encoder, and judges plans by their distance to a goal image.\n\n"
+        f"* Parents: {', '.join(f'{role} `{sha[:12]}`' for role, sha in parents.items())}\n"
+        f"* {facts['parameters']:,} parameters in half precision, {_stages(config)}, "
+        f"seed {config.seed}; weights are the running average at the last step\n"
+        f"* The fixed reduction keeps {facts['explained_variance']:.1%} of the token variance\n"
+        "* Trained for this scene, camera and robot only; it has no notion of safety\n\n"
+        f"| held-out episodes | value |\n| --- | --- |\n{rows}"
+    )
+
+
+def _stages(config: TrainConfig) -> str:
+    first = f"{config.steps:,} steps of {config.batch} windows"
+    if config.latent_of:
+        first = "the projector of an earlier model"
+    frames = config.embed_episodes * config.embed_frames
+    second = f"{config.embed:,} of {frames:,} pairs for the embedding, " if config.embed else ""
+    return f"{first}, {second}then {config.settle:,} of {config.settle_batch} windows"
