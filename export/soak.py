@@ -11,7 +11,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -50,6 +50,7 @@ REPORTED = {
     Injected.BROKEN: Fault.PLANNER,
     Injected.CLOCK: Fault.CLOCK,
 }
+COUNTED = ("injected", "reported")
 LOOKS = {Injected.STUCK: 6, Injected.DEAD: 12}  # how many looks a fault lasts; others last one
 
 
@@ -94,6 +95,13 @@ class Soak:
     outside: int = 0
     moved: float = 0.0
     memory_mb: tuple[float, float] = (0.0, 0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types, the verdict among them."""
+        # Not dataclasses.asdict: it would count the counters' items.
+        told = {f.name: getattr(self, f.name) for f in fields(self)}
+        told |= {name: {str(k): n for k, n in told[name].items()} for name in COUNTED}
+        return {**told, "memory_mb": list(self.memory_mb), "passed": self.passed}
 
     @property
     def passed(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from test_controller import LIMITS, Agent, image
@@ -23,6 +25,13 @@ def test_every_fault_is_injected_and_reported_and_nothing_gets_out():
     assert found.outside == 0
     assert 0 < found.moved <= LIMITS.max_change + 1e-6
     assert found.passed
+
+
+def test_what_was_counted_can_be_written_down():
+    told = json.loads(json.dumps(soak(Agent(), LIMITS, FRAMES, ticks=3_000).to_json()))
+    assert told["ticks"] == 3_000
+    assert told["injected"]["black frame"] >= told["reported"]["black frame"] > 0
+    assert told["passed"] is True
 
 
 def test_a_stream_without_faults_reports_none():

@@ -44,7 +44,7 @@ def run(session: Session) -> int:
     limits = Limits(chosen.max_change, (0.0,) * spec.control_dim, 2 * period, spec.block * period)
     found = soak(agent, limits, frames, chosen.ticks, chosen.rate, chosen.length, settings.seed)
     row: dict[str, Any] = {
-        **asdict(found), "passed": found.passed, "task": settings.task.name, **size,
+        **found.to_json(), "task": settings.task.name, **size,
         "execute": settings.planner.execute, "settings": asdict(chosen),
         "bundle_sha256": read_manifest(folder, "bundle", verify=False)["sha256"], **provenance(),
     }  # fmt: skip
