@@ -51,10 +51,10 @@ def main() -> None:
         goal = np.frombuffer(receive(link, int(np.prod(shape))), np.uint8).reshape(shape)
         controller.start(goal)
         while message := receive(link, STAMP.size + int(np.prod(shape))):
-            # Two machines' clocks differ: a frame is as old as it is here.
-            now = time.monotonic()
-            image = np.frombuffer(message[STAMP.size :], np.uint8).reshape(shape)
-            command = controller.tick(now, Frame(image, now))
+            # Both ends read one machine's clock: frames that queued up here are seen to be stale.
+            (stamp,) = STAMP.unpack_from(message)
+            image = np.frombuffer(message, np.uint8, offset=STAMP.size).reshape(shape)
+            command = controller.tick(time.monotonic(), Frame(image, stamp))
             with contextlib.suppress(ConnectionError):  # it may have hung up after this frame
                 link.sendall(ACTION.pack(*command.action))
             controller.think()

@@ -1,7 +1,7 @@
 """A MuJoCo scene behind a socket, in real time: what a robot looks like to a planner.
 
     python examples/robot.py two_room          # waits for a planner
-    python examples/drive.py BUNDLE            # in another terminal, or on another machine
+    python examples/drive.py BUNDLE            # in another terminal
 
 The scene runs at its control rate and waits for nobody. Once connected it sends the goal image,
 then, every control period, a time stamp and a camera frame. Whatever action arrived last is

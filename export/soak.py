@@ -136,7 +136,7 @@ def soak(
     if not len(frames):
         raise InputError("no recorded frames", "a stream of at least one", "record some")
     run = _Run(_Troubled(agent), limits, frames, np.random.default_rng(seed), rate, length)
-    early = ticks // 10
+    early = max(1, ticks // 10)
     with progress("soak", ticks) as report:
         for tick in range(ticks):
             run.tick()

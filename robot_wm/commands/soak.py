@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from robot_wm.commands.agents import mpc
 from robot_wm.commands.export import bundle
 from robot_wm.commands.settings import CHECKOUT
 from robot_wm.commands.stages import dataset
@@ -26,7 +27,7 @@ EPISODES = 20  # of the validation split, played round and round
 def run(session: Session) -> int:
     """Run it, print what was counted; exit 1 if something got out or was not reported."""
     from export.controller import Limits
-    from export.runtime import OnnxWorldModel, agent_of
+    from export.runtime import OnnxWorldModel
     from export.soak import soak
     from robot_wm.episodes import EpisodeStore
 
@@ -35,9 +36,7 @@ def run(session: Session) -> int:
     model = OnnxWorldModel(folder, threads=settings.threads)
     spec, search = model.spec, settings.optimiser("onnx")
     size = {"candidates": search.candidates, "iterations": search.iterations}
-    elites = min(getattr(search, "elites", 2), search.candidates)
-    agent = agent_of(model, settings.planner.execute, **size, elites=elites)
-    agent.proposals = min(settings.planner.proposals, search.candidates - 1)
+    agent = mpc(model, asdict(settings.planner))
     store = EpisodeStore(dataset(settings, "nominal"))
     frames = np.concatenate([store[i].frames for i in store.indices("validation")[:EPISODES]])
     period = spec.control_dt

@@ -1,7 +1,7 @@
 """V-JEPA for single-frame use: predict the EMA encoder's tokens of hidden patches.
 
 The plain recipe (arXiv:2404.08471) collapses to position-only features on a fixed camera, where
-most tokens are constant given their place. Six repairs keep it alive:
+most tokens are constant given their place. Five repairs keep it alive:
 
 * targets are LayerNormed, centred per scene and token position, and scaled by a running global
   deviation, so a constant earns nothing;
@@ -12,11 +12,14 @@ most tokens are constant given their place. Six repairs keep it alive:
   predicted too (dense loss, arXiv:2603.14482);
 * an inverse-dynamics head reads, from both whole frames, the summed action between them,
   ``batch["drift"]`` (single actions of a block leave no trace of their own);
-* a contrast in time (InfoNCE, arXiv:1807.03748) over a small embedding of the whole frames: which
-  frame follows which, among frames of the same look, is known by the pose of what is pushed;
 * the predictor is told the action block (V-JEPA 2-AC, arXiv:2506.09985, moved into pretraining),
   so where a pushed object went is predictable, and patches whose pixels changed between the
   frames weigh 1 + ``motion_weight``.
+
+A sixth term is a contrast in time (InfoNCE, arXiv:1807.03748) over a small embedding of the whole
+frames: which frame follows which, among frames of the same look, is known by the pose of what is
+pushed. It did that in the world model's latent (docs/log.md); what it is worth here is one of the
+variants of ``robot-wm ablate`` and has not been measured.
 
 A clip is two single frames one block apart, each encoded alone, as planning will encode them.
 The EMA *target* encoder is shipped: it is what every target came from, and an average of weights
