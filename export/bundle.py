@@ -1,4 +1,4 @@
-"""Make a bundle: graphs, contract, golden pairs, parity report, card; published whole or not.
+"""Make a bundle: graphs, contract, golden pairs, reports, card; published whole or not.
 
 Parity is a gate: where onnxruntime and torch disagree beyond the tolerance on recorded frames, no
 bundle is written.
@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from export.contract import CONTRACT, KIND, METADATA_KEY, VERSION, Contract
+from export.contract import CONTRACT, GOLDEN, KIND, METADATA_KEY, VERSION, Contract
 from export.graphs import Planner, graphs, write_onnx
+from export.latency import measure_apart
 from export.runtime import OnnxPlanner, OnnxWorldModel, objective_of, optimiser_of
 from robot_wm.contracts import History, proposal_chance
 from robot_wm.errors import ConfigError, WeightsError
 from robot_wm.jepa import JEPAWorldModel
 from robot_wm.manifest import atomic_folder, write_json, write_manifest
 
-GOLDEN = "golden.npz"
 TOLERANCE = 1e-4  # relative, of costs
 COUNTS = (16, 64, 300)
 MARGIN = 1.2  # of the novelty threshold over the most novel held-out frame
@@ -39,6 +39,7 @@ class ExportConfig:
         camera: where the images must come from.
         action_unit: of the actions.
         tolerance: largest relative difference of costs between torch and onnxruntime.
+        plans, threads: of the latency report; 0 plans make none.
     """
 
     optimiser: str = "icem"
@@ -48,6 +49,8 @@ class ExportConfig:
     camera: str = "fixed, top down, as in the training scene"
     action_unit: str = "fraction of the scene's full command, [-1, 1]"
     tolerance: float = TOLERANCE
+    plans: int = 300
+    threads: int = 2
 
 
 def contract_of(model: JEPAWorldModel, config: ExportConfig) -> Contract:
@@ -82,7 +85,7 @@ def contract_of(model: JEPAWorldModel, config: ExportConfig) -> Contract:
 def export(
     model: JEPAWorldModel, config: ExportConfig, frames: np.ndarray, out: Path
 ) -> dict[str, Any]:
-    """Write the bundle ``out`` and return its parity report.
+    """Write the bundle ``out`` and return its reports, ``parity`` and ``latency``.
 
     Args:
         frames: uint8 ``[M, S, S, 3]``, recorded images of held-out episodes, ``M >= 4``; all set
@@ -91,6 +94,7 @@ def export(
     Raises:
         WeightsError: torch and onnxruntime disagree beyond ``config.tolerance``: nothing written.
         ConfigError: a search that cannot be exported.
+        DataError: the process that measures the latency failed.
     """
     draft = contract_of(model, config)
     made = graphs(model, optimiser_of(draft), objective_of(draft), draft.spec.horizon)
@@ -115,10 +119,15 @@ def export(
                 f"at most {config.tolerance:.0e}, relative",
                 "report this with the versions of torch, onnx and onnxruntime",
             )
-        write_json(work / "parity.json", report)
-        (work / "card.md").write_text(card(contract, report, work))
+        reports = {"parity": report}
+        if config.plans:
+            write_manifest(work, KIND, contract.spec.hashes, {})
+            reports["latency"] = measure_apart(work, plans=config.plans, threads=config.threads)
+        for name, value in reports.items():
+            write_json(work / f"{name}.json", value)
+        (work / "card.md").write_text(card(contract, reports, work))
         write_manifest(work, KIND, contract.spec.hashes, {"parity": report})
-    return report
+    return reports
 
 
 def threshold(model: JEPAWorldModel, frames: np.ndarray) -> float:
@@ -190,9 +199,9 @@ def golden(model: JEPAWorldModel, contract: Contract, folder: Path, frames: np.n
     return float(np.abs(got[0] - wanted["plan"]).max())
 
 
-def card(contract: Contract, report: dict[str, Any], folder: Path) -> str:
+def card(contract: Contract, reports: dict[str, Any], folder: Path) -> str:
     """The bundle card."""
-    spec, files = contract.spec, sorted(folder.glob("*.onnx"))
+    spec, files, report = contract.spec, sorted(folder.glob("*.onnx")), reports["parity"]
     sizes = "".join(f"| {p.name} | {p.stat().st_size / 1e6:.1f} MB |\n" for p in files)
     return f"""# Planner bundle: {spec.task}
 
@@ -205,6 +214,7 @@ numbers, planned in blocks of {spec.block}
 * Search: {contract.optimiser} {json.dumps(contract.options, sort_keys=True)}, \
 {contract.proposals} proposals of the learned actor, {spec.horizon} blocks ahead
 * Parity with torch: costs within {report["worst"]:.1e} relative, plan within {report["plan"]:.1e}
+{_latency(reports.get("latency"))}\
 * Images whose novelty is above {contract.novelty:.2f} are refused by the controller (training \
 frames: about 1)
 * Trained for this scene, camera and robot only; it knows nothing of safety. Limits belong in the
@@ -213,6 +223,15 @@ frames: about 1)
 | file | size |
 | --- | --- |
 {sizes}"""
+
+
+def _latency(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    return (
+        f"* {row['total_ms_p50']:.0f} ms a plan with encoding (p99 {row['total_ms_p99']:.0f}), "
+        f"{row['rss_mb']:.0f} MiB of memory, on {row['threads']} threads of {row['hardware']}\n"
+    )
 
 
 def recorded_frames(stores: Sequence[Any], count: int = 400) -> np.ndarray:

@@ -17,6 +17,7 @@ from robot_wm.manifest import read_json, read_manifest
 
 KIND, CONTRACT, VERSION = "bundle", "contract.json", 2
 METADATA_KEY = "robot_wm.contract"
+GOLDEN = "golden.npz"  # inputs and outputs of the planner graph
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,6 @@ that is not reported. No torch, no scene: this runs on the robot.
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from export.controller import Command, Controller, Fault, Frame, Limits
+from export.memory import memory_mb
 from planning.mpc import MPCAgent
 from robot_wm.errors import InputError
 from robot_wm.progress import progress
@@ -141,17 +140,11 @@ def soak(
         for tick in range(ticks):
             run.tick()
             if tick + 1 == early:
-                run.out.memory_mb = (memory_mb(), 0.0)
+                run.out.memory_mb = (memory_mb()[1], 0.0)
             if (tick + 1) % 1000 == 0:
                 report(tick + 1, f"{sum(run.out.injected.values())} faults")
-    run.out.memory_mb = (run.out.memory_mb[0], memory_mb())
+    run.out.memory_mb = (run.out.memory_mb[0], memory_mb()[1])
     return run.out
-
-
-def memory_mb() -> float:
-    """Peak resident memory of this process [MiB]."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 class _Run:

@@ -234,7 +234,7 @@ class _Run:
         elif stage == "settle":
             batch = self.windows.draw(c.settle_batch, rng)
             shown = self.windows.draw(c.settle_batch, rng, shown=True)
-            terms = self.live.settle(batch, shown, generator)
+            terms = self.live.settle(batch, shown, c.ahead(step), generator)
         else:
             terms = self.live.shape(self.windows.draw(c.batch, rng), generator)
         loss = torch.stack(list(terms.values())).sum()

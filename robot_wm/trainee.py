@@ -45,6 +45,8 @@ class TrainConfig:
         decoded: leading components per token that the feature decoder must rebuild.
         motion: extra weight of tokens that change, in units of their mean change.
         rollout, settle_rollout: weight of the open-loop error after 1, 2, … blocks in each stage.
+        rollout_share: last share of the settling in which errors beyond one block count; before,
+            one block a step learns contact in far less time (docs/log.md).
         stop_gradient: whether prediction targets are constants for the projector.
         context_dropout: how often the previous frame is withheld.
         straightening, inverse, reconstruction, proposer, distance: loss weights.
@@ -96,6 +98,7 @@ class TrainConfig:
     motion: float = 1.0
     rollout: tuple[float, ...] = (1.0, 1.0)
     settle_rollout: tuple[float, ...] = (1.0, 1.0, 1.0)
+    rollout_share: float = 0.2
     stop_gradient: bool = False
     context_dropout: float = 0.25
     straightening: float = 0.1
@@ -119,6 +122,11 @@ class TrainConfig:
         if step <= self.steps + self.embed:
             return "embed", self.steps
         return "settle", self.steps + self.embed
+
+    def ahead(self, step: int) -> int:
+        """Blocks that a step of the last stage rolls out."""
+        alone = round((1 - self.rollout_share) * self.settle)
+        return len(self.settle_rollout) if step - self.steps - self.embed > alone else 1
 
     def __post_init__(self) -> None:
         checks = {
@@ -150,6 +158,7 @@ class TrainConfig:
                 min(len(self.rollout), len(self.settle_rollout)) >= 1,
                 "one weight or more",
             ),
+            "rollout_share": (0 <= self.rollout_share <= 1, "0 … 1"),
             "motion": (self.motion >= 0, "0 or more"),
             "cost": (self.cost in COSTS, f"one of {COSTS}"),
             "decoded": (1 <= self.decoded <= self.reduced, "1 … reduced"),
@@ -262,18 +271,21 @@ class Trainee(nn.Module):
             "moved": F.mse_loss(read, push),
         }
 
-    def settle(self, batch: Batch, shown: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def settle(
+        self, batch: Batch, shown: Batch, ahead: int, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """Weighted terms of the last stage; the batches hold latents in place of tokens.
 
         Args:
             batch: of all episodes, for predictor and goal distance.
             shown: of demonstrations, for the proposer.
+            ahead: blocks to roll out.
         """
         c, head = self.config, self.network.proposer
         z = batch.x
         z_prev, a_prev = self.context(z, batch.actions, generator)
         predictor = self.network.predictor
-        predicted = self.unroll(predictor, z, z_prev, a_prev, batch.actions, len(c.settle_rollout))
+        predicted = self.unroll(predictor, z, z_prev, a_prev, batch.actions, ahead)
         plans, logits, target, mask = self.propose(shown, shown.x, shown.near, generator)
         loss, winner = losses.winner_takes_all(plans, logits, target, mask)
         head.track(plans, target, mask, winner)
@@ -285,7 +297,7 @@ class Trainee(nn.Module):
             self._distance(predicted[0].detach(), far[:, 1:], batch.k_far[:, 1:]),
         )
         return {
-            **_errors(predicted, z, c.settle_rollout),
+            **_errors(predicted, z, c.settle_rollout[:ahead]),
             "propose": c.proposer * loss,
             "distance": c.distance * torch.stack(distances).mean(),
         }

@@ -15,19 +15,20 @@ import torch
 from moving_square import SIZE, draw, tiny_encoder
 from test_world_model import SIZES, SPEC
 
-from export.bundle import GOLDEN, ExportConfig, export
-from export.contract import CONTRACT, METADATA_KEY, read_contract
+from export.bundle import ExportConfig, export
+from export.contract import CONTRACT, GOLDEN, METADATA_KEY, read_contract
+from export.latency import measure_apart
 from export.runtime import OnnxPlanner, OnnxWorldModel, agent_of, objective_of
 from planning.mpc import MPCAgent
 from planning.optimisers import make
 from robot_wm.checkpoint import full_precision, half_precision
 from robot_wm.contracts import History, Proposer, WorldModel
-from robot_wm.errors import ConfigError, InputError, WeightsError
+from robot_wm.errors import ConfigError, DataError, InputError, WeightsError
 from robot_wm.jepa import JEPAWorldModel, Network
 from robot_wm.manifest import read_manifest, write_json, write_manifest
 
 OPTIONS = {"candidates": 24, "iterations": 3, "elites": 6, "beta": 2.0, "decay": 1.0}
-CONFIG = ExportConfig(optimiser="icem", options=OPTIONS, proposals=8)
+CONFIG = ExportConfig(optimiser="icem", options=OPTIONS, proposals=8, plans=0)
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +280,25 @@ def test_searches_that_cannot_be_exported_are_refused(model, frames, tmp_path):
         export(model, ExportConfig("icem", shrinking, proposals=8), frames, tmp_path / "b")
     with pytest.raises(ConfigError, match="proposals"):
         export(model, ExportConfig("icem", OPTIONS, proposals=2), frames, tmp_path / "b")
+
+
+def test_latency_is_measured_in_a_process_without_torch(bundle):
+    row = measure_apart(bundle, plans=20, threads=1, candidates=16, iterations=1)
+    assert (row["candidates"], row["iterations"], row["threads"], row["plans"]) == (16, 1, 1, 20)
+    assert 0 < row["encode_ms_p50"] < row["total_ms_p50"] <= row["total_ms_p99"]
+    # Torch alone takes more than twice that.
+    assert 20 < row["rss_mb"] <= row["peak_mb"] + 1 < 150
+    assert row["bundle_mb"] * 1e6 == pytest.approx(sum(p.stat().st_size for p in bundle.iterdir()))
+    with pytest.raises(DataError, match="plans = 0"):
+        measure_apart(bundle, plans=0)
+
+
+def test_reports_are_part_of_the_bundle_and_its_card(model, frames, tmp_path):
+    reports = export(model, replace(CONFIG, plans=3, threads=1), frames, tmp_path / "b")
+    latency = json.loads((tmp_path / "b" / "latency.json").read_text())
+    assert latency == reports["latency"]
+    assert f"{latency['rss_mb']:.0f} MiB" in (tmp_path / "b" / "card.md").read_text()
+    OnnxWorldModel(tmp_path / "b")  # its hashes hold
 
 
 def test_the_example_drives_a_robot_in_another_process(bundle):

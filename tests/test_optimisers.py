@@ -104,7 +104,8 @@ def test_torch_gives_the_same_plan(name, final):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_optimiser_can_be_traced(name):
-    optimiser = make(name, candidates=16, iterations=2, **({} if name == "mppi" else {"elites": 4}))
+    options = {} if name == "mppi" else {"elites": 4, "weighting": "linear"}
+    optimiser = make(name, candidates=16, iterations=2, **options)
 
     class Planner(torch.nn.Module):
         def forward(self, mean, low, high, noise, goal):
@@ -184,6 +185,33 @@ def test_cem_refit_is_the_elites_mean_and_spread():
     # Elites are 1 and 3: mean 2, std 1; a quarter of the old values survives.
     assert mean == pytest.approx(0.25 * 8 + 0.75 * 2)
     assert std == pytest.approx(0.25 * 4 + 0.75 * 1)
+
+
+def test_linear_weights_fall_to_nothing_at_the_last_elite():
+    costs = np.array([3, 0, 2, 1, 9], np.float32)
+    candidates = np.arange(5, dtype=np.float32).reshape(5, 1, 1)
+    cem = CEM(candidates=5, elites=3, weighting="linear")
+    mean, std = cem.refit(np, candidates, costs, np.zeros((1, 1)), np.zeros((1, 1)))
+    # Elites 1, 3 and 2 cost 3, 2 and 1 less than the next one: weights 3/6, 2/6 and 1/6.
+    assert mean == pytest.approx((3 * 1 + 2 * 3 + 1 * 2) / 6, rel=1e-4)
+    spread = (3 * (1 - 11 / 6) ** 2 + 2 * (3 - 11 / 6) ** 2 + (2 - 11 / 6) ** 2) / 6
+    assert std**2 == pytest.approx(spread, rel=1e-4)
+    equal, _ = cem.refit(np, candidates, np.ones(5, np.float32), mean, std)
+    assert equal == pytest.approx(1.0)
+
+
+def test_with_linear_weights_a_swap_at_the_edge_changes_almost_nothing():
+    rng = np.random.default_rng(0)
+    candidates, costs = rng.normal(size=(20, H, A)), np.sort(rng.random(20))
+    costs[4] = costs[5] - 1e-7
+    swapped = costs.copy()
+    swapped[[4, 5]] = costs[[5, 4]]
+    change = {}
+    for weighting in ("uniform", "linear"):
+        cem = CEM(candidates=20, elites=5, weighting=weighting)
+        means = [cem.refit(np, candidates, c, ZERO, ZERO)[0] for c in (costs, swapped)]
+        change[weighting] = np.abs(means[0] - means[1]).max()
+    assert change["linear"] < 1e-5 < 0.05 < change["uniform"]
 
 
 def test_mppi_refit_is_the_softmin_average_and_survives_equal_costs():
@@ -266,6 +294,8 @@ def test_costs_in_closed_form():
         ("cem", {"elite": 3}),
         ("cem", {"elites": 400}),
         ("cem", {"momentum": 1.0}),
+        ("cem", {"weighting": "ranked"}),
+        ("icem", {"candidates": 20, "elites": 20, "weighting": "linear"}),
         ("cem", {"min_std": 2.0}),
         ("cem", {"final": "last"}),
         ("icem", {"decay": 0.5}),

@@ -249,10 +249,22 @@ def test_several_data_sets_train_together_and_foreign_tasks_are_refused(place, t
 
 def test_bad_configurations_are_refused():
     bad: list[dict] = [{"motion": -1.0}, {"cost": "l1"}, {"window": 3}, {"rollout": ()}]
-    bad += [{"embed": 0}, {"embedding": 4}, {"embedding": 0}, {"embed_frames": 1}]
+    bad += [
+        {"rollout_share": 2.0},
+        {"embed": 0},
+        {"embedding": 4},
+        {"embedding": 0},
+        {"embed_frames": 1},
+    ]
     for changes in [*bad, {"settle": 0}, {"steps": 0}]:
         with pytest.raises(ConfigError, match=next(iter(changes))):
             tiny_run(**changes)
+
+
+def test_longer_rollouts_count_only_at_the_end():
+    config = tiny_run(steps=10, embed=5, settle=100, rollout_share=0.2)
+    assert [config.ahead(step) for step in (16, 95, 96, 115)] == [1, 1, 3, 3]
+    assert tiny_run(rollout_share=1.0).ahead(16) == 3
 
 
 def test_schedule_and_average_closed_forms():

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from robot_wm.commands.settings import CHECKOUT
 from robot_wm.commands.stages import dataset, model, say
-from robot_wm.manifest import MANIFEST, read_manifest, storage_root
+from robot_wm.manifest import MANIFEST, read_manifest, storage_root, write_json
 
 if TYPE_CHECKING:
     from robot_wm.cli import Session
@@ -43,10 +44,21 @@ def write(session: Session, folder: Path) -> Path:
         options={**planner.options, **({"decay": 1.0} if planner.optimiser == "icem" else {})},
         discount=planner.discount,
         proposals=planner.proposals,
+        threads=settings.threads,
     )
     frames = recorded_frames([EpisodeStore(dataset(settings, "nominal"))])
-    report = export(source, config, frames, folder)
-    say(f"parity with torch: costs {report['worst']:.1e} relative, plan {report['plan']:.1e}")
+    reports = export(source, config, frames, folder)
+    parity, latency = reports["parity"], reports["latency"]
+    say(f"parity with torch: costs {parity['worst']:.1e} relative, plan {parity['plan']:.1e}")
+    say(
+        f"{latency['total_ms_p50']:.0f} ms a plan (p99 {latency['total_ms_p99']:.0f}), "
+        f"{latency['rss_mb']:.0f} MiB, bundle {latency['bundle_mb']:.1f} MB"
+    )
+    if settings.publish:
+        size = f"{latency['candidates']}x{latency['iterations']}"
+        path = CHECKOUT / "results" / "export" / f"{settings.task.name}-{size}.json"
+        write_json(path, reports)
+        say(str(path))
     return folder
 
 

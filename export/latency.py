@@ -1,0 +1,134 @@
+"""How fast a bundle plans and how much memory its process takes, on the machine at hand.
+
+    python -m export.latency BUNDLE --threads 2 --plans 300 --candidates 64 --iterations 2
+
+needs what the robot has, onnxruntime and NumPy, and prints one JSON row. Run it as a process of its
+own: memory is that of the whole process, Python included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.contract import GOLDEN
+from export.memory import memory_mb
+from export.runtime import OnnxWorldModel, agent_of
+from robot_wm.errors import ConfigError, DataError
+from robot_wm.manifest import provenance
+
+WARM_UP = 10
+REST_S = 0.2  # before the reference: threads that still wait busily would slow it
+
+
+def measure(folder: Path, plans: int = 300, threads: int = 2, **changes: Any) -> dict[str, Any]:
+    """Plan again and again on the bundle's own golden images.
+
+    One pixel changes from look to look, since a frame that was seen before is not encoded again.
+
+    Args:
+        folder: the bundle.
+        plans: timed, after ``WARM_UP`` others.
+        threads: of one operator.
+        changes: of the search, e.g. ``candidates=64``.
+
+    Returns:
+        A row: ``total``, ``encode`` and ``plan`` with ``_ms_p50``, ``_p95``, ``_p99`` and ``_max``
+        (``plan`` is proposals and search), ``rss_mb`` of the process after planning and
+        ``peak_mb`` [MiB], ``grown_mb`` since the warm-up, ``bundle_mb`` [MB], NumPy's
+        ``matmul_gflops`` in the same process, ``ratio`` (GFLOP of matrix product that fit into the
+        median plan), what was planned, and provenance.
+
+    Raises:
+        ConfigError: no plans. WeightsError: see :func:`export.contract.read_contract`.
+    """
+    if plans < 1:
+        raise ConfigError(f"plans = {plans}", "1 or more", "raise it")
+    model = OnnxWorldModel(folder, threads=threads)
+    agent = agent_of(model, **changes)
+    with np.load(Path(folder) / GOLDEN, allow_pickle=False) as golden:
+        image, goal = golden["in_image"].copy(), golden["in_goal"].copy()
+    agent.reset({"image": goal}, seed=0)
+    before = 0.0
+    while len(agent.plan_s) < WARM_UP + plans:
+        image[0, 0, 0] += 1
+        agent.act({"image": image})
+        if len(agent.plan_s) == WARM_UP and not before:
+            before = memory_mb()[0]
+    times = {"encode": np.array(agent.encode_s), "plan": np.array(agent.plan_s)}
+    times["total"] = times["encode"] + times["plan"]
+    row: dict[str, Any] = {"bench": "latency", "task": model.spec.task, "plans": plans}
+    for part, seconds in times.items():
+        ms = 1e3 * seconds[WARM_UP:]
+        row |= {f"{part}_ms_p{q}": float(np.percentile(ms, q)) for q in (50, 95, 99)}
+        row[f"{part}_ms_max"] = float(ms.max())
+    now, peak = memory_mb()
+    row |= {
+        "rss_mb": now,
+        "grown_mb": now - before,
+        "peak_mb": peak,
+        "bundle_mb": sum(p.stat().st_size for p in Path(folder).iterdir()) / 1e6,
+        "matmul_gflops": _reference(),
+        "threads": threads,
+        "candidates": agent.optimiser.candidates,
+        "iterations": agent.optimiser.iterations,
+        "proposals": agent.proposals,
+        "world_model": model.spec.hashes.get("world_model", ""),
+    }
+    row["ratio"] = row["total_ms_p50"] / 1e3 * row["matmul_gflops"]
+    return {**row, **provenance()}
+
+
+def _reference(size: int = 512, repeats: int = 21) -> float:
+    """Median speed of one float32 product of two ``[size, size]`` matrices [GFLOP/s]."""
+    time.sleep(REST_S)
+    a, seconds = np.ones((size, size), np.float32), []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        _ = a @ a
+        seconds.append(time.perf_counter() - start)
+    return 2e-9 * size**3 / statistics.median(seconds)
+
+
+def measure_apart(folder: Path, **options: int) -> dict[str, Any]:
+    """:func:`measure` in a process of its own, which has loaded nothing else.
+
+    Raises:
+        DataError: that process failed.
+    """
+    flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "export.latency", str(folder), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DataError(
+            f"the measuring process failed: {done.stderr[-500:]}", "one JSON row",
+            f"run  {' '.join(command[1:])}  yourself",
+        )  # fmt: skip
+    row: dict[str, Any] = json.loads(done.stdout)
+    return row
+
+
+def main() -> None:
+    """Print the row of one bundle."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--plans", type=int, default=300)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--candidates", type=int)
+    parser.add_argument("--iterations", type=int)
+    given = vars(parser.parse_args())
+    folder, plans, threads = (given.pop(key) for key in ("bundle", "plans", "threads"))
+    changes = {key: value for key, value in given.items() if value is not None}
+    print(json.dumps(measure(folder, plans, threads, **changes)))
+
+
+if __name__ == "__main__":
+    main()
