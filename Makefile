@@ -1,12 +1,14 @@
 # Two commands to begin with:  make demo   and   make test
-# The first call makes .venv (a few minutes, mostly torch); later calls start at once.
+# The first call makes .venv (the demo without torch, the tests with it); later calls start at once.
 # An environment of your own:  make test VENV=/path/to/venv SETUP=
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+RUNS = $(VENV)/.robot-wm-runs
 READY = $(VENV)/.robot-wm-ready
 SETUP ?= $(READY)
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TORCH ?= torch==2.13.0
 # Where pip looks for torch, e.g. a CPU-only index; empty asks the usual one.
 TORCH_INDEX ?=
@@ -17,7 +19,7 @@ TORCH_INDEX ?=
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(SETUP)  ## shipped world models against random actions on three tasks (offline)
+demo: $(if $(SETUP),$(RUNS))  ## shipped planners against random actions on three tasks (offline)
 	@$(BIN)/robot-wm demo
 
 test: $(SETUP)  ## every test that takes seconds
@@ -42,14 +44,19 @@ doctor: $(SETUP)  ## check this machine
 
 setup: $(SETUP)  ## make the environment (the other verbs do it themselves)
 
-$(READY): pyproject.toml
+$(RUNS): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed; name it with  make PYTHON=python3.12 ..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV) (once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[sim,train,export,dev]'
+	@echo "installing the scenes and the runtime into $(VENV) (once)"
+	@$(PIP) -e '.[robot,sim,cli]'
 	@$(BIN)/python -m robot_wm.doctor --renderer >/dev/null 2>&1 || $(MAKE) --no-print-directory opengl
+	@touch $@
+
+$(READY): $(RUNS)
+	@echo "installing what training, export and tests need (once)"
+	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
+	@$(PIP) -e '.[robot,sim,cli,train,export,dev]'
 	@touch $@
 
 .PHONY: opengl

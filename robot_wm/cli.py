@@ -35,6 +35,10 @@ EXAMPLES = """\
   robot-wm evaluate planner=cem method=jepa,random evaluate.limit=20
   robot-wm train preset=smoke --dry-run       only compose, check and print the configuration"""
 UNCONFIGURED = ("doctor", "results")
+OPTIONAL = (
+    "torch", "safetensors", "mujoco", "dm_control", "gymnasium", "onnx", "onnxscript",
+    "onnxruntime", "array_api_compat", "PIL",
+)  # fmt: skip
 LISTS = (
     "method", "encoder_tasks", "train_on", "evaluate.seeds", "evaluate.families",
     "evaluate.modifiers", "demo.tasks", "pairs.eval_seeds",
@@ -54,6 +58,13 @@ class Session:
             return self.settings
         kept = [o for o in self.overrides if not o.startswith(("task=", "task."))]
         return compose([*kept, f"task={task}"])
+
+
+def _missing(error: ImportError) -> ConfigError:
+    return ConfigError(
+        f"{error.name} is not installed", "an environment with every extra",
+        "run `make setup`, or pip install -e '.[sim,cli,train,export,dev]'",
+    )  # fmt: skip
 
 
 def groups() -> dict[str, list[str]]:
@@ -108,10 +119,7 @@ def raw(overrides: Sequence[str]) -> dict[str, Any]:
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
     except ImportError as error:
-        raise ConfigError(
-            f"{error.name} is not installed", "an environment with every extra",
-            "run `make setup`, or pip install -e '.[sim,train,dev]'",
-        ) from error  # fmt: skip
+        raise _missing(error) from error
     wanted = to_hydra(overrides)
     try:
         with initialize_config_module("configs", version_base="1.3"):
@@ -224,6 +232,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(sys.argv[1:] if arguments is None else arguments)
     except RobotWMError as error:
         print(f"robot-wm: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in OPTIONAL:
+            raise
+        print(f"robot-wm: {_missing(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("robot-wm: interrupted; run the same command again to go on", file=sys.stderr)

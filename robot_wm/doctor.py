@@ -77,7 +77,7 @@ def check_packages(versions: Mapping[str, str | None] | None = None) -> list[Che
         if version is not None:
             checks.append(Check(name, OK, version))
             continue
-        mend = "`make setup`, or pip install -e '.[sim,train,dev]'"
+        mend = "`make setup`, or pip install -e '.[sim,cli,train,export,dev]'"
         mend = "pip install -e '.[robot]' (only exported planners need it)" \
             if name == "onnxruntime" else mend  # fmt: skip
         checks.append(Check(name, severity, "not installed", mend))

@@ -117,6 +117,7 @@ def test_demo_runs_on_shipped_weights_and_committed_pairs(
 ) -> None:
     shutil.copytree(home / "encoders/smoke/encoder", tmp_path / "weights/encoder")
     shutil.copytree(home / "models/push_t-smoke/world_model", tmp_path / "weights/push_t")
+    shutil.copytree(home / "bundles/push_t-smoke", tmp_path / "weights/bundles/push_t")
     shutil.copytree(home / "runs/evaluate-smoke/pairs", tmp_path / "results/pairs")
     monkeypatch.setattr(settings, "PACKAGE", tmp_path)
     monkeypatch.setattr(stages, "CHECKOUT", tmp_path)

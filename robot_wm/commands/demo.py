@@ -1,4 +1,7 @@
-"""``robot-wm demo``: the shipped world models against random actions, on three tasks, offline."""
+"""``robot-wm demo``: the shipped planners against random actions, on three tasks, offline.
+
+It plans with the exported bundles, as a robot does: torch need not be installed.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ def run(session: Session) -> int:
     """Evaluate, print a table and the pages.
 
     Raises:
-        WeightsError: no shipped weights or no committed pair lists here.
+        WeightsError: no shipped bundles or no committed pair lists here.
     """
     start, lines, pages = time.monotonic(), [], []
     for task in session.settings.demo.tasks:
@@ -41,13 +44,13 @@ def run(session: Session) -> int:
 
 
 def _session(session: Session, task: str) -> Session:
-    """The demonstration's own settings: shipped weights, committed pairs, few episodes."""
+    """The demonstration's own settings: shipped bundles, committed pairs, few episodes."""
     settings = session.for_task(task)
     committed = pair_list_path(settings, 0, committed=True)
-    for path in (settings.model_path(SHIPPED) / MANIFEST, committed):
+    for path in (settings.bundle_path(SHIPPED) / MANIFEST, committed):
         if not path.is_file():
             raise WeightsError(
-                f"{path} is missing", "a checkout with weights and pair lists",
+                f"{path} is missing", "a checkout with bundles and pair lists",
                 "run `robot-wm evaluate preset=smoke`, which makes everything itself",
             )  # fmt: skip
     own = replace(
@@ -55,7 +58,8 @@ def _session(session: Session, task: str) -> Session:
         name="demo",
         weights=SHIPPED,
         publish=False,
-        method=("jepa", "random"),
+        method=("onnx", "random"),
+        bundle="",
         evaluate=replace(settings.evaluate, seeds=(0,), limit=session.settings.demo.pairs),
         report=replace(settings.report, episodes=min(4, settings.report.episodes)),
     )
@@ -63,7 +67,7 @@ def _session(session: Session, task: str) -> Session:
 
 
 def _line(task: str, rows: dict[str, dict[str, Any]]) -> tuple[str, ...]:
-    ours, floor = rows["jepa"], rows["random"]
+    ours, floor = rows["onnx"], rows["random"]
     return (
         task,
         f"{ours['success_pct']:.0f} %",

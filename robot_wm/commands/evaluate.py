@@ -76,6 +76,16 @@ def needed_model(session: Session) -> tuple[Path, Path] | None:
     return None
 
 
+def sources_of(
+    session: Session, method: str, folders: tuple[Path, Path] | None
+) -> tuple[Path, Path] | None:
+    """What a method's agent is made from: for ``onnx`` the bundle takes the model's place."""
+    if method != "onnx":
+        return folders
+    assert folders is not None  # METHODS says it needs a model
+    return bundle(session), folders[1]
+
+
 def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int | None) -> Any:
     """What the evaluator is told about one row."""
     from planning.evaluate import EvaluateConfig
@@ -112,10 +122,7 @@ def run_method(
     """One method on one pair list."""
     from planning.evaluate import evaluate
 
-    settings, sources = session.settings, folders
-    if method == "onnx":
-        assert folders is not None  # METHODS says it needs a model
-        sources = bundle(session), folders[1]
+    settings, sources = session.settings, sources_of(session, method, folders)
     say(f"evaluating {method} on {len(pairs.pairs)} pairs of {pairs.family}/{pairs.task}")
     # Two processes of two torch threads each would fight for two cores.
     before = os.environ.get("OMP_NUM_THREADS")

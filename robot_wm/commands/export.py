@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robot_wm.commands.settings import CHECKOUT
+from robot_wm.commands.settings import CHECKOUT, SHIPPED
 from robot_wm.commands.stages import dataset, model, say
 from robot_wm.manifest import MANIFEST, read_manifest, storage_root, write_json
 
@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 
 def run(session: Session) -> int:
     """Export the task's model and print the bundle's folder."""
-    folder = bundle_path(session.settings)
-    print(write(session, folder))
+    print(write(session, place(session.settings)))
     return 0
 
 
-def bundle_path(settings: Settings) -> Path:
-    """Where a bundle goes unless ``bundle`` names a folder."""
-    default = storage_root() / "bundles" / f"{settings.task.name}-{settings.weights}"
-    return Path(settings.bundle) if settings.bundle else default
+def place(settings: Settings) -> Path:
+    """Where a bundle is written: the named folder, the package's own to publish, or storage."""
+    if settings.bundle:
+        return Path(settings.bundle)
+    if settings.publish and settings.weights == SHIPPED:
+        return settings.bundle_path()
+    return storage_root() / "bundles" / f"{settings.task.name}-{settings.weights}"
 
 
 def write(session: Session, folder: Path) -> Path:
@@ -64,11 +66,13 @@ def write(session: Session, folder: Path) -> Path:
 
 def bundle(session: Session) -> Path:
     """The bundle of the model to evaluate, exported if missing or of another model."""
-    folder = bundle_path(session.settings)
-    trained, _ = model(session, session.settings.weights)
+    settings = session.settings
+    trained, _ = model(session, settings.weights)
     wanted = read_manifest(trained, "world_model", verify=False)["sha256"]
-    if (folder / MANIFEST).is_file():
-        parents = read_manifest(folder, "bundle", verify=False)["parents"]
-        if parents.get("world_model") == wanted:
-            return folder
-    return write(session, folder)
+    known = (settings.bundle_path(), place(settings))
+    for folder in known[1:] if settings.bundle else known:
+        if (folder / MANIFEST).is_file():
+            parents = read_manifest(folder, "bundle", verify=False)["parents"]
+            if parents.get("world_model") == wanted:
+                return folder
+    return write(session, place(settings))

@@ -12,6 +12,7 @@ from robot_wm.commands.evaluate import (
     evaluate_all,
     needed_model,
     row_config,
+    sources_of,
     train_seed,
 )
 from robot_wm.commands.stages import pair_lists, say
@@ -39,7 +40,8 @@ def write(session: Session, rows: list[dict[str, Any]]) -> Path:
     # The page tells the story of the result: further predicates would run an episode past its end.
     config = replace(config, families=config.families[:1])
     env = environment(settings)()
-    agent = recipe(settings, method, folders, illustrate=True)(env.spec)
+    sources = sources_of(session, method, folders)
+    agent = recipe(settings, method, sources, illustrate=True)(env.spec)
     count = min(settings.report.episodes, len(pairs.pairs))
     say(f"recording {count} episodes of {method}")
     try:

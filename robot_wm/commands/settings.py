@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ class Settings:
         train_on: collections that train the world model.
         publish: write pair lists and rows into the checkout's ``results/``.
         method: what to evaluate: jepa, onnx, copy_last, random, stay, expert, oracle.
-        bundle: folder of the exported bundle; empty means the storage's own.
+        bundle: folder of the exported bundle; empty means the shipped or the storage's own.
     """
 
     name: str
@@ -122,6 +123,13 @@ class Settings:
         if name == SHIPPED:
             return PACKAGE / "weights" / task
         return storage_root() / "models" / f"{task}-{name}" / "world_model"
+
+    def bundle_path(self, name: str | None = None) -> Path:
+        """Where the exported bundle of a world model of this task lives."""
+        name, task = name or self.weights, self.task.name
+        if name == SHIPPED:
+            return PACKAGE / "weights" / "bundles" / task
+        return storage_root() / "bundles" / f"{task}-{name}"
 
     @property
     def results(self) -> Path:
@@ -206,26 +214,35 @@ class Settings:
     def check(self) -> None:
         """Build every stage's configuration, so that a mistake is found before the first second.
 
+        Where torch is not installed, what needs it is left out: nothing there could run it.
+
         Raises:
             ConfigError: an unknown key or an impossible value in any section.
         """
         from robot_wm.commands.agents import METHODS
-        from robot_wm.objectives import make_objective
 
         for collection in SEEDS:
             self.collect_config(collection)
-        # One layer is enough to have the objective check its options.
-        encoder = replace(self.encoder_config(), depth=1)
-        make_objective(self.objective.name, encoder, self.objective.options, 1, 1)
         made: tuple[Callable[[], Any], ...] = (
-            self.pretrain_config, self.probe_config, self.train_config, self.pairs_config,
-            self.optimiser, lambda: self.optimiser("oracle"),
+            self.pairs_config, self.optimiser, lambda: self.optimiser("oracle"),
+            *(self._learning() if find_spec("torch") else ()),
         )  # fmt: skip
         for make in made:
             make()
         for method in self.method:
             if method not in METHODS:
                 raise ConfigError(f"method {method!r}", ", ".join(METHODS), "correct `method`")
+
+    def _learning(self) -> tuple[Callable[[], Any], ...]:
+        """Makers of the configurations whose rooms import torch."""
+        from robot_wm.objectives import make_objective
+
+        # One layer is enough to have the objective check its options.
+        encoder = replace(self.encoder_config(), depth=1)
+        return (
+            lambda: make_objective(self.objective.name, encoder, self.objective.options, 1, 1),
+            self.pretrain_config, self.probe_config, self.train_config,
+        )  # fmt: skip
 
     def _common(self, cls: type, section: Mapping[str, Any], where: str) -> dict[str, Any]:
         """The section plus the root's seed, threads and device where the stage knows them."""
