@@ -10,6 +10,7 @@ import pytest
 from moving_square import EVERY, SIZE, make_dataset, tiny_encoder
 
 from robot_wm import probe as probe_module
+from robot_wm.commands.probe import others
 from robot_wm.episodes import Episode, EpisodeStore, Schema, open_dataset, split_of, write_shard
 from robot_wm.errors import ConfigError, DataError
 from robot_wm.manifest import provenance
@@ -272,3 +273,12 @@ def test_the_written_table_lists_failures(tmp_path):
     assert "FAILED" in text
     assert "| t | x [m] | 0.000 (mlp) | 0.000 (mlp) | 0.900 (mlp) | not installed |" in text
     assert "* t x [m]: R² 0.900 < 0.970 (floor)" in text
+
+
+def test_published_rows_of_other_tasks_stay_if_they_are_of_the_same_encoder(tmp_path):
+    path = tmp_path / "probe.jsonl"
+    stored = [{"task": t, "encoder_sha256": e, "r2": 0.5} for t, e in ("aA", "bA", "cB")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in stored))
+    fresh = [{"task": "a", "encoder_sha256": "A", "r2": 0.9}]
+    assert others(path, fresh) == [stored[1]]
+    assert others(tmp_path / "none.jsonl", fresh) == []

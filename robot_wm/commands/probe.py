@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from robot_wm.commands.settings import CHECKOUT
 from robot_wm.commands.stages import dataset, encoder, say
 
 if TYPE_CHECKING:
     from robot_wm.cli import Session
 
 SHUT, NOT_JUDGED = 1, 3  # exit codes; 2 is a user's mistake, in every command
+
+
+def others(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows on file of the same encoder's other tasks: a task can be probed by itself."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    tasks, encoders = ({row[key] for row in rows} for key in ("task", "encoder_sha256"))
+    stored: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    return [r for r in stored if r["task"] not in tasks and r["encoder_sha256"] in encoders]
 
 
 def run(session: Session) -> int:
@@ -27,6 +39,9 @@ def run(session: Session) -> int:
     for task in settings.encoder_tasks:
         data = dataset(session.for_task(task), "nominal")
         rows += probe(settings.probe_config(), data, frozen)
+    if settings.publish:
+        out = CHECKOUT / "results" / "encoder"
+        rows = [*others(out / "probe.jsonl", rows), *rows]
     result = write_gate(out, rows)
     print(out / "probe.md")
     if result is None:
