@@ -140,12 +140,17 @@ def jepa_agent(
 
 
 def onnx_agent(
-    spec: EnvSpec, bundle: str, planner: Mapping[str, Any], threads: int = 1, clock: str = ""
+    spec: EnvSpec,
+    bundle: str,
+    planner: Mapping[str, Any],
+    threads: int = 1,
+    provider: str = "CPUExecutionProvider",
+    clock: str = "",
 ) -> Agent:
     """Plan with the exported files, by the same planner."""
     from export.runtime import OnnxWorldModel
 
-    return mpc(OnnxWorldModel(Path(bundle), threads=threads), planner, clock=clock)
+    return mpc(OnnxWorldModel(Path(bundle), provider, threads), planner, clock=clock)
 
 
 def copy_last_agent(
@@ -195,7 +200,7 @@ def recipe(
     if known.model:
         assert folders is not None  # the caller asked METHODS
         if method == "onnx":
-            options["bundle"] = str(folders[0])
+            options |= {"bundle": str(folders[0]), "provider": settings.provider}
         else:
             options |= {"model": str(folders[0]), "encoder": str(folders[1])}
         options["threads"] = 1 if settings.workers > 1 else settings.threads

@@ -123,7 +123,8 @@ def run_method(
     from planning.evaluate import evaluate
 
     settings, sources = session.settings, sources_of(session, method, folders)
-    say(f"evaluating {method} on {len(pairs.pairs)} pairs of {pairs.family}/{pairs.task}")
+    where = f" with {settings.provider}" if method == "onnx" else ""
+    say(f"evaluating {method} on {len(pairs.pairs)} pairs of {pairs.family}/{pairs.task}{where}")
     # Two processes of two torch threads each would fight for two cores.
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1" if settings.workers > 1 else str(settings.threads)
@@ -169,6 +170,7 @@ def facts(settings: Settings, method: str, folders: tuple[Path, Path] | None) ->
         shape = read_json(folders[1] / "config.json")["encoder"]
         info |= {
             "backend": "onnx" if method == "onnx" else "torch",
+            "provider": settings.provider if method == "onnx" else None,
             "encoder_id": f"vit-{shape['width']}x{shape['depth']}-p{shape['patch']}",
             "encoder_sha256": model_manifest["parents"]["encoder"],
             "frozen": True,

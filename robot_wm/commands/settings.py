@@ -58,6 +58,7 @@ class Settings:
         train_on: collections that train the world model.
         publish: write pair lists and rows into the checkout's ``results/``.
         method: what to evaluate: jepa, onnx, copy_last, random, stay, expert, oracle.
+        provider: execution provider of onnxruntime that plans with a bundle.
         bundle: folder of the exported bundle; empty means the shipped or the storage's own.
     """
 
@@ -88,6 +89,7 @@ class Settings:
     workers: int = 2
     device: str = "cpu"
     publish: bool = False
+    provider: str = "CPUExecutionProvider"
     bundle: str = ""
 
     def __post_init__(self) -> None:

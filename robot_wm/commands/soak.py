@@ -33,7 +33,7 @@ def run(session: Session) -> int:
 
     settings, chosen = session.settings, session.settings.soak
     folder = bundle(session)
-    model = OnnxWorldModel(folder, threads=settings.threads)
+    model = OnnxWorldModel(folder, settings.provider, settings.threads)
     spec, search = model.spec, settings.optimiser("onnx")
     size = {"candidates": search.candidates, "iterations": search.iterations}
     agent = mpc(model, asdict(settings.planner))
