@@ -2,31 +2,78 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robot_wm.commands.settings import CHECKOUT, SHIPPED
 from robot_wm.commands.stages import dataset, model, say
-from robot_wm.manifest import MANIFEST, read_manifest, storage_root, write_json
+from robot_wm.errors import ConfigError, WeightsError
+from robot_wm.manifest import (
+    MANIFEST,
+    atomic_folder,
+    read_json,
+    read_manifest,
+    storage_root,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from robot_wm.cli import Session
     from robot_wm.commands.settings import Settings
 
+POINTS = 1.0  # success may differ by this much between torch and onnxruntime
+
 
 def run(session: Session) -> int:
-    """Export the task's model and print the bundle's folder."""
-    print(write(session, place(session.settings)))
+    """Export the task's model and print the bundle's folder; with ``publish``, see below."""
+    folder = write(session, place(session.settings))
+    print(publish(session, folder) if session.settings.publish else folder)
     return 0
 
 
 def place(settings: Settings) -> Path:
-    """Where a bundle is written: the named folder, the package's own to publish, or storage."""
-    if settings.bundle:
-        return Path(settings.bundle)
-    if settings.publish and settings.weights == SHIPPED:
-        return settings.bundle_path()
-    return storage_root() / "bundles" / f"{settings.task.name}-{settings.weights}"
+    """Where a bundle is written: the named folder, or storage."""
+    default = storage_root() / "bundles" / f"{settings.task.name}-{settings.weights}"
+    return Path(settings.bundle) if settings.bundle else default
+
+
+def publish(session: Session, folder: Path) -> Path:
+    """Bring a bundle of shipped weights into the package, if it reaches as many goals as torch.
+
+    Both plan on the first pair list; rows go to ``results/``, reports to ``results/export``.
+
+    Raises:
+        WeightsError: their success differs by more than ``POINTS``; the package keeps what it had.
+        ConfigError: weights that are not shipped.
+    """
+    from robot_wm.commands.evaluate import evaluate_all
+
+    settings = session.settings
+    if settings.weights != SHIPPED:
+        raise ConfigError(
+            f"publish=true with weights={settings.weights}", f"weights={SHIPPED}",
+            "put the model into robot_wm/weights first",
+        )  # fmt: skip
+    own = replace(settings, method=("jepa", "onnx"), bundle=str(folder))
+    rows, _ = evaluate_all(replace(session, settings=own))
+    success = {row["method"]: row["success_pct"] for row in rows}
+    gap = abs(success["onnx"] - success["jepa"])
+    reports = {name: read_json(folder / f"{name}.json") for name in ("parity", "latency")}
+    reports["closed_loop"] = {**success, "episodes": rows[0]["episodes"], "gap": gap}
+    size = f"{settings.planner.options['candidates']}x{settings.planner.options['iterations']}"
+    write_json(CHECKOUT / "results" / "export" / f"{settings.task.name}-{size}.json", reports)
+    say(f"goals reached: torch {success['jepa']:.0f} %, onnxruntime {success['onnx']:.0f} %")
+    if gap > POINTS:
+        raise WeightsError(
+            f"goals reached differ by {gap:.1f} points between torch and onnxruntime",
+            f"at most {POINTS:g}",
+            f"use {folder} unpublished, or find out where the episodes part (success_trace)",
+        )
+    with atomic_folder(settings.bundle_path()) as work:
+        shutil.copytree(folder, work, dirs_exist_ok=True)
+    return settings.bundle_path()
 
 
 def write(session: Session, folder: Path) -> Path:
@@ -56,11 +103,6 @@ def write(session: Session, folder: Path) -> Path:
         f"{latency['total_ms_p50']:.0f} ms a plan (p99 {latency['total_ms_p99']:.0f}), "
         f"{latency['rss_mb']:.0f} MiB, bundle {latency['bundle_mb']:.1f} MB"
     )
-    if settings.publish:
-        size = f"{latency['candidates']}x{latency['iterations']}"
-        path = CHECKOUT / "results" / "export" / f"{settings.task.name}-{size}.json"
-        write_json(path, reports)
-        say(str(path))
     return folder
 
 
