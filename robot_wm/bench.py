@@ -23,7 +23,8 @@ from robot_wm.errors import ConfigError
 from robot_wm.jepa import Sizes
 from robot_wm.manifest import provenance
 from robot_wm.train import average
-from robot_wm.trainee import TrainConfig, Trainee
+from robot_wm.train_config import TrainConfig
+from robot_wm.trainee import Trainee
 from robot_wm.windows import Batch
 
 

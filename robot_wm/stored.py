@@ -10,7 +10,7 @@ from robot_wm.checkpoint import full_precision, load_artifact, load_module
 from robot_wm.contracts import ModelSpec
 from robot_wm.encoder import FrozenEncoder
 from robot_wm.jepa import CONTEXT, KIND, Network, Sizes, candidate_bytes
-from robot_wm.trainee import TrainConfig
+from robot_wm.train_config import TrainConfig
 from robot_wm.windows import Pair
 
 

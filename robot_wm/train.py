@@ -37,7 +37,8 @@ from robot_wm.predictor import Scale
 from robot_wm.progress import progress
 from robot_wm.projector import Embedding
 from robot_wm.stored import card_of, describe, take_latent
-from robot_wm.trainee import TrainConfig, Trainee
+from robot_wm.train_config import TrainConfig
+from robot_wm.trainee import Trainee
 from robot_wm.windows import Pair, Windows, block_actions, open_pairs, sample_tokens
 
 Evaluate = Callable[[JEPAWorldModel], Mapping[str, Any]]

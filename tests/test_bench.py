@@ -15,7 +15,7 @@ from planning.optimisers import CEM
 from robot_wm.bench import bench_encode, bench_training
 from robot_wm.contracts import ModelSpec, Proposer, WorldModel
 from robot_wm.errors import ConfigError
-from robot_wm.trainee import TrainConfig
+from robot_wm.train_config import TrainConfig
 
 SPEC = ModelSpec("toy", (-1.0,) * 4, (1.0,) * 4, 2, 0.1, context=3, horizon=3, image_size=8)
 ENCODE_S, ROLLOUT_S, PROPOSE_S = 0.004, 0.002, 0.003

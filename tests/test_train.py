@@ -14,7 +14,8 @@ from robot_wm.jepa import JEPAWorldModel, Sizes
 from robot_wm.latents import build_latents
 from robot_wm.projector import Reduce
 from robot_wm.train import average, learning_rate, train
-from robot_wm.trainee import TrainConfig, Trainee
+from robot_wm.train_config import TrainConfig
+from robot_wm.trainee import Trainee
 from robot_wm.windows import Windows, open_pairs
 
 SMALL = {

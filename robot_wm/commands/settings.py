@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from robot_wm.encoder import EncoderConfig
     from robot_wm.pretrain import PretrainConfig
     from robot_wm.probe import ProbeConfig
-    from robot_wm.train import TrainConfig
+    from robot_wm.train_config import TrainConfig
     from sim.collect import CollectConfig
 
 SHIPPED = "shipped"
@@ -187,7 +187,7 @@ class Settings:
 
     def train_config(self) -> TrainConfig:
         """World-model training on this task."""
-        from robot_wm.train import TrainConfig
+        from robot_wm.train_config import TrainConfig
 
         given = join(self.model, "model", task=self.task.name)
         given = join(self._common(TrainConfig, self.train, "train"), "train", **given)

@@ -1,0 +1,163 @@
+"""What decides a world model's training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robot_wm.errors import ConfigError
+from robot_wm.jepa import COSTS
+from robot_wm.projector import Embedding
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """World-model training in three stages; the defaults make a network of about 5 M parameters.
+
+    First the projector learns a latent that keeps the pose and can be predicted. Then it is fixed,
+    latents are computed once, and the embedding finds in them what persists. Then that is fixed
+    and whitened too, and a fresh predictor, the proposer and the goal distance settle on it, at a
+    fraction of the price per window.
+
+    Attributes:
+        task: must be the data set's.
+        steps, batch, window: of the first stage: optimiser steps, windows a step, block frames per
+            window (of the last as well).
+        embed, embed_episodes, embed_frames: of the second stage: optimiser steps, episodes a step,
+            frames of each.
+        settle, settle_batch: steps of the last stage, windows a step.
+        latent_of: folder of a world model whose projector is taken over; then ``steps`` is 0. With
+            ``embed`` 0 its embedding is taken too.
+        lr, warmup, weight_decay, clip, ema: AdamW with linear warm-up and cosine decay to 0 in each
+            stage, gradient norm clip, decay of the weight average that is validated and shipped.
+        seed, threads, device: of torch.
+        eval_every, checkpoint_every, log_every: in steps.
+        reduced, channels, keypoints: projector (see ``jepa.Sizes``).
+        embedding, embedding_width, embedding_blocks: see ``jepa.Sizes``.
+        width, blocks, horizon, heads: see ``jepa.Sizes``.
+        proposer_width, proposer_blocks, distance_width, distance_blocks: see ``jepa.Sizes``.
+        decoded: leading components per token that the feature decoder must rebuild.
+        motion: extra weight of tokens that change, in units of their mean change.
+        rollout, settle_rollout: weight of the open-loop error after 1, 2, … blocks in each stage.
+        rollout_share: last share of the settling in which errors beyond one block count; before,
+            one block a step learns contact in far less time (docs/log.md).
+        stop_gradient: whether prediction targets are constants for the projector.
+        context_dropout: how often the previous frame is withheld.
+        straightening, inverse, reconstruction, proposer, distance: loss weights.
+        goal_range: proposer goals lie 1 … goal_range blocks ahead.
+        demonstration_noise: the proposer learns from expert episodes with up to this action noise;
+            from all episodes where there are no such.
+        cost: the shipped model's step cost, see ``jepa.COSTS``.
+
+    Raises:
+        ConfigError: a value outside its range.
+    """
+
+    task: str
+    steps: int = 20_000
+    embed: int = 0
+    settle: int = 20_000
+    batch: int = 256
+    settle_batch: int = 64
+    embed_episodes: int = 64
+    embed_frames: int = 16
+    window: int = 8
+    latent_of: str = ""
+    lr: float = 5e-4
+    warmup: int = 500
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    threads: int = 2
+    device: str = "cpu"
+    eval_every: int = 2_000
+    checkpoint_every: int = 500
+    log_every: int = 100
+    reduced: int = 64
+    channels: int = 64
+    keypoints: int = 32
+    embedding: int = 0
+    embedding_width: int = 256
+    embedding_blocks: int = 3
+    width: int = 384
+    blocks: int = 3
+    horizon: int = 5
+    heads: int = 8
+    proposer_width: int = 384
+    proposer_blocks: int = 3
+    distance_width: int = 256
+    distance_blocks: int = 2
+    decoded: int = 32
+    motion: float = 1.0
+    rollout: tuple[float, ...] = (1.0, 1.0)
+    settle_rollout: tuple[float, ...] = (1.0, 1.0, 1.0)
+    rollout_share: float = 0.2
+    stop_gradient: bool = False
+    context_dropout: float = 0.25
+    straightening: float = 0.1
+    inverse: float = 1.0
+    reconstruction: float = 4.0
+    proposer: float = 1.0
+    distance: float = 1.0
+    goal_range: int = 8
+    demonstration_noise: float = 0.2
+    cost: str = "latent"
+
+    @property
+    def total(self) -> int:
+        """All optimiser steps."""
+        return self.steps + self.embed + self.settle
+
+    def stage(self, step: int) -> tuple[str, int]:
+        """Name of the stage to which a step (from 1) belongs, and how many steps came before."""
+        if step <= self.steps:
+            return "shape", 0
+        if step <= self.steps + self.embed:
+            return "embed", self.steps
+        return "settle", self.steps + self.embed
+
+    def ahead(self, step: int) -> int:
+        """Blocks that a step of the last stage rolls out."""
+        alone = round((1 - self.rollout_share) * self.settle)
+        return len(self.settle_rollout) if step - self.steps - self.embed > alone else 1
+
+    def __post_init__(self) -> None:
+        checks = {
+            "batch, settle_batch, settle, eval_every, checkpoint_every, log_every": (
+                min(self.settle, self.eval_every, self.checkpoint_every, self.log_every) >= 1
+                and min(self.batch, self.settle_batch) >= 2,
+                "at least 1 (batches 2)",
+            ),
+            "steps, latent_of": (
+                self.steps == 0 if self.latent_of else self.steps >= 1,
+                "at least 1, or 0 with the latent of another model",
+            ),
+            "embedding, embed, latent_of": (
+                self.embed == 0
+                if not self.embedding
+                else self.embedding > Embedding.MOVED and (self.embed >= 1 or bool(self.latent_of)),
+                f"embedding 0 and embed 0, or embedding above {Embedding.MOVED} and embed at least "
+                "1 (0 only with the latent of another model)",
+            ),
+            "embed_episodes, embed_frames": (
+                min(self.embed_episodes, self.embed_frames) >= 2,
+                "2 or more",
+            ),
+            "window": (
+                self.window >= max(4, 1 + len(self.rollout), 1 + len(self.settle_rollout)),
+                "≥ 4 and > rollout, settle_rollout",
+            ),
+            "rollout, settle_rollout": (
+                min(len(self.rollout), len(self.settle_rollout)) >= 1,
+                "one weight or more",
+            ),
+            "rollout_share": (0 <= self.rollout_share <= 1, "0 … 1"),
+            "motion": (self.motion >= 0, "0 or more"),
+            "cost": (self.cost in COSTS, f"one of {COSTS}"),
+            "decoded": (1 <= self.decoded <= self.reduced, "1 … reduced"),
+            "goal_range": (self.goal_range >= 1, "1 or more"),
+        }
+        for name, (good, accepted) in checks.items():
+            if not good:
+                values = ", ".join(repr(getattr(self, key)) for key in name.split(", "))
+                raise ConfigError(f"{name} = {values}", accepted, "change the training config")
