@@ -18,6 +18,8 @@ from sim.behaviours import make_behaviour
 from sim.env import GoalEnv
 from sim.tasks.base import SCENES, Task
 
+NUDGE = 1e-12  # of a start, far below anything that a robot could notice [m or rad]
+NUDGED = 16  # runs from nudged starts
 STEPS = 25  # control steps from start to goal, as in the published pairs
 BEHAVIOUR = "expert"
 
@@ -117,3 +119,27 @@ def demonstrations(env: GoalEnv, count: int) -> list[Demonstration]:
             found.append((float(env.task.distance(poses[0], poses[-1])), made))
     best = sorted(found, key=lambda item: -item[0])[:count]
     return sorted((made for _, made in best), key=lambda made: made.seed)
+
+
+def spread(env: GoalEnv, demonstration: Demonstration) -> np.ndarray:
+    """How far the same actions stray from a run when its start is nudged: float64 ``[T]``.
+
+    Contacts switch, so a push magnifies the last digit of a start to millimetres. A twin cannot be
+    closer to us than we are to ourselves; where nothing is touched, the nudge itself remains.
+
+    Returns:
+        Largest difference of any joint position so far, over all nudged runs [m or rad].
+    """
+    rng, nq = np.random.default_rng(demonstration.seed), env.model.nq
+    drew, env.draw_images = env.draw_images, False
+    worst = np.full(len(demonstration.actions), NUDGE)
+    for _ in range(NUDGED):
+        env.reset(options={"state": demonstration.start})
+        env.data.qpos += NUDGE * rng.uniform(-1, 1, nq)
+        mujoco.mj_forward(env.model, env.data)
+        for t, action in enumerate(demonstration.actions):
+            env.step(action)
+            gap = np.abs(env.data.qpos - demonstration.states[t + 1, :nq]).max()
+            worst[t] = max(worst[t], gap)
+    env.draw_images = drew
+    return np.maximum.accumulate(worst)

@@ -20,20 +20,24 @@ async function golden(planner, stored) {
   }));
 }
 
-/** Joint positions [m or rad] along scripted runs, same actions from the same state. */
+/**
+ * Joint positions [m or rad] along scripted runs, same actions from the same state. `ratio` compares
+ * them with how far Python strays from itself when a start is nudged by the last digit.
+ */
 function physics(scene, runs) {
-  return runs.map(({ states, actions }) => {
-    const wanted = unpacked(states), taken = unpacked(actions);
+  return runs.map(({ states, actions, spread }) => {
+    const wanted = unpacked(states), taken = unpacked(actions), own = unpacked(spread);
     const [width, dim, { nq }] = [states.shape[1], actions.shape[1], scene.model];
     scene.live.state = wanted.subarray(0, width);
-    let worst = 0, contacts = 0;
-    for (let t = 0; t < actions.shape[0]; t++) {
+    const gaps = Array.from(own, (_, t) => {
       scene.step(taken.subarray(t * dim, (t + 1) * dim));
-      worst = Math.max(worst, gap(
-        scene.live.data.qpos, wanted.subarray((t + 1) * width, (t + 1) * width + nq)));
-      contacts += scene.live.data.ncon > 0;
-    }
-    return { gap: worst, steps: actions.shape[0], contacts };
+      const start = (t + 1) * width;
+      return gap(scene.live.data.qpos, wanted.subarray(start, start + nq));
+    });
+    return {
+      steps: gaps.length, gap: largest(gaps), spread: largest(own),
+      ratio: largest(gaps.map((g, t) => g / own[t])),
+    };
   });
 }
 

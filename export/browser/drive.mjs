@@ -1,9 +1,9 @@
 // Use the page as a person would, in a headless Chromium, and print what was seen as JSON.
-//   node drive.mjs URL CHROMIUM BLOCKS [PICTURE]
+//   node drive.mjs URL CHROMIUM BLOCKS [PICTURE]      (0 blocks: ?check alone)
 
 import { chromium } from "playwright-core";
 
-const PATIENCE = 15_000; // [ms]
+const PATIENCE = 60_000; // [ms]
 const [url, executablePath, blocks, picture] = process.argv.slice(2);
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
 const seen = { hosts: [], errors: [] };
@@ -32,6 +32,8 @@ const pixels = (page, id) => page.evaluate((name) => {
 const changed = (a, b) => a.filter((x, i) => x !== b[i]).length;
 const planned = (page, count) =>
   page.waitForFunction((n) => window.plans.length >= n, Number(count), { timeout: PATIENCE });
+const forgotten = (page) =>
+  page.waitForFunction(() => window.plans.length === 0, null, { timeout: PATIENCE });
 const told = (page) => page.evaluate(() => window.plans);
 const slide = (page, id, value) => page.locator(`#${id}`).fill(String(value));
 
@@ -52,7 +54,7 @@ async function drag(page) {
   const [dx, dy] = spot.map((v) => (v < 0.5 ? 0.08 : -0.08));
   await page.mouse.move(...at([spot[0] + dx, spot[1] + dy]), { steps: 8 });
   await page.mouse.up();
-  await page.waitForFunction(() => window.plans.length === 0, null, { timeout: PATIENCE });
+  await forgotten(page);
   return changed(before, await pixels(page, "goal"));
 }
 
@@ -76,6 +78,7 @@ async function live() {
   found.plans = await told(page);
   found.curve = (await page.locator("#curve").getAttribute("points")).split(" ").length;
   await page.locator("#next").click();
+  await forgotten(page);
   found.sizes = [];
   for (const [candidates, iterations] of [[32, 2], [160, 3], [256, 5]]) {
     await slide(page, "candidates", candidates);
@@ -108,8 +111,11 @@ async function recorded() {
 
 try {
   await check();
-  await live();
-  await recorded();
+  if (Number(blocks)) {
+    await live();
+    seen.errorsWithScene = [...seen.errors];
+    await recorded();
+  }
 } finally {
   console.log(JSON.stringify(seen));
   await browser.close();

@@ -27,7 +27,7 @@ class Live {
     return this.scene.goal.image();
   }
 
-  /** The next start; `goal` follows, unless it was made by hand. */
+  /** Start and goal of a pair further on. */
   restart(next) {
     const { scene } = this;
     this.pair = (this.pair + next) % scene.pairs.length;
@@ -47,8 +47,10 @@ class Live {
   }
 
   distance() {
-    return this.scene.gaps().map(({ name, metres, degrees }) =>
-      `${name} ${(1000 * metres).toFixed(0)} mm, ${degrees.toFixed(0)}°`).join(" · ");
+    return this.scene.gaps().map(({ name, metres, degrees }) => [
+      name, metres === null ? "" : `${(1000 * metres).toFixed(0)} mm`,
+      degrees === null ? "" : `${degrees.toFixed(0)}°`,
+    ].filter(Boolean).join(" ")).join(", ");
   }
 }
 
@@ -94,7 +96,7 @@ class Recorded {
   }
 }
 
-let planner, stage, agent, running = false;
+let planner, stage, agent, running = false, episodes = 0;
 const plans = []; // { cost, ms, novelty, candidates, iterations, distance }, of this goal
 // One thing at a time: a search in flight must not meet a new goal.
 let last = Promise.resolve();
@@ -140,7 +142,7 @@ function report() {
 
 /** A new goal or a new start: the agent forgets. */
 function begin() {
-  agent.reset(stage.goal(), plans.length + stage.pair);
+  agent.reset(stage.goal(), episodes++);
   plans.length = 0;
   show("goal", stage.goal());
   show("live", stage.image());

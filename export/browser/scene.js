@@ -47,10 +47,15 @@ class World {
     return Array.from({ length: model.body_jntnum[body] }, (_, i) => model.body_jntadr[body] + i);
   }
 
-  /** Body that can be moved at a point of the last picture (both coordinates 0 to 1), or 0. */
+  /** Body that can be moved at or very near a point of the last picture (0 to 1), or 0. */
   grasp(x, y) {
-    const body = this.picture.bodyAt(x, y);
-    return this.joints(body).length ? body : 0;
+    for (const reach of [0, 0.01, 0.02, 0.03]) {
+      for (let angle = 0; angle < 2 * Math.PI; angle += Math.PI / 4) {
+        const body = this.picture.bodyAt(x + reach * Math.cos(angle), y + reach * Math.sin(angle));
+        if (this.joints(body).length) return body;
+      }
+    }
+    return 0;
   }
 
   /**
@@ -133,18 +138,21 @@ export class Scene {
     }
   }
 
-  /** How far every body that moves is from its goal: { name, metres, degrees }. */
+  /** How far every body with joints of its own is from its goal: { name, metres, degrees }. */
   gaps() {
     const { model, live, goal } = this, found = [];
     for (let body = 1; body < model.nbody; body++) {
-      if (!model.body_jntnum[body]) continue;
+      const kinds = live.joints(body).filter((j) => model.jnt_bodyid[j] === body)
+        .map((j) => model.jnt_type[j]);
+      if (!kinds.length) continue;
       const [p, q] = [live, goal].map((w) => w.data.xpos.subarray(3 * body, 3 * body + 3));
       const [m, n] = [live, goal].map((w) => w.data.xmat.subarray(9 * body, 9 * body + 9));
       const turned = wrap(Math.atan2(m[3], m[0]) - Math.atan2(n[3], n[0]));
       found.push({
         name: model.body(body).name,
-        metres: Math.hypot(...p.map((x, i) => x - q[i])),
-        degrees: (Math.abs(turned) * 180) / Math.PI,
+        // What its joints can change.
+        metres: kinds.includes(SLIDE) ? Math.hypot(...p.map((x, i) => x - q[i])) : null,
+        degrees: kinds.includes(HINGE) ? (Math.abs(turned) * 180) / Math.PI : null,
       });
     }
     return found;

@@ -199,6 +199,7 @@ def compared(
     """What the page must reproduce: the golden pair, physics, images with novelty, noise."""
     from export.contract import GOLDEN
     from planning.optimisers.icem import coloured_noise
+    from sim.browser import spread
 
     with np.load(Path(folder) / GOLDEN) as stored:
         golden = dict(stored)
@@ -207,7 +208,9 @@ def compared(
     noise = coloured_noise(np.random.default_rng(SEED), (*shape, steps), exponent)
     return {
         "golden": golden,
-        "physics": [{"states": d.states, "actions": d.actions} for d in shown],
+        "physics": [
+            {"states": d.states, "actions": d.actions, "spread": spread(env, d)} for d in shown
+        ],
         "images": [
             {"state": state, "image": image, "novelty": model.novelty(image)}
             for d in shown
