@@ -208,10 +208,16 @@ def test_the_planner_repeats_python(seen):
         assert row["size"] > 0.01, name
         assert row["gap"] <= 1e-3 * max(1.0, row["size"]), (name, row)
     assert check["noise"] < 1e-6  # float32 of numbers near 1
+    ours, python = check["chance"]["ours"], check["chance"]["python"]
+    for kind in ("search", "proposals"):
+        # 4,000 series, each nearly one number; 24 plans of 5 blocks of 2: four standard errors.
+        np.testing.assert_allclose(ours[kind], python[kind], atol=0.4 if kind[0] == "p" else 0.1)
+    assert 0.2 < ours["choice"] < 0.8
     # History, warm start and search on the recorded frames, with the same chance.
     assert len(check["agent"]) == 3
     for row in check["agent"]:
         assert row["plan"] < 1e-3
+        assert row["warm"] < 1e-3
         assert row["cost"] < 1e-4
 
 

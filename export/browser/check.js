@@ -1,6 +1,6 @@
 // ?check: what Python computed, computed again here; largest deviations.
 
-import { Agent, colouredNoise, tensor, unpacked } from "./planner.js";
+import { Agent, Noise, colouredNoise, tensor, unpacked } from "./planner.js";
 
 const gap = (a, b) => {
   if (a.length !== b.length) throw new Error(`${a.length} numbers beside ${b.length}`);
@@ -68,6 +68,24 @@ function noise({ parts, series, exponent }) {
   }));
 }
 
+/** Of the page's own chance: mean square, and mean product of neighbouring control steps. */
+function chance(planner) {
+  const { horizon, control_dim: dim, block } = planner.contract.spec, steps = horizon * block;
+  const drawn = new Noise(planner, 0).draw({ iterations: 2, candidates: 1000 });
+  const moments = ({ data }) => {
+    const product = (lag) => {
+      let sum = 0, count = 0;
+      for (let i = 0; i < data.length; i++) {
+        if (Math.floor(i / dim) % steps < steps - lag) [sum, count] = [sum + data[i] * data[i + lag * dim], count + 1];
+      }
+      return sum / count;
+    };
+    return [product(0), product(1)];
+  };
+  const mean = drawn.choice.data.reduce((a, b) => a + b, 0) / drawn.choice.data.length;
+  return { search: moments(drawn.noise), proposals: moments(drawn.proposal_noise), choice: mean };
+}
+
 /** The agent's first plans on the recorded frames with the recorded chance. */
 async function agent(planner, run, chance) {
   const frames = unpacked(run.frames), plans = unpacked(run.plans), ours = new Agent(planner);
@@ -77,8 +95,12 @@ async function agent(planner, run, chance) {
   for (const [i, drawn] of chance.entries()) {
     const given = Object.fromEntries(Object.entries(drawn).map(([k, v]) => [k, tensor(v)]));
     const { plan, cost } = await ours.plan(frames.slice(i * pixels, (i + 1) * pixels), null, given);
+    const wanted = plans.subarray(i * size, (i + 1) * size), rest = new Float32Array(size);
+    rest.set(wanted.subarray(ours.size));
     found.push({
-      plan: gap(plan, plans.subarray(i * size, (i + 1) * size)),
+      plan: gap(plan, wanted),
+      // Good proposals outdo the warm start, so that plans alone would not show a wrong one.
+      warm: gap(ours.mean, rest),
       cost: Math.abs(cost / unpacked(run.costs)[i] - 1),
     });
   }
@@ -92,6 +114,7 @@ export async function check(planner, scene, folder) {
   const found = {
     golden: await golden(planner, stored.golden),
     noise: noise(stored.noise),
+    chance: { ours: chance(planner), python: stored.moments },
     agent: await agent(planner, run, stored.chance),
     noveltyAllowed: planner.contract.novelty,
   };

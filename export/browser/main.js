@@ -96,7 +96,7 @@ class Recorded {
   }
 }
 
-let planner, stage, agent, running = false, episodes = 0;
+let planner, stage, agent, running = false, looping = false, episodes = 0;
 const plans = []; // { cost, ms, novelty, candidates, iterations, distance }, of this goal
 // One thing at a time: a search in flight must not meet a new goal.
 let last = Promise.resolve();
@@ -122,6 +122,12 @@ const search = () => ({
   candidates: Number($("candidates").value), iterations: Number($("iterations").value),
 });
 
+/** A novelty, red where a robot would refuse the image. */
+function tell(id, novelty) {
+  $(id).textContent = novelty?.toFixed(2) ?? "–";
+  $(id).classList.toggle("bad", novelty > planner.contract.novelty);
+}
+
 /** Numbers under the pictures and the curve of energy over plans. */
 function report() {
   const { length } = plans, latest = plans[length - 1];
@@ -131,8 +137,7 @@ function report() {
   $("ms").textContent = latest
     ? `${latest.ms.toFixed(0)} (median ${times[length >> 1].toFixed(0)})` : "–";
   $("distance").textContent = stage.distance();
-  $("novelty").textContent = latest ? latest.novelty.toFixed(2) : "–";
-  $("novelty").classList.toggle("bad", Boolean(latest) && latest.novelty > planner.contract.novelty);
+  tell("novelty", latest?.novelty);
   const top = Math.max(...plans.map(({ cost }) => cost), 1e-9);
   const points = plans.map(({ cost }, i) =>
     `${((i * 600) / Math.max(length - 1, 10)).toFixed(1)},${(115 - (110 * cost) / top).toFixed(1)}`);
@@ -141,16 +146,22 @@ function report() {
 }
 
 /** A new goal or a new start: the agent forgets. */
-function begin() {
-  agent.reset(stage.goal(), episodes++);
+async function begin() {
+  const goal = stage.goal();
+  agent.reset(goal, episodes++);
   plans.length = 0;
-  show("goal", stage.goal());
+  show("goal", goal);
   show("live", stage.image());
   report();
+  tell("goal-novelty", await planner.novelty(goal));
 }
 
 /** Look, plan, act for one block. */
 async function block() {
+  if (stage.ended) {
+    stage.restart(0);
+    await begin();
+  }
   const seen = stage.image(), asked = search();
   const { plan, cost, ms } = await agent.plan(seen, asked);
   const novelty = await planner.novelty(seen);
@@ -160,15 +171,15 @@ async function block() {
   if (stage.ended) running = false;
 }
 
-function run(on) {
-  const start = on && !running;
-  running = on;
-  const next = () => {
-    $("run").textContent = running ? "Pause" : "Run";
-    if (running) turn(block).then(next);
-  };
-  if (start && stage.ended) turn(() => (stage.restart(0), begin()));
-  if (start) next();
+/** Block after block, until something stops it. */
+async function run() {
+  running = !running;
+  if (!running || looping) return;
+  looping = true;
+  $("run").textContent = "Pause";
+  while (running) await turn(block);
+  $("run").textContent = "Run";
+  looping = false;
 }
 
 /** Let the mouse move bodies of a world in its picture; Shift turns them. */
@@ -224,6 +235,7 @@ async function start() {
   const { scene } = stage, { spec } = planner.contract;
   document.title = `robot_wm: ${spec.task}`;
   $("task").textContent = spec.task;
+  $("allowed").textContent = planner.contract.novelty.toFixed(2);
   $("budget").textContent = (1000 * spec.block * spec.control_dt).toFixed(0);
   sliders(planner.search);
   if (new URLSearchParams(location.search).has("check")) {
@@ -231,8 +243,8 @@ async function start() {
     $("check").textContent = JSON.stringify(await check(planner, scene, folder), null, 1);
   }
   stage.restart(0);
-  begin();
-  $("run").addEventListener("click", () => run(!running));
+  await begin();
+  $("run").addEventListener("click", run);
   $("step").addEventListener("click", () => turn(block));
   $("next").addEventListener("click", () => turn(() => (stage.restart(1), begin())));
   $("next").hidden = !scene;

@@ -217,4 +217,23 @@ def compared(
             for state, image in zip((d.states[0], d.states[-1]), d.images, strict=True)
         ],
         "noise": {"parts": parts, "exponent": exponent, "series": noise},
+        "moments": moments(model),
     }
+
+
+def moments(model: OnnxWorldModel) -> dict[str, list[float]]:
+    """Mean square, and mean product of neighbouring control steps, of all noise in a plan."""
+    from export.runtime import optimiser_of
+    from robot_wm.contracts import proposal_chance
+
+    spec, rng = model.spec, np.random.default_rng(SEED)
+    search = optimiser_of(model.contract, candidates=1000, iterations=2)
+    drawn = {
+        "search": search.draw_noise(rng, spec.horizon, spec.action_dim, block=spec.block),
+        "proposals": proposal_chance(rng, 1000, spec)[1],
+    }
+    found = {}
+    for name, noise in drawn.items():
+        steps = noise.reshape(-1, spec.horizon * spec.block, spec.control_dim)
+        found[name] = [float((steps**2).mean()), float((steps[:, 1:] * steps[:, :-1]).mean())]
+    return found
