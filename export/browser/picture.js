@@ -92,19 +92,24 @@ function entry(type, size) {
   return (o, d) => enterSolid(planes, o, d);
 }
 
-/** Colour [0, 1] of a plane's material at a local point: texels blended, repeated without end. */
+/**
+ * Colour [0, 1] of a plane's material at a local point: texels blended, repeated without end.
+ * Flags cannot be read from this build of MuJoCo: images are taken to repeat by size
+ * (`texuniform`), and every light to be on.
+ */
 function texture(model, geom, size) {
   const material = model.geom_matid[geom];
   // Images of a material come by role; the second is the colour (mjTEXROLE_RGB).
   const id = material < 0 ? -1 : model.mat_texid[material * (model.mat_texid.length / model.nmat) + 1];
   if (id < 0) return null;
-  const width = model.tex_width[id], height = model.tex_height[id], start = Number(model.tex_adr[id]);
-  const channels = model.tex_nchannel[id], data = model.tex_data;
-  const scale = [0, 1].map((i) =>
-    model.mat_texrepeat[2 * material + i] * size[i]);
+  const width = model.tex_width[id], height = model.tex_height[id];
+  const channels = model.tex_nchannel[id], start = Number(model.tex_adr[id]);
+  // A copy: what MuJoCo hands out is only valid until its memory grows.
+  const data = model.tex_data.slice(start, start + width * height * channels);
+  const scale = [0, 1].map((i) => model.mat_texrepeat[2 * material + i] * size[i]);
   const texel = (x, y, c) => {
     const at = ((y % height + height) % height) * width + (x % width + width) % width;
-    return data[start + at * channels + c] / 255;
+    return data[at * channels + c] / 255;
   };
   return (p) => {
     const u = ((p[0] / size[0] + 1) / 2) * scale[0] * width - 0.5;
