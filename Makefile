@@ -12,15 +12,25 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TORCH ?= torch==2.13.0
 # Where pip looks for torch, e.g. a CPU-only index; empty asks the usual one.
 TORCH_INDEX ?=
+# What `make browser` shows, and where its page and npm's packages live.
+TASK ?= two_room
+PAGE = export/browser
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint results bench doctor clean
+.PHONY: help setup demo browser test test-all lint results bench doctor clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(if $(SETUP),$(RUNS))  ## shipped planners against random actions on three tasks (offline)
 	@$(BIN)/robot-wm demo
+
+browser: $(SETUP) $(PAGE)/node_modules  ## planner and scene as a web page (needs npm; TASK=reacher for another)
+	@$(BIN)/robot-wm page task=$(TASK)
+
+$(PAGE)/node_modules: $(PAGE)/package-lock.json
+	@npm ci --silent --no-audit --no-fund --ignore-scripts --prefix $(PAGE)
+	@touch $@
 
 test: $(SETUP)  ## every test that takes seconds
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest

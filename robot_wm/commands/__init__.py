@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "calibrate": ("are scene and data as hard as the published ones?", ("pairs",)),
     "evaluate": ("reach goal images, append result rows", ("evaluate", "planner", "oracle")),
     "export": ("write the ONNX bundle a robot runs", ("planner",)),
+    "page": ("planner and scene as a web page, run by the browser alone", ("planner",)),
     "soak": ("the exported controller under faults for a million steps", ("soak", "planner")),
     "report": ("evaluate, then show what the planner saw (HTML)", ("report", "planner", "oracle")),
     "results": ("write docs/results.md from results/", ()),
