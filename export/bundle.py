@@ -19,6 +19,8 @@ from export.contract import CONTRACT, GOLDEN, KIND, METADATA_KEY, VERSION, Contr
 from export.graphs import Planner, graphs, write_onnx
 from export.latency import measure_apart
 from export.runtime import OnnxPlanner, OnnxWorldModel, objective_of, optimiser_of
+from export.weights import NAME as WEIGHTS
+from export.weights import SharedWeights
 from robot_wm.contracts import History, proposal_chance
 from robot_wm.errors import ConfigError, WeightsError
 from robot_wm.jepa import JEPAWorldModel
@@ -109,8 +111,10 @@ def export(
     told = json.dumps(contract.to_json(), sort_keys=True)
     with atomic_folder(Path(out)) as work:
         write_json(work / CONTRACT, contract.to_json())
+        weights = SharedWeights()
         for graph in made:
-            write_onnx(graph, work / f"{graph.name}.onnx", {METADATA_KEY: told})
+            write_onnx(graph, work / f"{graph.name}.onnx", {METADATA_KEY: told}, weights)
+        weights.write(work)
         write_manifest(work, KIND, contract.spec.hashes, {})  # so that the runtime can read it
         report = compare(model, contract, work, frames)
         if report["worst"] > config.tolerance:
@@ -201,7 +205,8 @@ def golden(model: JEPAWorldModel, contract: Contract, folder: Path, frames: np.n
 
 def card(contract: Contract, reports: dict[str, Any], folder: Path) -> str:
     """The bundle card."""
-    spec, files, report = contract.spec, sorted(folder.glob("*.onnx")), reports["parity"]
+    spec, report = contract.spec, reports["parity"]
+    files = [*sorted(folder.glob("*.onnx")), folder / WEIGHTS]
     sizes = "".join(f"| {p.name} | {p.stat().st_size / 1e6:.1f} MB |\n" for p in files)
     return f"""# Planner bundle: {spec.task}
 

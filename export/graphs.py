@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from export.weights import SharedWeights
 from planning.arrays import array_namespace
 from planning.costs import Objective
 from planning.optimisers.base import Optimiser, Search, clip
@@ -209,11 +210,14 @@ def graphs(
     ]  # fmt: skip
 
 
-def write_onnx(graph: Graph, path: Path, metadata: Mapping[str, str]) -> None:
+def write_onnx(
+    graph: Graph, path: Path, metadata: Mapping[str, str], weights: SharedWeights
+) -> None:
     """Trace and write one graph; sizes named by letters stay free.
 
     Args:
         metadata: stored in the file.
+        weights: takes the large arrays; to be written beside the graphs.
     """
     letters = {d for dims in graph.inputs.values() for d in dims if isinstance(d, str)}
     free = {d: torch.export.Dim(d.lower(), min=graph.least.get(d, 2)) for d in letters}
@@ -238,6 +242,7 @@ def write_onnx(graph: Graph, path: Path, metadata: Mapping[str, str]) -> None:
     proto = program.model_proto
     _strip(proto.graph)
     _halve(proto.graph)
+    weights.take(proto.graph)
     for key, value in metadata.items():
         proto.metadata_props.add(key=key, value=value)
     atomic_write(path, proto.SerializeToString(deterministic=True))

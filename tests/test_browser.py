@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robot_wm.commands.page import MODULES, SOURCE, VENDOR, assemble, packed, write
+from robot_wm.commands.page import GRAPHS, MODULES, SOURCE, VENDOR, assemble, packed, write
 from robot_wm.errors import ConfigError
 from robot_wm.manifest import read_manifest
 from sim.browser import NUDGE, command_matrix, demonstrations, describe, mjcf, spread
@@ -92,7 +92,7 @@ def fake(tmp_path):
     """A bundle and npm's folder with the right names and wrong contents."""
     bundle, modules = tmp_path / "bundle", tmp_path / "node_modules"
     for path in (
-        *(bundle / n for n in ("contract.json", "planner.onnx", "encode.onnx", "golden.npz")),
+        *(bundle / n for n in (*GRAPHS, "golden.npz")),
         *(modules / n for n in VENDOR),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def test_a_site_is_complete_and_alone(fake, tmp_path):
     names = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
     code = {p.name for p in SOURCE.glob("*.js")} | {"index.html"}
     assert names == code | {
-        "contract.json", "planner.onnx", "encode.onnx", "scene.xml", "scene.json", "manifest.json",
+        *GRAPHS, "scene.xml", "scene.json", "manifest.json",
         *(f"vendor/{Path(n).name}" for n in VENDOR),
     }  # fmt: skip
     assert set(read_manifest(out, "page")["files"]) == names - {"manifest.json"}

@@ -19,6 +19,7 @@ from export.bundle import ExportConfig, export
 from export.contract import CONTRACT, GOLDEN, METADATA_KEY, read_contract
 from export.latency import measure_apart
 from export.runtime import OnnxPlanner, OnnxWorldModel, agent_of, objective_of
+from export.weights import NAME as WEIGHTS
 from planning.mpc import MPCAgent
 from planning.optimisers import make
 from robot_wm.checkpoint import full_precision, half_precision
@@ -221,7 +222,26 @@ def test_files_carry_their_manual_and_no_path_of_this_machine(bundle):
     assert "Parity with torch" in (bundle / "card.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["planner.onnx", CONTRACT, GOLDEN])
+def test_every_array_is_stored_once(bundle):
+    onnx = pytest.importorskip("onnx")
+    places = {}
+    for name in ("encode", "step_costs", "propose", "planner"):
+        graph = onnx.load(bundle / f"{name}.onnx", load_external_data=False).graph
+        told = [{e.key: e.value for e in t.external_data} for t in graph.initializer]
+        places[name] = {(int(p["offset"]), int(p["length"])) for p in told if p}
+        assert places[name]
+        inside = [len(t.raw_data) for t in graph.initializer if not t.external_data]
+        assert max(inside, default=0) < 1024
+    # The planner holds what the other graphs hold; nothing lies between but padding.
+    assert places["encode"] | places["step_costs"] | places["propose"] <= places["planner"]
+    end = 0
+    for offset, length in sorted(places["planner"]):
+        assert 0 <= offset - end < 64
+        end = offset + length
+    assert end == (bundle / WEIGHTS).stat().st_size
+
+
+@pytest.mark.parametrize("name", ["planner.onnx", WEIGHTS, CONTRACT, GOLDEN])
 @pytest.mark.parametrize("harm", ["flip", "remove"])
 def test_an_altered_bundle_is_refused(bundle, tmp_path, name, harm):
     copy = tmp_path / "copy"
@@ -264,8 +284,9 @@ def test_bad_inputs_are_refused(bundle, frames):
 
 
 def test_nothing_is_published_beyond_the_tolerance(model, frames, bundle, tmp_path, monkeypatch):
-    def copy(graph, path, metadata):  # tracing again would take a minute and change nothing
+    def copy(graph, path, metadata, weights):  # tracing again takes a minute and changes nothing
         shutil.copy(bundle / path.name, path)
+        weights._blob[:] = (bundle / WEIGHTS).read_bytes()
 
     monkeypatch.setattr("export.bundle.write_onnx", copy)
     with pytest.raises(WeightsError, match="differ"):

@@ -121,9 +121,13 @@ export class Planner {
     const { spec } = planner.contract;
     spec.block = spec.action_low.length / spec.control_dim; // control steps per planned block
     planner.search = await (await fetch(new URL("search.json", folder))).json();
+    // The arrays of both graphs; see export/weights.py.
+    const weights = { path: "weights.bin", data: new URL("weights.bin", folder).href };
+    const open = (name) =>
+      ort.InferenceSession.create(new URL(name, folder).href, { externalData: [weights] });
     // One after the other: both would set up the runtime.
-    planner.graph = await ort.InferenceSession.create(new URL("planner.onnx", folder).href);
-    planner.encoder = await ort.InferenceSession.create(new URL("encode.onnx", folder).href);
+    planner.graph = await open("planner.onnx");
+    planner.encoder = await open("encode.onnx");
     return planner;
   }
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SOURCE = CHECKOUT / "export" / "browser"
 MODULES = SOURCE / "node_modules"
 PAGES = ("index.html", "*.js")
-GRAPHS = ("contract.json", "planner.onnx", "encode.onnx")
+GRAPHS = ("contract.json", "planner.onnx", "encode.onnx", "weights.bin")
 VENDOR = (
     "onnxruntime-web/dist/ort.wasm.min.mjs",
     "onnxruntime-web/dist/ort-wasm-simd-threaded.mjs",
