@@ -145,20 +145,23 @@ class OnnxWorldModel:
         """Cost of each imagined step, float32 ``[N, H]``; see the contract.
 
         Raises:
-            InputError: wrong shape, NaN, out of bounds, or another horizon than the exported one.
+            InputError: wrong shape, NaN, out of bounds, or a longer horizon than the exported one.
         """
         check_actions(actions, self.spec)
-        if actions.shape[1] != self.contract.spec.horizon:
+        horizon, missing = actions.shape[1], self.contract.spec.horizon - actions.shape[1]
+        if missing < 0:
             raise InputError(
-                f"plans of {actions.shape[1]} blocks", f"{self.contract.spec.horizon} blocks",
+                f"plans of {horizon} blocks", f"at most {self.contract.spec.horizon} blocks",
                 "plan over the horizon that was exported",
             )  # fmt: skip
-        # The graph wants two rows or more; a single plan is costed twice.
+        # The graph wants two rows or more and its own horizon: a single plan is costed twice, a
+        # short one goes on as it ended, which the costs of its own steps do not see.
         rows = np.repeat(actions, 2, axis=0) if len(actions) == 1 else actions
+        rows = np.pad(rows, ((0, 0), (0, missing), (0, 0)), mode="edge") if missing else rows
         costs = self._run(
             "step_costs", **self._inputs(state, goal), actions=rows.astype(np.float32)
         )
-        return costs[: len(actions)]
+        return costs[: len(actions), :horizon]
 
     def propose(
         self, state: OnnxState, goal: OnnxState, n: int, rng: np.random.Generator

@@ -69,9 +69,9 @@ def test_costs_and_proposals_are_those_of_the_source(bundle, model, frames):
     for past in (history(frames), History.of_goal(frames[2], action_dim=10)):
         states = [m.encode(past) for m in (model, twin)]
         goals = [m.encode(History.of_goal(frames[5], action_dim=10)) for m in (model, twin)]
-        for count in (1, 2, 97):
+        for count, horizon in ((1, 3), (2, 3), (97, 3), (1, 1), (5, 2)):
             rng = np.random.default_rng(count)
-            actions = rng.uniform(-1, 1, (count, 3, 10)).astype(np.float32)
+            actions = rng.uniform(-1, 1, (count, horizon, 10)).astype(np.float32)
             costs = [
                 m.step_costs(s, g, actions)
                 for m, s, g in zip((model, twin), states, goals, strict=True)
@@ -269,8 +269,8 @@ def test_another_version_or_provider_is_refused(bundle, tmp_path):
 def test_bad_inputs_are_refused(bundle, frames):
     twin, planner = OnnxWorldModel(bundle), OnnxPlanner(bundle)
     state = twin.encode(History.of_goal(frames[0], action_dim=10))
-    with pytest.raises(InputError, match="3 blocks"):
-        twin.step_costs(state, state, np.zeros((4, 2, 10), np.float32))
+    with pytest.raises(InputError, match=r"4 blocks.*at most 3"):
+        twin.step_costs(state, state, np.zeros((4, 4, 10), np.float32))
     with pytest.raises(InputError, match="out of bounds"):
         twin.step_costs(state, state, np.full((4, 3, 10), 2, np.float32))
     with pytest.raises(InputError, match="pixels"):
