@@ -59,7 +59,7 @@ def measure(folder: Path, plans: int = 300, threads: int = 2, **changes: Any) ->
     agent.reset({"image": goal}, seed=0)
     before = 0.0
     while len(agent.plan_s) < WARM_UP + plans:
-        image[0, 0, 0] += 1
+        image[0, 0, 0] = (int(image[0, 0, 0]) + 1) % 256
         agent.act({"image": image})
         if len(agent.plan_s) == WARM_UP and not before:
             before = memory_mb()[0]
