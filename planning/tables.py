@@ -123,7 +123,10 @@ def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def _overview(family: list[Cell], tasks: list[str]) -> str:
-    """Methods by tasks, with the macro average per training seed where no cell is missing."""
+    """Methods by tasks, with the macro average per training seed where no cell is missing.
+
+    Empty where the family has rows at levels of a factor only.
+    """
     lines = []
     for label in sorted({cell.label for cell in family}):
         mine = {c.name.task: c for c in family if c.label == label and not c.name.factor}
@@ -133,7 +136,7 @@ def _overview(family: list[Cell], tasks: list[str]) -> str:
         macro = success_text(np.mean(seeds, axis=0).tolist()) if whole else MISSING
         if mine:
             lines.append([label, *texts, macro])
-    return _table(["method", *tasks, "macro"], lines)
+    return _table(["method", *tasks, "macro"], lines) if lines else ""
 
 
 def _median(cell: Cell, key: str) -> str:
@@ -198,5 +201,6 @@ def render_tables(results: Path) -> str:
         mine = [cell for cell in grouped if cell.name.family == family]
         tasks = sorted({cell.name.task for cell in mine})
         lines = [_detail(cell, rows) for cell in mine]
-        parts += [f"## {family}\n", _overview(mine, tasks), _table(DETAIL, lines)]
+        tables = (_overview(mine, tasks), _table(DETAIL, lines))
+        parts += [f"## {family}\n", *filter(None, tables)]
     return "\n".join(parts)

@@ -247,6 +247,13 @@ def fake_row(row, method, train_seed, eval_seed, successes, **rest):
     }  # fmt: skip
 
 
+def test_levels_of_a_factor_alone_make_no_empty_overview(tmp_path):
+    append_row(tmp_path / "main.jsonl", fake_row("clock/push_t/d1", "ours", 0, 0, 70))
+    text = render_tables(tmp_path)
+    assert "| push_t/d1 | ours | 70.0 |" in text
+    assert "macro" not in text
+
+
 def test_tables_by_hand(tmp_path):
     rows = [
         fake_row("strict/push_t", "ours", train, seed, 50 + 10 * train + 2 * seed,
