@@ -25,7 +25,7 @@ help:  ## show this list
 demo: $(if $(SETUP),$(RUNS))  ## shipped planners against random actions on three tasks (offline)
 	@$(BIN)/robot-wm demo
 
-browser: $(SETUP) $(PAGE)/node_modules  ## planner and scene as a web page (needs npm; TASK=reacher for another)
+browser: $(if $(SETUP),$(RUNS)) $(PAGE)/node_modules  ## planner and scene as a web page (needs npm; TASK=reacher for another)
 	@$(BIN)/robot-wm page task=$(TASK)
 
 $(PAGE)/node_modules: $(PAGE)/package-lock.json

@@ -47,7 +47,7 @@ def _session(session: Session, task: str) -> Session:
     """The demonstration's own settings: shipped bundles, committed pairs, few episodes."""
     settings = session.for_task(task)
     committed = pair_list_path(settings, 0, committed=True)
-    for path in (settings.bundle_path(SHIPPED) / MANIFEST, committed):
+    for path in (settings.shipped_bundle / MANIFEST, committed):
         if not path.is_file():
             raise WeightsError(
                 f"{path} is missing", "a checkout with bundles and pair lists",

@@ -62,7 +62,8 @@ def publish(session: Session, folder: Path) -> Path:
     gap = abs(success["onnx"] - success["jepa"])
     reports = {name: read_json(folder / f"{name}.json") for name in ("parity", "latency")}
     reports["closed_loop"] = {**success, "episodes": rows[0]["episodes"], "gap": gap}
-    size = f"{settings.planner.options['candidates']}x{settings.planner.options['iterations']}"
+    search = settings.optimiser("onnx")
+    size = f"{search.candidates}x{search.iterations}"
     write_json(CHECKOUT / "results" / "export" / f"{settings.task.name}-{size}.json", reports)
     say(f"goals reached: torch {success['jepa']:.0f} %, onnxruntime {success['onnx']:.0f} %")
     if gap > POINTS:
@@ -71,9 +72,9 @@ def publish(session: Session, folder: Path) -> Path:
             f"at most {POINTS:g}",
             f"use {folder} unpublished, or find out where the episodes part (success_trace)",
         )
-    with atomic_folder(settings.bundle_path()) as work:
+    with atomic_folder(settings.shipped_bundle) as work:
         shutil.copytree(folder, work, dirs_exist_ok=True)
-    return settings.bundle_path()
+    return settings.shipped_bundle
 
 
 def write(session: Session, folder: Path) -> Path:
@@ -111,8 +112,8 @@ def bundle(session: Session) -> Path:
     settings = session.settings
     trained, _ = model(session, settings.weights)
     wanted = read_manifest(trained, "world_model", verify=False)["sha256"]
-    known = (settings.bundle_path(), place(settings))
-    for folder in known[1:] if settings.bundle else known:
+    shipped = settings.weights == SHIPPED and not settings.bundle
+    for folder in ([settings.shipped_bundle] if shipped else []) + [place(settings)]:
         if (folder / MANIFEST).is_file():
             parents = read_manifest(folder, "bundle", verify=False)["parents"]
             if parents.get("world_model") == wanted:

@@ -126,12 +126,10 @@ class Settings:
             return PACKAGE / "weights" / task
         return storage_root() / "models" / f"{task}-{name}" / "world_model"
 
-    def bundle_path(self, name: str | None = None) -> Path:
-        """Where the exported bundle of a world model of this task lives."""
-        name, task = name or self.weights, self.task.name
-        if name == SHIPPED:
-            return PACKAGE / "weights" / "bundles" / task
-        return storage_root() / "bundles" / f"{task}-{name}"
+    @property
+    def shipped_bundle(self) -> Path:
+        """Where the exported bundle of this task's shipped world model lives."""
+        return PACKAGE / "weights" / "bundles" / self.task.name
 
     @property
     def results(self) -> Path:
