@@ -205,7 +205,8 @@ def graphs(
              "noise": ("I", "N", h, a), **chance},
             {"plan": (h, a), "cost": (), "step_costs": (h,), "latent": (z,)},
             {"previous": u8, "image": u8, "goal": u8},
-            {"N": max(2, getattr(optimiser, "elites", 1) + 1)},
+            # Two samples beside the mean and the fewest proposals.
+            {"N": max(m + 5, getattr(optimiser, "elites", 1) + 1)},
         ),
     ]  # fmt: skip
 

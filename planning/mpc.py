@@ -272,7 +272,7 @@ def _check_config(
 ) -> None:
     spec = model.spec
     low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
-    limit = optimiser.candidates - 1
+    limit = optimiser.candidates - 2
     for holds, received, accepted, next_step in (
         (horizon >= 1, f"horizon = {horizon}", "at least 1", "plan at least one block"),
         (1 <= execute <= horizon, f"execute = {execute}", f"1 to {horizon}", "lower `execute`"),

@@ -121,10 +121,9 @@ def test_the_optimiser_can_be_traced(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("seeded", [True, False])
-def test_guarded_is_never_worse_than_the_best_proposal(name, seeded):
+def test_guarded_is_never_worse_than_the_best_proposal(name):
     small = {} if name == "mppi" else {"elites": 4}
-    optimiser = make(name, candidates=12, iterations=1, seed_from_proposals=seeded, **small)
+    optimiser = make(name, candidates=12, iterations=1, **small)
     goal = target("inside")
     cost = quadratic(goal)
     unguarded = make(name, candidates=12, iterations=1, final="mean", **small)
@@ -159,22 +158,25 @@ def test_enough_ends_the_search_between_two_rounds():
     np.testing.assert_array_equal(cut.actions, same.actions)
 
 
-def test_proposals_replace_candidates_of_the_first_round_only():
+def test_proposals_are_costed_once_and_the_samples_surround_the_cheapest():
     rounds = []
 
     def cost(actions):
         rounds.append(actions)
         return quadratic(target("inside"))(actions)
 
-    optimiser = CEM(candidates=20, elites=5, iterations=2, seed_from_proposals=False, final="mean")
+    optimiser = CEM(candidates=20, elites=5, iterations=2, final="mean")
     noise = optimiser.draw_noise(np.random.default_rng(0), H, A)
-    proposals = np.full((3, H, A), 0.25, np.float32)
-    optimiser.optimise(cost, ZERO, None, LOW, HIGH, noise, proposals)
-    optimiser.optimise(cost, ZERO, None, LOW, HIGH, noise)
-    first, second, plain, _ = rounds
-    np.testing.assert_array_equal(first[1:4], proposals)
-    np.testing.assert_array_equal(first[4:], plain[1:-3])
+    near = np.clip(target("inside") + 0.01, LOW, HIGH)
+    proposals = np.stack([np.full_like(near, 0.25), near, np.zeros_like(near)])
+    plan = optimiser.optimise(cost, ZERO, None, LOW, HIGH, noise, proposals)
+    known, sampled, second = rounds
+    np.testing.assert_array_equal(known, [ZERO, *proposals])
+    half = (HIGH - LOW) / 2
+    np.testing.assert_array_equal(sampled, np.clip(near + half * noise[0, 4:], LOW, HIGH))
+    assert len(second) == 20
     assert not (second == 0.25).all(axis=(1, 2)).any()
+    np.testing.assert_array_equal(plan.candidates, second)
 
 
 def test_cem_refit_is_the_elites_mean_and_spread():
@@ -317,4 +319,4 @@ def test_noise_and_proposals_of_the_wrong_shape_are_refused():
     with pytest.raises(InputError, match="noise"):
         optimiser.optimise(cost, ZERO, None, LOW, HIGH, noise[:, :-1])
     with pytest.raises(InputError, match="proposals"):
-        optimiser.optimise(cost, ZERO, None, LOW, HIGH, noise, np.zeros((10, H, A), np.float32))
+        optimiser.optimise(cost, ZERO, None, LOW, HIGH, noise, np.zeros((9, H, A), np.float32))

@@ -78,14 +78,6 @@ def cheapest(
     return xp.take(actions, index, axis=0)[0, ...], xp.take(costs, index, axis=0)[0, ...]
 
 
-def assemble(xp: Any, mean: Array, sampled: Array, fixed: Array | None) -> Array:
-    """``[N, H, A]``: the mean, the fixed ones, then samples; the last samples make room."""
-    parts = [mean[None, ...], sampled[1:, ...]]
-    if fixed is not None:
-        parts.insert(1, fixed)
-    return xp.concat(parts, axis=0)[: sampled.shape[0], ...]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Optimiser:
     """Base of the sampling optimisers; a subclass says how to refit the distribution.
@@ -98,7 +90,6 @@ class Optimiser:
         final: ``guarded`` costs the final mean beside the best candidate seen (two more rows) and
             returns the cheaper, so that the plan is never worse than a proposal by the model's own
             cost; ``mean`` returns the final mean, ``best`` the best candidate seen.
-        seed_from_proposals: start the mean at the cheapest of the proposals and the mean given.
 
     Raises:
         ConfigError: a value out of range.
@@ -109,7 +100,6 @@ class Optimiser:
     init_std: float = 1.0
     min_std: float = 0.05
     final: str = "guarded"
-    seed_from_proposals: bool = True
 
     def __post_init__(self) -> None:
         self.require(self.candidates >= 2, "candidates", "at least 2")
@@ -168,7 +158,8 @@ class Optimiser:
     ) -> Plan:
         """Search for a cheap action sequence.
 
-        Candidate 0 of every iteration is the current mean. All arrays share one backend and dtype.
+        Candidate 0 of every iteration is the mean it starts with. All arrays share one backend and
+        dtype.
 
         Args:
             cost: ``[n, H, A] -> [n]``; finite, lower is better; must accept any ``n``.
@@ -176,7 +167,8 @@ class Optimiser:
             std: ``[H, A]`` in action units, or None for ``init_std`` times half the range.
             low, high: ``[A]`` or ``[H, A]``, finite bounds; where they meet, nothing is searched.
             noise: ``[iterations, N, H, A]`` from :meth:`draw_noise`.
-            proposals: ``[M, H, A]``, ``M < N``; they replace candidates of iteration 0.
+            proposals: ``[M, H, A]``, ``M < N - 1``, candidates of iteration 0 beside the mean given;
+                the cheapest of them all becomes the mean its samples are drawn around.
             enough: asked before every round but the first; True ends the search with the best plan
                 so far.
 
@@ -208,13 +200,16 @@ class Optimiser:
         half = (high - low) / 2
         mean = clip(xp, mean, low, high)
         std = xp.broadcast_to(self.init_std * half, mean.shape) if std is None else std
-        fixed = None if proposals is None else clip(xp, proposals, low, high)
-        best = None
-        if fixed is not None and self.seed_from_proposals:
-            pool = xp.concat([mean[None, ...], fixed], axis=0)
-            best = cheapest(xp, pool, cost(pool))
-            mean = best[0]
-        return self._round(xp, cost, mean, std, fixed, best, low, high, noise)
+        if proposals is None:
+            return self._round(xp, cost, mean, std, None, None, low, high, noise)
+        # Costed before the samples, which are drawn around the cheapest, and only once.
+        known = xp.concat([mean[None, ...], clip(xp, proposals, low, high)], axis=0)
+        known_costs = cost(known)
+        best = cheapest(xp, known, known_costs)
+        sampled = clip(xp, best[0] + std * noise[known.shape[0] :, ...], low, high)
+        candidates = xp.concat([known, sampled], axis=0)
+        costs = xp.concat([known_costs, cost(sampled)], axis=0)
+        return self._learn(xp, candidates, costs, best[0], std, best, low, high)
 
     def improve(
         self, xp: Any, cost: Cost, search: Search, low: Array, high: Array, noise: Array
@@ -229,14 +224,30 @@ class Optimiser:
         cost: Cost,
         mean: Array,
         std: Array,
-        fixed: Array | None,
+        kept: Array | None,
         best: tuple[Array, Array] | None,
         low: Array,
         high: Array,
         noise: Array,
     ) -> Search:
-        candidates = assemble(xp, mean, clip(xp, mean + std * noise, low, high), fixed)
-        costs = cost(candidates)
+        """The mean, what was kept, then samples; the last samples make room."""
+        parts = [mean[None, ...], clip(xp, mean + std * noise, low, high)[1:, ...]]
+        if kept is not None:
+            parts.insert(1, kept)
+        candidates = xp.concat(parts, axis=0)[: noise.shape[0], ...]
+        return self._learn(xp, candidates, cost(candidates), mean, std, best, low, high)
+
+    def _learn(
+        self,
+        xp: Any,
+        candidates: Array,
+        costs: Array,
+        mean: Array,
+        std: Array,
+        best: tuple[Array, Array] | None,
+        low: Array,
+        high: Array,
+    ) -> Search:
         best = cheapest(xp, candidates, costs, best)
         mean, std = self.refit(xp, candidates, costs, mean, std)
         # A float mean of numbers at a bound can land one rounding step outside.
@@ -270,10 +281,10 @@ class Optimiser:
         if proposals is None:
             return
         if tuple(proposals.shape[1:]) != tuple(mean.shape) or not (
-            0 < proposals.shape[0] < self.candidates
+            0 < proposals.shape[0] < self.candidates - 1
         ):
             raise InputError(
                 f"proposals of shape {tuple(proposals.shape)}",
-                f"[1..{self.candidates - 1}, {mean.shape[0]}, {mean.shape[1]}]",
+                f"[1..{self.candidates - 2}, {mean.shape[0]}, {mean.shape[1]}]",
                 "ask for fewer proposals or raise `candidates`",
             )
