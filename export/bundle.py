@@ -18,6 +18,7 @@ import torch
 from export.contract import CONTRACT, GOLDEN, KIND, METADATA_KEY, VERSION, Contract
 from export.graphs import Planner, graphs, write_onnx
 from export.latency import measure_apart
+from export.quantise import PRECISIONS, QUANTISED
 from export.runtime import OnnxPlanner, OnnxWorldModel, objective_of, optimiser_of
 from export.weights import NAME as WEIGHTS
 from export.weights import SharedWeights
@@ -40,7 +41,9 @@ class ExportConfig:
         discount, proposals: see the planner's settings.
         camera: where the images must come from.
         action_unit: of the actions.
-        tolerance: largest relative difference of costs between torch and onnxruntime.
+        precision: ``float32``, or ``int8`` for the graph that costs plans.
+        tolerance: largest relative difference of costs between torch and onnxruntime; for int8 the
+            difference is only told, and goals reached decide (``robot-wm export publish=true``).
         plans, threads: of the latency report; 0 plans make none.
     """
 
@@ -50,9 +53,16 @@ class ExportConfig:
     proposals: int = 32
     camera: str = "fixed, top down, as in the training scene"
     action_unit: str = "fraction of the scene's full command, [-1, 1]"
+    precision: str = "float32"
     tolerance: float = TOLERANCE
     plans: int = 300
     threads: int = 2
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ConfigError(
+                f"precision {self.precision!r}", ", ".join(PRECISIONS), "name one of them"
+            )
 
 
 def contract_of(model: JEPAWorldModel, config: ExportConfig) -> Contract:
@@ -81,6 +91,7 @@ def contract_of(model: JEPAWorldModel, config: ExportConfig) -> Contract:
         proposals=config.proposals,
         novelty=np.inf,
         graphs={},
+        precision=config.precision,
     )
 
 
@@ -113,11 +124,13 @@ def export(
         write_json(work / CONTRACT, contract.to_json())
         weights = SharedWeights()
         for graph in made:
-            write_onnx(graph, work / f"{graph.name}.onnx", {METADATA_KEY: told}, weights)
+            precision = config.precision if graph.name in QUANTISED else "float32"
+            path = work / f"{graph.name}.onnx"
+            write_onnx(graph, path, {METADATA_KEY: told}, weights, precision)
         weights.write(work)
         write_manifest(work, KIND, contract.spec.hashes, {})  # so that the runtime can read it
         report = compare(model, contract, work, frames)
-        if report["worst"] > config.tolerance:
+        if config.precision == "float32" and report["worst"] > config.tolerance:
             raise WeightsError(
                 f"costs differ by {report['worst']:.1e} between torch and onnxruntime",
                 f"at most {config.tolerance:.0e}, relative",
@@ -218,6 +231,7 @@ units, bounds and parents are in `contract.json` and inside every file.
 numbers, planned in blocks of {spec.block}
 * Search: {contract.optimiser} {json.dumps(contract.options, sort_keys=True)}, \
 {contract.proposals} proposals of the learned actor, {spec.horizon} blocks ahead
+* Precision: {contract.precision}
 * Parity with torch: costs within {report["worst"]:.1e} relative, plan within {report["plan"]:.1e}
 {_latency(reports.get("latency"))}\
 * Images whose novelty is above {contract.novelty:.2f} are refused by the controller (training \

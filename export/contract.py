@@ -38,6 +38,7 @@ class Contract:
         novelty: of an image above which it is unlike everything seen, see ``Network.novelty``.
         graphs: inputs and outputs with shapes, by graph; a letter is free at run time.
         licence: of weights and data.
+        precision: of the matrices in the graph that costs plans; all others are float32.
     """
 
     version: int
@@ -53,6 +54,7 @@ class Contract:
     novelty: float
     graphs: dict[str, dict[str, dict[str, Any]]]
     licence: str = "Apache-2.0"
+    precision: str = "float32"
 
     def to_json(self) -> dict[str, Any]:
         """Readable form."""

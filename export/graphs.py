@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from export.quantise import int8
 from export.weights import SharedWeights
 from planning.arrays import array_namespace
 from planning.costs import Objective
@@ -212,13 +213,18 @@ def graphs(
 
 
 def write_onnx(
-    graph: Graph, path: Path, metadata: Mapping[str, str], weights: SharedWeights
+    graph: Graph,
+    path: Path,
+    metadata: Mapping[str, str],
+    weights: SharedWeights,
+    precision: str = "float32",
 ) -> None:
     """Trace and write one graph; sizes named by letters stay free.
 
     Args:
         metadata: stored in the file.
         weights: takes the large arrays; to be written beside the graphs.
+        precision: of the matrices, see ``quantise.PRECISIONS``.
     """
     letters = {d for dims in graph.inputs.values() for d in dims if isinstance(d, str)}
     free = {d: torch.export.Dim(d.lower(), min=graph.least.get(d, 2)) for d in letters}
@@ -241,11 +247,14 @@ def write_onnx(
     )
     assert program is not None
     proto = program.model_proto
-    _strip(proto.graph)
-    _halve(proto.graph)
-    weights.take(proto.graph)
     for key, value in metadata.items():
         proto.metadata_props.add(key=key, value=value)
+    _strip(proto.graph)
+    if precision == "int8":
+        proto = int8(proto)
+    else:
+        _halve(proto.graph)
+    weights.take(proto.graph)
     atomic_write(path, proto.SerializeToString(deterministic=True))
 
 

@@ -124,6 +124,30 @@ def test_shipped_weights_keep_their_half_precision(bundle, model):
     assert wanted <= found
 
 
+def test_eight_bits_are_for_the_rollout_alone(model, frames, tmp_path, bundle):
+    onnx = pytest.importorskip("onnx")
+    export(model, replace(CONFIG, precision="int8"), frames, tmp_path / "b")
+    assert read_contract(tmp_path / "b")[0].precision == "int8"
+    kinds = {
+        path.stem: {t.data_type for t in onnx.load(path).graph.initializer}
+        for path in (tmp_path / "b").glob("*.onnx")
+    }
+    eight = onnx.TensorProto.INT8
+    assert {name for name, found in kinds.items() if eight in found} == {"step_costs"}
+    assert METADATA_KEY in OnnxWorldModel(tmp_path / "b")._sessions["step_costs"].get_modelmeta(
+    ).custom_metadata_map  # fmt: skip
+    past, goal = history(frames), History.of_goal(frames[5], action_dim=10)
+    actions = np.random.default_rng(0).uniform(-1, 1, (64, 3, 10)).astype(np.float32)
+    full, coarse = (
+        twin.step_costs(twin.encode(past), twin.encode(goal), actions)
+        for twin in (OnnxWorldModel(bundle), OnnxWorldModel(tmp_path / "b"))
+    )
+    # Another arithmetic, the same function: 8 bits a matrix entry leave a few per cent.
+    assert 0 < np.abs(coarse - full).max() < 0.2 * np.abs(full).max()
+    with pytest.raises(ConfigError, match="int4"):
+        ExportConfig(precision="int4")
+
+
 @pytest.mark.parametrize(("candidates", "iterations"), [(24, 3), (64, 1), (40, 7)])
 def test_the_planner_graph_is_the_optimiser_at_any_size(
     bundle, model, frames, candidates, iterations

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from robot_wm.commands.agents import METHODS, recipe
 from robot_wm.commands.calibrate import verdict_of
-from robot_wm.commands.export import bundle
+from robot_wm.commands.export import bundle, kind
 from robot_wm.commands.settings import Settings
 from robot_wm.commands.stages import first_pairs, model, pair_lists, say
 from robot_wm.manifest import read_json, read_manifest, sha256_of
@@ -169,7 +169,7 @@ def facts(settings: Settings, method: str, folders: tuple[Path, Path] | None) ->
         model_manifest = read_manifest(folders[0], "world_model", verify=False)
         shape = read_json(folders[1] / "config.json")["encoder"]
         info |= {
-            "backend": "onnx" if method == "onnx" else "torch",
+            "backend": f"onnx{kind(settings)}" if method == "onnx" else "torch",
             "provider": settings.provider if method == "onnx" else None,
             "encoder_id": f"vit-{shape['width']}x{shape['depth']}-p{shape['patch']}",
             "encoder_sha256": model_manifest["parents"]["encoder"],

@@ -35,8 +35,13 @@ def run(session: Session) -> int:
 
 def place(settings: Settings) -> Path:
     """Where a bundle is written: the named folder, or storage."""
-    default = storage_root() / "bundles" / f"{settings.task.name}-{settings.weights}"
-    return Path(settings.bundle) if settings.bundle else default
+    name = f"{settings.task.name}-{settings.weights}{kind(settings)}"
+    return Path(settings.bundle) if settings.bundle else storage_root() / "bundles" / name
+
+
+def kind(settings: Settings) -> str:
+    """What names of bundles end with, so that one of another precision is a bundle beside."""
+    return "" if settings.precision == "float32" else f"-{settings.precision}"
 
 
 def publish(session: Session, folder: Path) -> Path:
@@ -63,7 +68,7 @@ def publish(session: Session, folder: Path) -> Path:
     reports = {name: read_json(folder / f"{name}.json") for name in ("parity", "latency")}
     reports["closed_loop"] = {**success, "episodes": rows[0]["episodes"], "gap": gap}
     search = settings.optimiser("onnx")
-    size = f"{search.candidates}x{search.iterations}"
+    size = f"{search.candidates}x{search.iterations}{kind(settings)}"
     write_json(CHECKOUT / "results" / "export" / f"{settings.task.name}-{size}.json", reports)
     say(f"goals reached: torch {success['jepa']:.0f} %, onnxruntime {success['onnx']:.0f} %")
     if gap > POINTS:
@@ -72,9 +77,11 @@ def publish(session: Session, folder: Path) -> Path:
             f"at most {POINTS:g}",
             f"use {folder} unpublished, or find out where the episodes part (success_trace)",
         )
-    with atomic_folder(settings.shipped_bundle) as work:
+    shipped = settings.shipped_bundle
+    shipped = shipped.with_name(shipped.name + kind(settings))
+    with atomic_folder(shipped) as work:
         shutil.copytree(folder, work, dirs_exist_ok=True)
-    return settings.shipped_bundle
+    return shipped
 
 
 def write(session: Session, folder: Path) -> Path:
@@ -94,6 +101,7 @@ def write(session: Session, folder: Path) -> Path:
         options={**planner.options, **({"decay": 1.0} if planner.optimiser == "icem" else {})},
         discount=planner.discount,
         proposals=planner.proposals,
+        precision=settings.precision,
         threads=settings.threads,
     )
     frames = recorded_frames([EpisodeStore(dataset(settings, "nominal"))])
@@ -112,7 +120,7 @@ def bundle(session: Session) -> Path:
     settings = session.settings
     trained, _ = model(session, settings.weights)
     wanted = read_manifest(trained, "world_model", verify=False)["sha256"]
-    shipped = settings.weights == SHIPPED and not settings.bundle
+    shipped = settings.weights == SHIPPED and not settings.bundle and not kind(settings)
     for folder in ([settings.shipped_bundle] if shipped else []) + [place(settings)]:
         if (folder / MANIFEST).is_file():
             parents = read_manifest(folder, "bundle", verify=False)["parents"]

@@ -60,6 +60,7 @@ class Settings:
         method: what to evaluate: jepa, onnx, copy_last, random, stay, expert, oracle.
         provider: execution provider of onnxruntime that plans with a bundle.
         bundle: folder of the exported bundle; empty means the shipped or the storage's own.
+        precision: of an exported bundle, float32 or int8.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Settings:
     publish: bool = False
     provider: str = "CPUExecutionProvider"
     bundle: str = ""
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for collection in self.train_on:
