@@ -167,7 +167,7 @@ class Optimiser:
             std: ``[H, A]`` in action units, or None for ``init_std`` times half the range.
             low, high: ``[A]`` or ``[H, A]``, finite bounds; where they meet, nothing is searched.
             noise: ``[iterations, N, H, A]`` from :meth:`draw_noise`.
-            proposals: ``[M, H, A]``, ``M < N - 1``, candidates of iteration 0 beside the mean given;
+            proposals: ``[M, H, A]``, ``M < N - 1``, candidates of iteration 0 beside the given mean;
                 the cheapest of them all becomes the mean its samples are drawn around.
             enough: asked before every round but the first; True ends the search with the best plan
                 so far.
