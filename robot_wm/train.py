@@ -127,7 +127,7 @@ class _Run:
             {"params": [p for p in trained if p.ndim > 1]},
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(groups, c.lr, weight_decay=c.weight_decay)
+        return torch.optim.AdamW(groups, c.lr, weight_decay=c.weight_decay, fused=True)
 
     def identity(self) -> dict[str, Any]:
         """What a resumed run must have in common with the interrupted one."""

@@ -43,6 +43,7 @@ class TrainConfig:
         stop_gradient: whether prediction targets are constants for the projector.
         context_dropout: how often the previous frame is withheld.
         straightening, inverse, reconstruction, proposer, distance: loss weights.
+        judged: frames of a window from which the goal distance learns, drawn every step.
         goal_range: proposer goals lie 1 … goal_range blocks ahead.
         demonstration_noise: the proposer learns from expert episodes with up to this action noise;
             from all episodes where there are no such.
@@ -99,6 +100,7 @@ class TrainConfig:
     reconstruction: float = 4.0
     proposer: float = 1.0
     distance: float = 1.0
+    judged: int = 3
     goal_range: int = 8
     demonstration_noise: float = 0.2
     cost: str = "latent"
@@ -155,7 +157,7 @@ class TrainConfig:
             "motion": (self.motion >= 0, "0 or more"),
             "cost": (self.cost in COSTS, f"one of {COSTS}"),
             "decoded": (1 <= self.decoded <= self.reduced, "1 … reduced"),
-            "goal_range": (self.goal_range >= 1, "1 or more"),
+            "judged, goal_range": (min(self.judged, self.goal_range) >= 1, "1 or more"),
         }
         for name, (good, accepted) in checks.items():
             if not good:

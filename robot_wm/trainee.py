@@ -133,12 +133,16 @@ class Trainee(nn.Module):
         plans, logits, target, mask = self.propose(shown, shown.x, shown.near, generator)
         loss, winner = losses.winner_takes_all(plans, logits, target, mask)
         head.track(plans, target, mask, winner)
-        # The critic also sees predicted latents: those are what it judges while planning.
+        # The critic also sees predicted latents: those are what it judges while planning. It judges
+        # a few frames of a window, for it has a goal for each and would cost more than the rest.
         far = batch.far[:, None].expand_as(z)
+        some = torch.randperm(z.shape[1] - 1, generator=generator)[: c.judged].to(z.device)
         distances = (
-            self._distance(z, far, batch.k_far),
-            self._distance(z[:, :-1], batch.near, batch.k_near),
-            self._distance(predicted[0].detach(), far[:, 1:], batch.k_far[:, 1:]),
+            self._distance(z[:, some], far[:, some], batch.k_far[:, some]),
+            self._distance(z[:, some], batch.near[:, some], batch.k_near[:, some]),
+            self._distance(
+                predicted[0][:, some].detach(), far[:, some], batch.k_far[:, some + 1]
+            ),
         )
         return {
             **_errors(predicted, z, c.settle_rollout[:ahead]),
