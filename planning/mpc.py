@@ -272,13 +272,18 @@ def _check_config(
 ) -> None:
     spec = model.spec
     low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
-    limit = optimiser.candidates - 2
+    least, most = optimiser.proposals_accepted
     for holds, received, accepted, next_step in (
         (horizon >= 1, f"horizon = {horizon}", "at least 1", "plan at least one block"),
         (1 <= execute <= horizon, f"execute = {execute}", f"1 to {horizon}", "lower `execute`"),
         (deadline >= 0, f"deadline = {deadline}", "0 (none) or seconds", "raise it"),
         (memory_mb >= 0, f"memory_mb = {memory_mb}", "0 (never split) or more", "raise it"),
-        (0 <= proposals <= limit, f"proposals = {proposals}", f"0 to {limit}", "ask for fewer"),
+        (
+            least <= proposals <= most,
+            f"proposals = {proposals}",
+            f"{least} to {most}",
+            "change `planner.proposals`",
+        ),
         (
             proposals == 0 or isinstance(model, Proposer),
             f"proposals = {proposals} of {type(model).__name__}, which has no learned actor",

@@ -140,9 +140,7 @@ class Trainee(nn.Module):
         distances = (
             self._distance(z[:, some], far[:, some], batch.k_far[:, some]),
             self._distance(z[:, some], batch.near[:, some], batch.k_near[:, some]),
-            self._distance(
-                predicted[0][:, some].detach(), far[:, some], batch.k_far[:, some + 1]
-            ),
+            self._distance(predicted[0][:, some].detach(), far[:, some], batch.k_far[:, some + 1]),
         )
         return {
             **_errors(predicted, z, c.settle_rollout[:ahead]),

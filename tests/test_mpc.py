@@ -9,7 +9,7 @@ import pytest
 
 from planning.costs import LastCost, Objective, SumCost
 from planning.mpc import MPCAgent
-from planning.optimisers import CEM, ICEM, MPPI, OPTIMISERS, make
+from planning.optimisers import CEM, ICEM, MPPI, SAMPLING, Mode1, make
 from planning.references import CopyLastModel, RandomAgent, StayAgent
 from robot_wm.contracts import History, ModelSpec, Proposer, WorldModel
 from robot_wm.errors import ConfigError, InputError
@@ -79,7 +79,7 @@ def agent_of(model, **options):
     return MPCAgent(model, **options)
 
 
-@pytest.mark.parametrize("name", sorted(OPTIMISERS))
+@pytest.mark.parametrize("name", sorted(SAMPLING))
 @pytest.mark.parametrize("execute", [1, 4])
 def test_reaches_the_goal_within_bounds(name, execute):
     optimiser = make(name, candidates=128, iterations=5)
@@ -246,6 +246,14 @@ def test_proposals_make_a_tiny_search_good_and_guarded():
     assert np.linalg.norm(lost[-1] - (0.3, -0.2)) > 0.2
     for record in guided.records:
         assert record.step_costs[-1] <= record.candidate_costs.min() + 1e-9
+
+
+def test_mode_1_arrives_on_proposals_alone():
+    agent = agent_of(ProposingModel(), optimiser=Mode1(), proposals=1)
+    positions, _ = drive(agent, 60)
+    assert np.linalg.norm(positions[-1] - (0.3, -0.2)) < 0.05
+    with pytest.raises(ConfigError, match="1 to 1"):
+        agent_of(ProposingModel(), optimiser=Mode1())
 
 
 def test_proposals_need_a_proposer():

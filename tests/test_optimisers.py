@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from planning.costs import Effort, LastCost, Objective, SumCost
-from planning.optimisers import CEM, ICEM, MPPI, OPTIMISERS, Optimiser, make
+from planning.optimisers import CEM, ICEM, MPPI, SAMPLING, Mode1, Optimiser, make
 from planning.optimisers.icem import coloured_noise
 from robot_wm.errors import ConfigError, InputError
 
@@ -15,7 +15,7 @@ H, A = 3, 4
 LOW = np.array([-1, -1, 0, -2], np.float32)
 HIGH = np.array([1, 0.5, 2, 2], np.float32)
 ZERO = np.zeros((H, A), np.float32)
-NAMES = sorted(OPTIMISERS)
+NAMES = sorted(SAMPLING)
 
 
 def target(kind: str) -> np.ndarray:
@@ -140,6 +140,20 @@ def test_guarded_is_never_worse_than_the_best_proposal(name):
         assert plan.best_cost <= best
         worse += cost(solve(unguarded, goal, seed, proposals).actions[None])[0] > best
     assert worse >= 8  # the law is not free: the plain mean breaks it
+
+
+def test_mode_1_follows_the_first_proposal_and_asks_nothing():
+    def cost(actions):
+        raise AssertionError("the world model was asked")
+
+    plans = np.stack([np.full((H, A), 5.0), np.zeros((H, A))]).astype(np.float32)
+    noise = Mode1().draw_noise(np.random.default_rng(0), H, A)
+    plan = Mode1().optimise(cost, ZERO, None, LOW, HIGH, noise, plans)
+    np.testing.assert_array_equal(plan.actions, np.broadcast_to(HIGH, (H, A)))
+    assert plan.candidates.shape == (1, H, A)
+    assert plan.candidate_costs.tolist() == [0]
+    with pytest.raises(InputError, match="no proposals"):
+        Mode1().optimise(cost, ZERO, None, LOW, HIGH, noise)
 
 
 def test_enough_ends_the_search_between_two_rounds():

@@ -1,4 +1,4 @@
-"""Sampling optimisers by name. A new one is a file with a subclass of Optimiser and a line here."""
+"""Optimisers by name. A new one is a file with a subclass of Optimiser and a line here."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any
 from planning.optimisers.base import Cost, Optimiser, Plan
 from planning.optimisers.cem import CEM
 from planning.optimisers.icem import ICEM
+from planning.optimisers.mode1 import Mode1
 from planning.optimisers.mppi import MPPI
 from robot_wm.errors import ConfigError
 
-OPTIMISERS: dict[str, type[Optimiser]] = {"cem": CEM, "icem": ICEM, "mppi": MPPI}
+SAMPLING: dict[str, type[Optimiser]] = {"cem": CEM, "icem": ICEM, "mppi": MPPI}
+OPTIMISERS = {**SAMPLING, "mode1": Mode1}
 
 
 def make(name: str, **options: Any) -> Optimiser:
@@ -31,4 +33,6 @@ def make(name: str, **options: Any) -> Optimiser:
     return OPTIMISERS[name](**options)
 
 
-__all__ = ["CEM", "ICEM", "MPPI", "OPTIMISERS", "Cost", "Optimiser", "Plan", "make"]
+__all__ = [
+    "CEM", "ICEM", "MPPI", "OPTIMISERS", "SAMPLING", "Cost", "Mode1", "Optimiser", "Plan", "make",
+]  # fmt: skip

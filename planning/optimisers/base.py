@@ -117,6 +117,11 @@ class Optimiser:
                 "correct the planner's configuration",
             )
 
+    @property
+    def proposals_accepted(self) -> tuple[int, int]:
+        """Fewest and most proposals per search: the first round also holds the mean and a sample."""
+        return 0, self.candidates - 2
+
     def draw_noise(
         self, rng: np.random.Generator, horizon: int, action_dim: int, block: int = 1
     ) -> np.ndarray:
