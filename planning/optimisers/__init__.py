@@ -12,7 +12,7 @@ from planning.optimisers.mppi import MPPI
 from robot_wm.errors import ConfigError
 
 SAMPLING: dict[str, type[Optimiser]] = {"cem": CEM, "icem": ICEM, "mppi": MPPI}
-OPTIMISERS = {**SAMPLING, "mode1": Mode1}
+OPTIMISERS: dict[str, type[Optimiser]] = {**SAMPLING, "mode1": Mode1}
 
 
 def make(name: str, **options: Any) -> Optimiser:

@@ -119,7 +119,7 @@ class Optimiser:
 
     @property
     def proposals_accepted(self) -> tuple[int, int]:
-        """Fewest and most proposals per search: the first round also holds the mean and a sample."""
+        """Fewest and most proposals a search takes; its first round also holds mean and sample."""
         return 0, self.candidates - 2
 
     def draw_noise(
@@ -172,7 +172,7 @@ class Optimiser:
             std: ``[H, A]`` in action units, or None for ``init_std`` times half the range.
             low, high: ``[A]`` or ``[H, A]``, finite bounds; where they meet, nothing is searched.
             noise: ``[iterations, N, H, A]`` from :meth:`draw_noise`.
-            proposals: ``[M, H, A]``, ``M < N - 1``, candidates of iteration 0 beside the given mean;
+            proposals: ``[M, H, A]``, ``M < N - 1``, candidates of iteration 0 beside ``mean``;
                 the cheapest of them all becomes the mean its samples are drawn around.
             enough: asked before every round but the first; True ends the search with the best plan
                 so far.
