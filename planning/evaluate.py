@@ -79,7 +79,7 @@ def planner_seed(row: str, pair_id: str, eval_seed: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def _observation(obs: Mapping[str, np.ndarray], inputs: str) -> dict[str, np.ndarray]:
+def observation(obs: Mapping[str, np.ndarray], inputs: str) -> dict[str, np.ndarray]:
     """What the agent may see. Rows of inputs ``pixels`` get an empty proprioception."""
     seen = {name: obs[name] for name in OBSERVED}
     if inputs == "pixels":
@@ -87,7 +87,7 @@ def _observation(obs: Mapping[str, np.ndarray], inputs: str) -> dict[str, np.nda
     return seen
 
 
-def _restore(
+def restore(
     env: Environment, config: EvaluateConfig, pair: Pair, end: str
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Put the scene at a pair's ``start`` or ``goal`` and check that it really is there."""
@@ -148,14 +148,14 @@ def run_episode(
         DataError: the scene does not restore the pair. InputError: an impossible action.
     """
     pair, families = pairs.pairs[index], config.families or (pairs.family,)
-    goal_obs, goal_info = _restore(env, config, pair, "goal")
-    obs, info = _restore(env, config, pair, "start")
+    goal_obs, goal_info = restore(env, config, pair, "goal")
+    obs, info = restore(env, config, pair, "start")
     goal_pose, poses = np.asarray(goal_info["pose"], np.float64), [np.array(info["pose"])]
     privileged = agent if config.inputs == "state" and isinstance(agent, Privileged) else None
     if privileged is not None:
         privileged.watch(info, goal_info)
     seed = planner_seed(config.row, pair.pair_id, pairs.eval_seed)
-    agent.reset(_observation(goal_obs, config.inputs), seed)
+    agent.reset(observation(goal_obs, config.inputs), seed)
     before, end = _counts(agent), None
     clipped: list[float] = []
     traces: dict[str, np.ndarray] = {}
@@ -164,7 +164,7 @@ def run_episode(
     for step in range(pairs.budget):
         if privileged is not None:
             privileged.watch(info, goal_info)
-        action, outside = _checked_action(agent.act(_observation(obs, config.inputs)), env.spec)
+        action, outside = _checked_action(agent.act(observation(obs, config.inputs)), env.spec)
         clipped.append(outside)
         obs, _, _, _, info = env.step(action)
         poses.append(np.array(info["pose"], np.float64))

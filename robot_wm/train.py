@@ -73,11 +73,18 @@ def train(
         The artefact folder.
 
     Raises:
-        DataError: latents of another encoder or data set, another task, no window long enough.
+        DataError: latents of another encoder or data set, another task, no window long enough,
+            another number of data sets than of ``config.shares``.
         WeightsError: ``out`` holds a run with another configuration.
     """
     torch.set_num_threads(config.threads)
     pairs = open_pairs(config.task, _listed(dataset), _listed(latents), encoder.sha256)
+    if len(config.shares) not in (0, len(pairs)):
+        raise DataError(
+            f"{len(config.shares)} shares for {len(pairs)} data sets",
+            "one for each, or none",
+            "correct `train.shares`",
+        )
     run = _Run(config, pairs, encoder, Path(out))
     step = run.restore() if resume else 0
     run.prepare(fit=step == 0)
@@ -132,7 +139,7 @@ class _Run:
     def identity(self) -> dict[str, Any]:
         """What a resumed run must have in common with the interrupted one."""
         kept = {k: v for k, v in asdict(self.config).items() if k not in FREE}
-        kept |= {key: list(kept[key]) for key in ("rollout", "settle_rollout")}
+        kept |= {key: list(kept[key]) for key in ("rollout", "settle_rollout", "shares")}
         return {**kept, "parents": self.parents}
 
     def restore(self) -> int:
@@ -152,7 +159,7 @@ class _Run:
             self._fit()
         reduce = copy.deepcopy(self.live.network.reduce).cpu()
         shape = (c.window, c.horizon, c.goal_range, c.demonstration_noise, c.device)
-        self.windows = Windows(self.pairs, "train", reduce, *shape)
+        self.windows = Windows(self.pairs, "train", reduce, *shape, c.shares)
         held_out = Windows(self.pairs, "validation", reduce, *shape)
         if not len(self.windows):
             raise DataError(

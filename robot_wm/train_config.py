@@ -25,6 +25,8 @@ class TrainConfig:
         embed, embed_episodes, embed_frames: of the second stage: optimiser steps, episodes a step,
             frames of each.
         settle, settle_batch: steps of the last stage, windows a step.
+        shares: how often windows of each data set are drawn in the first and last stage; empty
+            draws all windows alike.
         latent_of: folder of a world model whose projector is taken over; then ``steps`` is 0. With
             ``embed`` 0 its embedding is taken too.
         lr, warmup, weight_decay, clip, ema: AdamW with linear warm-up and cosine decay to 0 in each
@@ -62,6 +64,7 @@ class TrainConfig:
     embed_episodes: int = 64
     embed_frames: int = 16
     window: int = 8
+    shares: tuple[float, ...] = ()
     latent_of: str = ""
     lr: float = 5e-4
     warmup: int = 500
@@ -157,6 +160,10 @@ class TrainConfig:
             "motion": (self.motion >= 0, "0 or more"),
             "cost": (self.cost in COSTS, f"one of {COSTS}"),
             "decoded": (1 <= self.decoded <= self.reduced, "1 … reduced"),
+            "shares": (
+                not self.shares or (min(self.shares) >= 0 and sum(self.shares) > 0),
+                "0 or more each, not all 0",
+            ),
             "judged, goal_range": (min(self.judged, self.goal_range) >= 1, "1 or more"),
         }
         for name, (good, accepted) in checks.items():

@@ -70,8 +70,8 @@ def block_actions(store: EpisodeStore, index: int) -> np.ndarray:
 
 
 def is_demonstration(meta: Mapping[str, Any], noise: float) -> bool:
-    """Whether an episode shows how goals are reached: the expert's, with at most this noise."""
-    return meta.get("policy") == "expert" and meta.get("noise", 0.0) <= noise
+    """Whether an episode shows how goals are reached: an expert's or agent's, up to this noise."""
+    return meta.get("policy") in ("expert", "agent") and meta.get("noise", 0.0) <= noise
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,9 @@ class Windows:
         window: ``W``, frames per window.
         horizon: ``H``, blocks per plan.
         goal_range: near goals lie up to this many blocks ahead.
-        noise: windows of expert episodes with at most this action noise are demonstrations.
+        noise: windows of experts' and agents' episodes with at most this action noise are
+            demonstrations.
+        shares: how often windows of each data set are drawn; empty draws all windows alike.
         device: where batches are made.
     """
 
@@ -122,7 +124,9 @@ class Windows:
         goal_range: int,
         noise: float,
         device: str = "cpu",
+        shares: Sequence[float] = (),
     ) -> None:
+        self.shares, self.origin = tuple(shares), np.zeros(0, np.int64)
         self.window, self.horizon, self.goal_range = window, horizon, goal_range
         places = [(p, i) for p, pair in enumerate(pairs) for i in pair[0].indices(split)]
         lengths = [len(pairs[p][1].latents_of(i)) for p, i in places]
@@ -133,6 +137,7 @@ class Windows:
         self.first = np.zeros(sum(lengths), np.int64)
         last = np.zeros(sum(lengths), np.int64)
         starts, shown, first = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
+        origin = np.zeros(sum(lengths), np.int64)
         with progress(f"{split} windows", len(places)) as report:
             for done, ((p, i), frames) in enumerate(zip(places, lengths, strict=True), start=1):
                 tokens = torch.from_numpy(np.array(pairs[p][1].latents_of(i), np.float32))
@@ -140,7 +145,7 @@ class Windows:
                     x[first : first + frames] = reduce(tokens).half()
                 blocks = torch.from_numpy(block_actions(pairs[p][0], i))
                 actions[first : first + len(blocks)] = blocks
-                self.first[first : first + frames] = first
+                self.first[first : first + frames], origin[first : first + frames] = first, p
                 last[first : first + frames] = first + frames - 1
                 starts.append(np.arange(first, first + frames - window + 1))
                 if is_demonstration(pairs[p][0].meta(i), noise):
@@ -151,6 +156,7 @@ class Windows:
         self.starts, self.last, self.device = np.concatenate(starts), last, device
         demonstrations = np.concatenate(shown)
         self.shown = demonstrations if len(demonstrations) else self.starts
+        self.origin = origin
 
     def __len__(self) -> int:
         """Number of windows."""
@@ -164,7 +170,17 @@ class Windows:
     def draw(self, count: int, rng: np.random.Generator, shown: bool = False) -> Batch:
         """``count`` windows at random, with replacement; of demonstrations only if ``shown``."""
         starts = self.shown if shown else self.starts
-        return self.gather(starts[rng.integers(len(starts), size=count)], rng)
+        return self.gather(starts[self._pick(starts, count, rng)], rng)
+
+    def _pick(self, starts: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Places in ``starts``, which run data set by data set."""
+        if not self.shares:
+            return rng.integers(len(starts), size=count)
+        ends = np.searchsorted(self.origin[starts], np.arange(len(self.shares)), side="right")
+        sizes = np.diff(ends, prepend=0)
+        wanted = np.where(sizes > 0, self.shares, 0.0)
+        which = rng.choice(len(sizes), size=count, p=wanted / wanted.sum())
+        return ends[which] - 1 - (rng.random(count) * sizes[which]).astype(np.int64)
 
     def transitions(
         self, episodes: int, each: int, rng: np.random.Generator

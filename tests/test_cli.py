@@ -99,7 +99,7 @@ def test_other_tasks_keep_presets_but_not_this_tasks_numbers() -> None:
         (("trian",), "did you mean 'train'"),
         (("train", "--now"), "unknown flag '--now'"),
         (("train", "task=push_tee"), "did you mean 'push_t'"),
-        (("train", "planner=gradient"), "cem, icem, mppi"),
+        (("train", "planner=gradient"), "cem, icem, mode1, mppi"),
         (("train", "trian.steps=3"), "did you mean 'train'"),
         (("train", "train.stpes=3"), "did you mean 'steps'"),
         (("train", "train.steps=many"), "train.steps = 'many'"),

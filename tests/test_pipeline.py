@@ -107,6 +107,18 @@ def test_workers_do_not_change_a_result(home: Path) -> None:
     assert after["pair_ids"] == before["pair_ids"]
 
 
+def test_a_round_of_practice_is_learned_from_and_judged(home: Path) -> None:
+    assert cli.main(["improve", *OVERRIDES[:2], "workers=1"]) == 0
+    lines = (home / "runs/improve-smoke/push_t.jsonl").read_text().splitlines()
+    found = {(row["model"], row["mode"]): row for row in map(json.loads, lines)}
+    models = ("smoke", "retrained", "round1")
+    assert set(found) == {(m, mode) for m in models for mode in ("mode1", "mode2")}
+    assert len({row["model_sha256"] for row in found.values()}) == 3
+    assert {row["split"] for row in found.values()} == {"validation"}
+    practice = read_manifest(home / "models/push_t-smoke-round1/world_model", "world_model")
+    assert len(practice["facts"]["datasets"]) == 2
+
+
 def test_the_gate_opens_or_not_but_is_written(home: Path) -> None:
     assert cli.main(["probe", *OVERRIDES]) in (0, 1)
     assert "push_t" in (home / "runs/probe-smoke/probe.md").read_text()

@@ -246,12 +246,34 @@ def test_several_data_sets_train_together_and_foreign_tasks_are_refused(place, t
         train(tiny_run(task="push_t"), *pair, encoder, tmp_path / "foreign")
     with pytest.raises(DataError, match="no training episode has 40"):
         train(tiny_run(window=40), store.root, latents, encoder, tmp_path / "long")
+    with pytest.raises(DataError, match="1 shares for 2"):
+        train(tiny_run(shares=(1.0,)), *pair, encoder, tmp_path / "shares")
+
+
+def test_windows_come_from_each_data_set_as_often_as_asked(place):
+    _, store, encoder, latents = place
+    pairs = open_pairs("square", [store.root] * 3, [latents] * 3, encoder.sha256)
+    reduce = Reduce(16, 32, 8)
+    windows = Windows(pairs, "train", reduce, 8, 5, 8, 0.2, "cpu", (0.5, 0.0, 1.5))
+    rng = np.random.default_rng(0)
+    drawn = windows.starts[windows._pick(windows.starts, 20_000, rng)]
+    origin = drawn // (len(windows.first) // 3)
+    # Three standard errors of a share of a quarter in 20,000 are .9 %.
+    assert np.bincount(origin, minlength=3) / 20_000 == pytest.approx([0.25, 0, 0.75], abs=0.01)
+    assert set(drawn) == set(windows.starts[windows.origin[windows.starts] != 1])
 
 
 def test_bad_configurations_are_refused():
-    bad: list[dict] = [{"motion": -1.0}, {"cost": "l1"}, {"window": 3}, {"rollout": ()}]
+    bad: list[dict] = [
+        {"shares": (0.0,)},
+        {"motion": -1.0},
+        {"cost": "l1"},
+        {"window": 3},
+        {"rollout": ()},
+    ]
     bad += [
         {"rollout_share": 2.0},
+        {"shares": (0.0,)},
         {"embed": 0},
         {"embedding": 4},
         {"embedding": 0},

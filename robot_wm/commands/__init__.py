@@ -12,6 +12,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "probe": ("the gate: does the encoder know poses? exit 1: no, 3: not judged", ("probe",)),
     "ablate": ("what each part of the encoder recipe is worth", ("objective", "pretrain", "probe")),
     "train": ("train a world model on the frozen encoder", ("model", "train")),
+    "improve": ("practise in simulation and learn from it", ("improve", "planner", "train")),
     "pairs": ("draw held-out start/goal pairs", ("pairs",)),
     "calibrate": ("are scene and data as hard as the published ones?", ("pairs",)),
     "evaluate": ("reach goal images, append result rows", ("evaluate", "planner", "oracle")),

@@ -102,6 +102,27 @@ class EvaluateSettings:
 
 
 @dataclass(frozen=True)
+class ImproveSettings:
+    """Rounds of practice, see ``robot-wm improve``.
+
+    Attributes:
+        rounds: of practice and training.
+        episodes: practised per round, one per pair of the training split.
+        episodes_per_shard: unit of atomic writing and of parallel work.
+        noise: standard deviations added to the actions; an episode draws one.
+        share: of training windows that come from practice.
+        pairs: validation pairs that judge every model.
+    """
+
+    rounds: int = 1
+    episodes: int = 2000
+    episodes_per_shard: int = 50
+    noise: tuple[float, ...] = (0.0, 0.1, 0.2)
+    share: float = 0.25
+    pairs: int = 150
+
+
+@dataclass(frozen=True)
 class SoakSettings:
     """The controller under faults.
 

@@ -16,6 +16,7 @@ from robot_wm.commands.sections import (
     CollectSettings,
     DemoSettings,
     EvaluateSettings,
+    ImproveSettings,
     ObjectiveSettings,
     PlannerSettings,
     ReportSettings,
@@ -76,6 +77,7 @@ class Settings:
     oracle: PlannerSettings
     pairs: dict[str, Any]
     evaluate: EvaluateSettings
+    improve: ImproveSettings
     soak: SoakSettings
     report: ReportSettings
     demo: DemoSettings

@@ -1,0 +1,167 @@
+"""Episodes of an agent at work, as training data: what happens where it acts.
+
+The agent pursues goal images of *training* episodes, now and then with noise on its actions, and
+everything is recorded whether it arrives or not: in hindsight every frame is a goal that was
+reached. Held-out pairs never enter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from planning.evaluate import EvaluateConfig, MakeAgent, MakeEnv, observation, planner_seed, restore
+from planning.pairs import PairList
+from planning.workers import spread
+from robot_wm.contracts import Agent, Environment
+from robot_wm.episodes import Episode, Schema, open_dataset, shard_path, write_shard
+from robot_wm.errors import ConfigError
+from robot_wm.manifest import MANIFEST, atomic_write
+from robot_wm.progress import progress
+
+POLICY = "agent"  # of the episodes' records
+
+
+@dataclass(frozen=True)
+class PracticeConfig:
+    """How an agent practises.
+
+    Attributes:
+        episodes: one for each of as many pairs; whole shards.
+        noise: standard deviations added to every control action; an episode draws one.
+        episodes_per_shard: unit of atomic writing and of parallel work.
+        seed: of the noise and of the planner.
+        workers: processes; does not influence the data.
+    """
+
+    episodes: int = 1000
+    noise: tuple[float, ...] = (0.0, 0.1, 0.2)
+    episodes_per_shard: int = 50
+    seed: int = 0
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        counts = (self.episodes, self.episodes_per_shard, self.workers)
+        if min(counts) < 1 or not self.noise or min(self.noise) < 0:
+            raise ConfigError(
+                f"episodes, per shard, workers = {counts}, noise {self.noise}",
+                "1 or more of each, noise levels of 0 or more",
+                "correct the `improve` section",
+            )
+
+
+def practise(
+    config: PracticeConfig,
+    pairs: PairList,
+    like: Schema,
+    collection: str,
+    about: dict[str, Any],
+    root: Path,
+    make_env: MakeEnv,
+    make_agent: MakeAgent,
+) -> Path:
+    """Record into ``root``; shards that exist are kept, so an interrupted practice goes on.
+
+    Args:
+        pairs: of the training split, as many as episodes; ``budget`` is an episode's length.
+        like: schema of the collection the pairs come from.
+        collection: name of the new one.
+        about: what made it (weights, planner), kept in the schema.
+        make_env, make_agent: with several workers a :class:`planning.workers.Factory`.
+
+    Raises:
+        ConfigError: pairs of a held-out split, or another number of them.
+        DataError: ``root`` holds episodes of another agent or configuration.
+    """
+    if pairs.split != "train" or len(pairs.pairs) != config.episodes:
+        raise ConfigError(
+            f"{len(pairs.pairs)} pairs of the {pairs.split} split for {config.episodes} episodes",
+            "one pair of the train split for each",
+            "draw them with PairsConfig(split='train', count=episodes)",
+        )
+    told = {"seed": config.seed, "noise": list(config.noise), "pairs": pairs.sha256, **about}
+    per = config.episodes_per_shard
+    schema = replace(
+        like, collection=collection, seed=config.seed, episodes_per_shard=per, config=told
+    )
+    open_dataset(root, schema)
+    shards = range(-(-config.episodes // per))
+    missing = [i for i in shards if not (shard_path(root, i) / MANIFEST).is_file()]
+    job = _Job(config, pairs, schema, root, missing, make_env, make_agent)
+    with progress(f"practise {like.task}", len(shards)) as show:
+        for done, _ in enumerate(
+            spread(job, len(missing), config.workers), len(shards) - len(missing) + 1
+        ):
+            show(done, "shards")
+    atomic_write(root / "card.md", card(config, schema))
+    return root
+
+
+@dataclass
+class _Job:
+    """What a process does: record and write one missing shard after the other."""
+
+    config: PracticeConfig
+    pairs: PairList
+    schema: Schema
+    root: Path
+    missing: list[int]
+    make_env: MakeEnv
+    make_agent: MakeAgent
+    built: tuple[Environment, Agent] | None = None
+
+    def __call__(self, job: int) -> int:
+        if self.built is None:
+            env = self.make_env()
+            self.built = env, self.make_agent(env.spec)
+        index, per = self.missing[job], self.config.episodes_per_shard
+        chosen = range(index * per, min((index + 1) * per, len(self.pairs.pairs)))
+        write_shard(self.root, index, [self.record(i) for i in chosen])
+        return index
+
+    def record(self, index: int) -> Episode:
+        """One pair's episode; a function of the configuration and the pair."""
+        assert self.built is not None
+        (env, agent), pair, every = self.built, self.pairs.pairs[index], self.schema.frame_every
+        rng = np.random.default_rng([self.config.seed, index])
+        noise = float(rng.choice(self.config.noise))
+        told = EvaluateConfig(f"practice/{self.pairs.task}", POLICY)
+        goal, _ = restore(env, told, pair, "goal")
+        obs, info = restore(env, told, pair, "start")
+        seed = planner_seed(told.row, pair.pair_id, self.config.seed)
+        agent.reset(observation(goal, told.inputs), seed)
+        rows: dict[str, list[np.ndarray]] = {
+            "frames": [obs["image"]], "states": [info["state"]], "poses": [info["pose"]],
+            "proprio": [obs["proprio"]], "actions": [],
+        }  # fmt: skip
+        low, high = np.asarray(env.spec.control_low), np.asarray(env.spec.control_high)
+        for step in range(1, self.pairs.budget + 1):
+            wanted = agent.act(observation(obs, told.inputs))
+            action = np.clip(wanted + noise * rng.standard_normal(len(low)), low, high)
+            obs, *_, info = env.step(action.astype(np.float32))
+            rows["actions"].append(action.astype(np.float32))
+            rows["states"].append(info["state"])
+            rows["poses"].append(info["pose"])
+            rows["proprio"].append(obs["proprio"])
+            if step % every == 0:
+                rows["frames"].append(obs["image"])
+        meta = {"seed": seed, "policy": POLICY, "noise": noise, "factors": dict(pair.factors)}
+        arrays = {name: np.stack(values) for name, values in rows.items()}
+        return Episode(id=index, **arrays, meta={**meta, "pair": pair.pair_id})
+
+
+def card(config: PracticeConfig, schema: Schema) -> str:
+    """The data card."""
+    made = "\n".join(f"* {key}: {value}" for key, value in sorted(schema.config.items()))
+    return f"""# Data card: {schema.task}/{schema.collection}
+
+Recorded by `robot-wm improve` while a trained agent pursued goal images of training episodes in
+simulation, whether it arrived or not; no people, no licences but this project's.
+
+* {config.episodes} episodes, one {schema.image_size}x{schema.image_size} RGB frame every
+  {schema.frame_every} control steps; physics state, pose, proprioception and action at every step
+{made}
+"""

@@ -1,0 +1,151 @@
+"""``robot-wm improve``: the agent's own episodes go back into the data, its model learns from them.
+
+Every round the present model practises on goals of training episodes, then predictor, proposer and
+goal distance are trained anew on the fixed latent, with a share of the windows from practice. The
+same training without practice (``retrained``) stands beside it: what longer training alone gives is
+not the loop's gain. All are judged on validation episodes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robot_wm.commands.agents import recipe
+from robot_wm.commands.evaluate import environment
+from robot_wm.commands.settings import Settings
+from robot_wm.commands.stages import dataset, latents, model, say
+from robot_wm.manifest import MANIFEST, atomic_write, provenance, read_manifest
+
+if TYPE_CHECKING:
+    from planning.pairs import PairList
+    from robot_wm.cli import Session
+
+Folders = tuple[Path, Path]
+FAMILIES = ("official", "strict")
+MODE1: dict[str, Any] = {"optimiser": "mode1", "proposals": 1, "options": {}}
+
+
+def run(session: Session) -> int:
+    """Run all rounds; print the table's path."""
+    settings = session.settings
+    first, encoder = model(session, settings.weights)
+    out, sets = settings.run_path("improve"), [dataset(settings, "nominal")]
+    rows = scored(settings, settings.weights, (first, encoder), 0)
+    retrained = _train(settings, "retrained", sets, encoder, first)
+    rows += scored(settings, "retrained", (retrained, encoder), 0)
+    current = first
+    for turn in range(1, settings.improve.rounds + 1):
+        sets.append(practised(settings, turn, (current, encoder)))
+        current = _train(settings, f"round{turn}", sets, encoder, first)
+        rows += scored(settings, f"round{turn}", (current, encoder), turn)
+    name = settings.task.name
+    lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
+    atomic_write(out / f"{name}.jsonl", lines)
+    atomic_write(out / f"{name}.md", table(rows))
+    print(out / f"{name}.md")
+    return 0
+
+
+def drawn(settings: Settings, split: str, count: int) -> PairList:
+    """Pairs of the official family of one split; never of test episodes."""
+    from planning.draw_pairs import make_pair_lists
+    from robot_wm.episodes import EpisodeStore
+    from sim import make
+
+    config = replace(
+        settings.pairs_config(), family="official", count=count, eval_seeds=(0,), split=split
+    )
+    env: Any = make(settings.task.name, settings.image_size, draw_images=False)
+    store = EpisodeStore(dataset(settings, "nominal"))
+    return make_pair_lists(config, store, env.success, env.spec.families)[0]
+
+
+def practised(settings: Settings, turn: int, folders: Folders) -> Path:
+    """Episodes of the present model, recorded where they are missing."""
+    from planning.practice import PracticeConfig, practise
+    from robot_wm.episodes import EpisodeStore
+
+    section, task = settings.improve, settings.task.name
+    config = PracticeConfig(
+        section.episodes, section.noise, section.episodes_per_shard, turn, settings.workers
+    )
+    like = EpisodeStore(dataset(settings, "nominal")).schema
+    pairs = drawn(settings, "train", config.episodes)
+    about = {
+        "world_model": read_manifest(folders[0], "world_model", verify=False)["sha256"],
+        "planner": asdict(settings.planner),
+    }
+    collection = f"practice{turn}"
+    root = settings.dataset_path(task, collection)
+    say(f"practising {config.episodes} goals of {task} into {root}")
+    maker = recipe(settings, "jepa", folders)
+    return practise(config, pairs, like, collection, about, root, environment(settings), maker)
+
+
+def _train(
+    settings: Settings, name: str, sets: Sequence[Path], encoder: Path, latent_of: Path
+) -> Path:
+    """Predictor, proposer and goal distance on the latent of ``latent_of``; kept if it exists."""
+    from robot_wm.encoder import FrozenEncoder
+    from robot_wm.train import train
+
+    folder = settings.model_path(f"{settings.name}-{name}")
+    if (folder / MANIFEST).is_file():
+        return folder
+    caches = [latents(settings, encoder, path) for path in sets]
+    practice, share = len(sets) - 1, settings.improve.share
+    shares = (1 - share, *[share / practice] * practice) if practice else ()
+    config = replace(
+        settings.train_config(), steps=0, embed=0, latent_of=str(latent_of), shares=shares
+    )
+    say(f"training {name} on {len(sets)} collections into {folder}")
+    return train(config, list(sets), caches, FrozenEncoder.load(encoder), folder.parent)
+
+
+def scored(settings: Settings, name: str, folders: Folders, turn: int) -> list[dict[str, Any]]:
+    """Success on validation pairs, of the actor alone and of the planner."""
+    from planning.evaluate import EvaluateConfig, evaluate
+
+    pairs = drawn(settings, "validation", settings.improve.pairs)
+    rows = []
+    for mode, planner in (
+        ("mode1", replace(settings.planner, **MODE1)),
+        ("mode2", settings.planner),
+    ):
+        maker = recipe(replace(settings, planner=planner), "jepa", folders)
+        config = EvaluateConfig(
+            f"official/{settings.task.name}", "jepa", families=FAMILIES, workers=settings.workers
+        )
+        result = evaluate(config, pairs, environment(settings), maker)
+        success = {f"{f}_pct": 100 * float(result.hits(f).mean()) for f in FAMILIES}
+        rows.append(
+            {
+                "model": name, "round": turn, "mode": mode, "pairs": len(pairs.pairs),
+                "split": "validation", "task": settings.task.name, **success,
+                "model_sha256": read_manifest(folders[0], "world_model", verify=False)["sha256"],
+                **provenance(),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """What each round gained."""
+    head = [
+        f"# Improvement loop: {rows[0]['task']}", "",
+        f"Generated by `robot-wm improve`. Goals reached [%] of {rows[0]['pairs']} pairs of "
+        "validation episodes, one training seed; `retrained` has the rounds' training without "
+        "their practice.", "",
+        "| model | actor alone, official | strict | planner, official | strict |",
+        "| --- | --- | --- | --- | --- |",
+    ]  # fmt: skip
+    names = list(dict.fromkeys(row["model"] for row in rows))
+    for name in names:
+        found = {row["mode"]: row for row in rows if row["model"] == name}
+        cells = [found[m][f"{f}_pct"] for m in ("mode1", "mode2") for f in FAMILIES]
+        head.append(f"| {name} | {' | '.join(f'{c:.1f}' for c in cells)} |")
+    return "\n".join(head) + "\n"
