@@ -208,12 +208,14 @@ class Optimiser:
         if proposals is None:
             return self._round(xp, cost, mean, std, None, None, low, high, noise)
         # Costed before the samples, which are drawn around the cheapest, and only once.
-        known = xp.concat([mean[None, ...], clip(xp, proposals, low, high)], axis=0)
+        fixed = clip(xp, proposals, low, high)
+        known = xp.concat([mean[None, ...], fixed], axis=0)
         known_costs = cost(known)
         best = cheapest(xp, known, known_costs)
-        sampled = clip(xp, best[0] + std * noise[known.shape[0] :, ...], low, high)
-        candidates = xp.concat([known, sampled], axis=0)
-        costs = xp.concat([known_costs, cost(sampled)], axis=0)
+        drawn = noise[1 : noise.shape[0] - fixed.shape[0], ...]
+        sampled = clip(xp, best[0] + std * drawn, low, high)
+        candidates = xp.concat([best[0][None, ...], fixed, sampled], axis=0)
+        costs = xp.concat([best[1][None, ...], known_costs[1:], cost(sampled)], axis=0)
         return self._learn(xp, candidates, costs, best[0], std, best, low, high)
 
     def improve(
