@@ -308,7 +308,8 @@ def test_bad_inputs_are_refused(bundle, frames):
 
 
 def test_nothing_is_published_beyond_the_tolerance(model, frames, bundle, tmp_path, monkeypatch):
-    def copy(graph, path, metadata, weights):  # tracing again takes a minute and changes nothing
+    # Tracing again takes a minute and changes nothing.
+    def copy(graph, path, metadata, weights, precision):
         shutil.copy(bundle / path.name, path)
         weights._blob[:] = (bundle / WEIGHTS).read_bytes()
 
