@@ -247,14 +247,14 @@ def write_onnx(
     )
     assert program is not None
     proto = program.model_proto
-    for key, value in metadata.items():
-        proto.metadata_props.add(key=key, value=value)
     _strip(proto.graph)
     if precision == "int8":
         proto = int8(proto)
     else:
         _halve(proto.graph)
     weights.take(proto.graph)
+    for key, value in metadata.items():
+        proto.metadata_props.add(key=key, value=value)
     atomic_write(path, proto.SerializeToString(deterministic=True))
 
 

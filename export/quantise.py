@@ -19,7 +19,6 @@ def int8(proto: Any) -> Any:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    kept = [(entry.key, entry.value) for entry in proto.metadata_props]
     # Shapes told for intermediate results name what quantisation replaces.
     del proto.graph.value_info[:]
     with tempfile.TemporaryDirectory() as folder:
@@ -30,7 +29,5 @@ def int8(proto: Any) -> Any:
             op_types_to_quantize=["MatMul", "Gemm"],
         )  # fmt: skip
         made = onnx.load(str(target))
-    del made.metadata_props[:]
-    for key, value in kept:
-        made.metadata_props.add(key=key, value=value)
+    del made.metadata_props[:]  # the quantiser's own
     return made

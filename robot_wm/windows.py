@@ -126,7 +126,6 @@ class Windows:
         device: str = "cpu",
         shares: Sequence[float] = (),
     ) -> None:
-        self.shares, self.origin = tuple(shares), np.zeros(0, np.int64)
         self.window, self.horizon, self.goal_range = window, horizon, goal_range
         places = [(p, i) for p, pair in enumerate(pairs) for i in pair[0].indices(split)]
         lengths = [len(pairs[p][1].latents_of(i)) for p, i in places]
@@ -156,7 +155,7 @@ class Windows:
         self.starts, self.last, self.device = np.concatenate(starts), last, device
         demonstrations = np.concatenate(shown)
         self.shown = demonstrations if len(demonstrations) else self.starts
-        self.origin = origin
+        self._from = [self._sources(origin[s], shares) for s in (self.starts, self.shown)]
 
     def __len__(self) -> int:
         """Number of windows."""
@@ -169,18 +168,38 @@ class Windows:
 
     def draw(self, count: int, rng: np.random.Generator, shown: bool = False) -> Batch:
         """``count`` windows at random, with replacement; of demonstrations only if ``shown``."""
-        starts = self.shown if shown else self.starts
-        return self.gather(starts[self._pick(starts, count, rng)], rng)
+        return self.gather(self._pick(count, rng, shown), rng)
 
-    def _pick(self, starts: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Places in ``starts``, which run data set by data set."""
-        if not self.shares:
-            return rng.integers(len(starts), size=count)
-        ends = np.searchsorted(self.origin[starts], np.arange(len(self.shares)), side="right")
+    @staticmethod
+    def _sources(
+        origin: np.ndarray, shares: Sequence[float]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Ends, sizes and shares of the data sets in windows that run data set by data set.
+
+        Raises:
+            DataError: no window in any data set that is to be drawn from.
+        """
+        if not len(shares) or not len(origin):
+            return None
+        ends = np.searchsorted(origin, np.arange(len(shares)), side="right")
         sizes = np.diff(ends, prepend=0)
-        wanted = np.where(sizes > 0, self.shares, 0.0)
-        which = rng.choice(len(sizes), size=count, p=wanted / wanted.sum())
-        return ends[which] - 1 - (rng.random(count) * sizes[which]).astype(np.int64)
+        wanted = np.where(sizes > 0, shares, 0.0)
+        if not wanted.sum() > 0:
+            raise DataError(
+                f"shares {tuple(shares)} of data sets with {sizes.tolist()} windows",
+                "a share above 0 where there are windows (of demonstrations too)",
+                "correct `train.shares` or collect longer episodes",
+            )
+        return ends, sizes, wanted / wanted.sum()
+
+    def _pick(self, count: int, rng: np.random.Generator, shown: bool = False) -> np.ndarray:
+        """First frames of ``count`` windows."""
+        starts, sources = (self.starts, self.shown)[shown], self._from[shown]
+        if sources is None:
+            return starts[rng.integers(len(starts), size=count)]
+        ends, sizes, shares = sources
+        which = rng.choice(len(sizes), size=count, p=shares)
+        return starts[ends[which] - 1 - (rng.random(count) * sizes[which]).astype(np.int64)]
 
     def transitions(
         self, episodes: int, each: int, rng: np.random.Generator

@@ -256,11 +256,13 @@ def test_windows_come_from_each_data_set_as_often_as_asked(place):
     reduce = Reduce(16, 32, 8)
     windows = Windows(pairs, "train", reduce, 8, 5, 8, 0.2, "cpu", (0.5, 0.0, 1.5))
     rng = np.random.default_rng(0)
-    drawn = windows.starts[windows._pick(windows.starts, 20_000, rng)]
-    origin = drawn // (len(windows.first) // 3)
+    drawn, each = windows._pick(20_000, rng), len(windows.first) // 3
+    origin = drawn // each
     # Three standard errors of a share of a quarter in 20,000 are .9 %.
     assert np.bincount(origin, minlength=3) / 20_000 == pytest.approx([0.25, 0, 0.75], abs=0.01)
-    assert set(drawn) == set(windows.starts[windows.origin[windows.starts] != 1])
+    assert set(drawn) == set(windows.starts[windows.starts // each != 1])
+    with pytest.raises(DataError, match="shares"):
+        Windows(pairs, "train", reduce, 8, 5, 8, 0.2, "cpu", (0.0, 0.0, 0.0))
 
 
 def test_bad_configurations_are_refused():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from robot_wm.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class TaskSettings:
@@ -120,6 +122,14 @@ class ImproveSettings:
     noise: tuple[float, ...] = (0.0, 0.1, 0.2)
     share: float = 0.25
     pairs: int = 150
+
+    def __post_init__(self) -> None:
+        if min(self.rounds, self.pairs) < 1 or not 0 < self.share < 1:
+            raise ConfigError(
+                f"improve: rounds {self.rounds}, pairs {self.pairs}, share {self.share}",
+                "1 or more rounds and pairs, a share between 0 and 1",
+                "correct the `improve` section",
+            )
 
 
 @dataclass(frozen=True)

@@ -223,8 +223,13 @@ class Settings:
         Raises:
             ConfigError: an unknown key or an impossible value in any section.
         """
+        from export.quantise import PRECISIONS
         from robot_wm.commands.agents import METHODS
 
+        if self.precision not in PRECISIONS:
+            raise ConfigError(
+                f"precision {self.precision!r}", ", ".join(PRECISIONS), "correct `precision`"
+            )
         for collection in SEEDS:
             self.collect_config(collection)
         made: tuple[Callable[[], Any], ...] = (
