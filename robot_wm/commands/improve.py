@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from robot_wm.commands.agents import recipe
 from robot_wm.commands.evaluate import environment
 from robot_wm.commands.settings import Settings
-from robot_wm.commands.stages import dataset, latents, model, say
-from robot_wm.manifest import MANIFEST, atomic_write, provenance, read_manifest
+from robot_wm.commands.stages import dataset, drawn, latents, model, say
+from robot_wm.manifest import MANIFEST, atomic_write, check_parent, provenance, read_manifest
 
 if TYPE_CHECKING:
     from planning.pairs import PairList
@@ -34,34 +34,21 @@ def run(session: Session) -> int:
     settings = session.settings
     first, encoder = model(session, settings.weights)
     out, sets = settings.run_path("improve"), [dataset(settings, "nominal")]
-    rows = scored(settings, settings.weights, (first, encoder), 0)
+    pairs = drawn(settings, "validation", settings.improve.pairs)
+    rows = scored(settings, pairs, settings.weights, (first, encoder), 0)
     retrained = _train(settings, "retrained", sets, encoder, first)
-    rows += scored(settings, "retrained", (retrained, encoder), 0)
+    rows += scored(settings, pairs, "retrained", (retrained, encoder), 0)
     current = first
     for turn in range(1, settings.improve.rounds + 1):
         sets.append(practised(settings, turn, (current, encoder)))
         current = _train(settings, f"round{turn}", sets, encoder, first)
-        rows += scored(settings, f"round{turn}", (current, encoder), turn)
+        rows += scored(settings, pairs, f"round{turn}", (current, encoder), turn)
     name = settings.task.name
     lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
     atomic_write(out / f"{name}.jsonl", lines)
     atomic_write(out / f"{name}.md", table(rows))
     print(out / f"{name}.md")
     return 0
-
-
-def drawn(settings: Settings, split: str, count: int) -> PairList:
-    """Pairs of the official family of one split; never of test episodes."""
-    from planning.draw_pairs import make_pair_lists
-    from robot_wm.episodes import EpisodeStore
-    from sim import make
-
-    config = replace(
-        settings.pairs_config(), family="official", count=count, eval_seeds=(0,), split=split
-    )
-    env: Any = make(settings.task.name, settings.image_size, draw_images=False)
-    store = EpisodeStore(dataset(settings, "nominal"))
-    return make_pair_lists(config, store, env.success, env.spec.families)[0]
 
 
 def practised(settings: Settings, turn: int, folders: Folders) -> Path:
@@ -89,12 +76,18 @@ def practised(settings: Settings, turn: int, folders: Folders) -> Path:
 def _train(
     settings: Settings, name: str, sets: Sequence[Path], encoder: Path, latent_of: Path
 ) -> Path:
-    """Predictor, proposer and goal distance on the latent of ``latent_of``; kept if it exists."""
+    """Predictor, proposer and goal distance on the latent of ``latent_of``; kept if it exists.
+
+    Raises:
+        DataError: one exists that was trained on another model's latent.
+    """
     from robot_wm.encoder import FrozenEncoder
     from robot_wm.train import train
 
     folder = settings.model_path(f"{settings.name}-{name}")
     if (folder / MANIFEST).is_file():
+        base = read_manifest(latent_of, "world_model", verify=False)["sha256"]
+        check_parent(read_manifest(folder, "world_model", verify=False), "latent", base)
         return folder
     caches = [latents(settings, encoder, path) for path in sets]
     practice, share = len(sets) - 1, settings.improve.share
@@ -106,11 +99,12 @@ def _train(
     return train(config, list(sets), caches, FrozenEncoder.load(encoder), folder.parent)
 
 
-def scored(settings: Settings, name: str, folders: Folders, turn: int) -> list[dict[str, Any]]:
+def scored(
+    settings: Settings, pairs: PairList, name: str, folders: Folders, turn: int
+) -> list[dict[str, Any]]:
     """Success on validation pairs, of the actor alone and of the planner."""
     from planning.evaluate import EvaluateConfig, evaluate
 
-    pairs = drawn(settings, "validation", settings.improve.pairs)
     rows = []
     for mode, planner in (
         ("mode1", replace(settings.planner, **MODE1)),

@@ -143,22 +143,14 @@ def closed_loop(settings: Settings) -> Callable[[Any], dict[str, Any]] | None:
 
     Never on test episodes. None where ``evaluate.validation`` is 0.
     """
-    from planning.draw_pairs import make_pair_lists
     from planning.evaluate import EvaluateConfig, evaluate
     from robot_wm.commands.agents import mpc
-    from robot_wm.episodes import EpisodeStore
     from sim import make
 
     count, task = settings.evaluate.validation, settings.task.name
     if not count:
         return None
-    config = replace(
-        settings.pairs_config(),
-        family="official", count=count, eval_seeds=(0,), split="validation",
-    )  # fmt: skip
-    env: Any = make(task, settings.image_size, draw_images=False)
-    store = EpisodeStore(dataset(settings, "nominal"))
-    pairs = make_pair_lists(config, store, env.success, env.spec.families)[0]
+    pairs = drawn(settings, "validation", count)
     told, planner = EvaluateConfig(f"official/{task}", "jepa"), asdict(settings.planner)
 
     def watch(model: Any) -> dict[str, Any]:
@@ -169,6 +161,20 @@ def closed_loop(settings: Settings) -> Callable[[Any], dict[str, Any]] | None:
         return {"split": "validation", "pairs": count, "success_pct": success}
 
     return watch
+
+
+def drawn(settings: Settings, split: str, count: int) -> PairList:
+    """Official pairs of the nominal collection for use while training; never of the test split."""
+    from planning.draw_pairs import make_pair_lists
+    from robot_wm.episodes import EpisodeStore
+    from sim import make
+
+    config = replace(
+        settings.pairs_config(), family="official", count=count, eval_seeds=(0,), split=split
+    )
+    env: Any = make(settings.task.name, settings.image_size, draw_images=False)
+    store = EpisodeStore(dataset(settings, "nominal"))
+    return make_pair_lists(config, store, env.success, env.spec.families)[0]
 
 
 def _check_data(settings: Settings, folder: Path) -> None:
