@@ -17,7 +17,14 @@ from planning.evaluate import EvaluateConfig, MakeAgent, MakeEnv, observation, p
 from planning.pairs import PairList
 from planning.workers import spread
 from robot_wm.contracts import Agent, Environment
-from robot_wm.episodes import Episode, Schema, open_dataset, shard_path, write_shard
+from robot_wm.episodes import (
+    Episode,
+    Recording,
+    Schema,
+    open_dataset,
+    shard_path,
+    write_shard,
+)
 from robot_wm.errors import ConfigError
 from robot_wm.manifest import MANIFEST, atomic_write
 from robot_wm.progress import progress
@@ -133,24 +140,16 @@ class _Job:
         obs, info = restore(env, told, pair, "start")
         seed = planner_seed(told.row, pair.pair_id, self.config.seed)
         agent.reset(observation(goal, told.inputs), seed)
-        rows: dict[str, list[np.ndarray]] = {
-            "frames": [obs["image"]], "states": [info["state"]], "poses": [info["pose"]],
-            "proprio": [obs["proprio"]], "actions": [],
-        }  # fmt: skip
+        recording = Recording(obs, info, every)
         low, high = np.asarray(env.spec.control_low), np.asarray(env.spec.control_high)
-        for step in range(1, self.pairs.budget + 1):
+        for _ in range(self.pairs.budget):
             wanted = agent.act(observation(obs, told.inputs))
             action = np.clip(wanted + noise * rng.standard_normal(len(low)), low, high)
-            obs, *_, info = env.step(action.astype(np.float32))
-            rows["actions"].append(action.astype(np.float32))
-            rows["states"].append(info["state"])
-            rows["poses"].append(info["pose"])
-            rows["proprio"].append(obs["proprio"])
-            if step % every == 0:
-                rows["frames"].append(obs["image"])
+            action = action.astype(np.float32)
+            obs, *_, info = env.step(action)
+            recording.add(action, obs, info)
         meta = {"seed": seed, "policy": POLICY, "noise": noise, "factors": dict(pair.factors)}
-        arrays = {name: np.stack(values) for name, values in rows.items()}
-        return Episode(id=index, **arrays, meta={**meta, "pair": pair.pair_id})
+        return recording.episode(index, {**meta, "pair": pair.pair_id})
 
 
 def card(config: PracticeConfig, schema: Schema) -> str:

@@ -19,7 +19,7 @@ An episode of ``T`` actions has ``T+1`` rows of states, poses and proprio, and o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -93,6 +93,36 @@ class Episode:
     def __len__(self) -> int:
         """Number of actions ``T``."""
         return len(self.actions)
+
+
+class Recording:
+    """An episode while it happens.
+
+    Args:
+        obs, info: what ``Environment.reset`` returned.
+        frame_every: control steps from one kept frame to the next.
+    """
+
+    def __init__(self, obs: Mapping[str, Any], info: Mapping[str, Any], frame_every: int) -> None:
+        self._every = frame_every
+        self._rows: dict[str, list[np.ndarray]] = {
+            "frames": [obs["image"]], "states": [info["state"]], "poses": [info["pose"]],
+            "proprio": [obs["proprio"]], "actions": [],
+        }  # fmt: skip
+
+    def add(self, action: np.ndarray, obs: Mapping[str, Any], info: Mapping[str, Any]) -> None:
+        """One control step: the executed action ``[A]`` and what ``step`` returned after it."""
+        rows = self._rows
+        rows["actions"].append(action)
+        rows["states"].append(info["state"])
+        rows["poses"].append(info["pose"])
+        rows["proprio"].append(obs["proprio"])
+        if len(rows["actions"]) % self._every == 0:
+            rows["frames"].append(obs["image"])
+
+    def episode(self, index: int, meta: dict[str, Any]) -> Episode:
+        """All of it."""
+        return Episode(index, meta=meta, **{k: np.stack(v) for k, v in self._rows.items()})
 
 
 def split_of(task: str, collection: str, episode_id: int) -> str:

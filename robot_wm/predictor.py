@@ -34,8 +34,31 @@ class Scale(nn.Module):
         return normal * self.std + self.mean
 
 
+class GatedBlock(nn.Module):
+    """x + W (silu(u) · v), with u and v linear in LayerNorm(x) (SwiGLU; Shazeer, arXiv:2002.05202).
+
+    At equal size and time it learns contact about twice as fast as a plain GELU layer, and gains
+    from depth, which that did not (docs/log.md).
+
+    Args:
+        width: of the trunk; the hidden width is 4/3 of it, so that a block has 4·width² weights.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        hidden = width * 4 // 3
+        self.norm = nn.LayerNorm(width)
+        self.open = nn.Linear(width, 2 * hidden)
+        self.close = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., width]`` to the same shape."""
+        gate, value = self.open(self.norm(x)).chunk(2, dim=-1)
+        return x + self.close(nn.functional.silu(gate) * value)
+
+
 class ResidualMLP(nn.Module):
-    """Linear, residual blocks (LayerNorm, twice the width, GELU), linear.
+    """Linear, gated residual blocks, linear.
 
     Args:
         inputs, outputs: sizes ``I`` and ``O``.
@@ -45,22 +68,13 @@ class ResidualMLP(nn.Module):
     def __init__(self, inputs: int, outputs: int, width: int, blocks: int) -> None:
         super().__init__()
         self.enter = nn.Linear(inputs, width)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.LayerNorm(width),
-                nn.Linear(width, 2 * width), nn.GELU(),
-                nn.Linear(2 * width, width),
-            )
-            for _ in range(blocks)
-        )  # fmt: skip
+        self.blocks = nn.Sequential(*(GatedBlock(width) for _ in range(blocks)))
         self.leave = nn.Linear(width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., I]`` to ``[..., O]``."""
-        x = self.enter(x)
-        for block in self.blocks:
-            x = x + block(x)
-        return self.leave(x)
+        out: Tensor = self.leave(self.blocks(self.enter(x)))
+        return out
 
 
 class Predictor(nn.Module):

@@ -11,7 +11,7 @@ from robot_wm.projector import Embedding
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """World-model training in three stages; the defaults make a network of about 5 M parameters.
+    """World-model training in three stages; the defaults make a network of about 2.6 M parameters.
 
     First the projector learns a latent that keeps the pose and can be predicted. Then it is fixed,
     latents are computed once, and the embedding finds in them what persists. Then that is fixed
@@ -83,14 +83,14 @@ class TrainConfig:
     embedding: int = 0
     embedding_width: int = 256
     embedding_blocks: int = 3
-    width: int = 384
-    blocks: int = 3
+    width: int = 192
+    blocks: int = 6
     horizon: int = 5
     heads: int = 8
-    proposer_width: int = 384
-    proposer_blocks: int = 3
-    distance_width: int = 256
-    distance_blocks: int = 2
+    proposer_width: int = 192
+    proposer_blocks: int = 6
+    distance_width: int = 192
+    distance_blocks: int = 3
     decoded: int = 32
     motion: float = 1.0
     rollout: tuple[float, ...] = (1.0, 1.0)

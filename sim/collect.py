@@ -15,7 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from robot_wm.episodes import Episode, Schema, open_dataset, shard_path, write_shard
+from robot_wm.episodes import (
+    Episode,
+    Recording,
+    Schema,
+    open_dataset,
+    shard_path,
+    write_shard,
+)
 from robot_wm.errors import ConfigError
 from robot_wm.manifest import atomic_write
 from robot_wm.progress import progress
@@ -117,23 +124,14 @@ def record(env: GoalEnv, config: CollectConfig, episode_id: int) -> Episode:
     env.draw_images = True
     obs, info = env.reset(seed=seed, options={"variation": list(config.variation)})
     behaviour.reset(rng, factors=info["factors"])
-    rows: dict[str, list[np.ndarray]] = {
-        "frames": [obs["image"]], "states": [info["state"]], "poses": [info["pose"]],
-        "proprio": [obs["proprio"]], "actions": [],
-    }  # fmt: skip
+    recording = Recording(obs, info, config.frame_every)
     for step in range(1, config.steps + 1):
         action = behaviour.act(info["pose"])
         env.draw_images = step % config.frame_every == 0
         obs, *_, info = env.step(action)
-        rows["actions"].append(action)
-        rows["states"].append(info["state"])
-        rows["poses"].append(info["pose"])
-        rows["proprio"].append(obs["proprio"])
-        if env.draw_images:
-            rows["frames"].append(obs["image"])
+        recording.add(action, obs, info)
     meta = {"seed": seed, "policy": part.behaviour, "noise": noise, "factors": info["factors"]}
-    arrays = {name: np.stack(values) for name, values in rows.items()}
-    return Episode(id=episode_id, **arrays, meta=meta)
+    return recording.episode(episode_id, meta)
 
 
 _worker_env: GoalEnv | None = None
