@@ -305,20 +305,25 @@ def test_schedule_and_average_closed_forms():
     assert target.running_mean.tolist() == [7.0, 7.0]
 
 
-def test_the_contrast_finds_what_persists(place):
-    """A pose of small variance, bent by what moves, becomes what neighbours share."""
+def contrasted(episodes):
+    """A pose of small variance, bent by what moves, and an embedding trained on it by contrast.
+
+    Returns:
+        Latents, the hidden pose, the embedding of the latents, and the last loss of what moves.
+    """
     torch.manual_seed(0)
     generator, rng = torch.Generator().manual_seed(1), np.random.default_rng(2)
-    fast = torch.randn(2000, 12, 2, generator=generator)
-    slow = torch.rand(2000, 1, 1, generator=generator).mul(2).sub(1).expand(-1, 12, -1)
-    z = torch.cat([4 * fast, 0.3 * slow * fast[..., :1].sign(), torch.zeros(2000, 12, 13)], dim=-1)
-    config = tiny_run()
-    trainee = Trainee(Sizes(**SIZES), config, 2)
+    fast = torch.randn(episodes, 12, 2, generator=generator)
+    slow = torch.rand(episodes, 1, 1, generator=generator).mul(2).sub(1).expand(-1, 12, -1)
+    bent, empty = 0.3 * slow * fast[..., :1].sign(), torch.zeros(episodes, 12, 13)
+    z = torch.cat([4 * fast, bent, empty], dim=-1)
+    trainee = Trainee(Sizes(**SIZES), tiny_run(), 2)
     windows = Windows.__new__(Windows)
     windows.x, windows.device = z.flatten(0, 1), "cpu"
-    windows.first = np.repeat(np.arange(2000) * 12, 12)
-    windows.last, windows.starts = windows.first + 11, np.arange(2000) * 12
-    moves = torch.cat([fast[:, 1:] - fast[:, :-1], torch.zeros(2000, 1, 2)], dim=1).flatten(0, 1)
+    windows.first = np.repeat(np.arange(episodes) * 12, 12)
+    windows.last, windows.starts = windows.first + 11, np.arange(episodes) * 12
+    still = torch.zeros(episodes, 1, 2)
+    moves = torch.cat([fast[:, 1:] - fast[:, :-1], still], dim=1).flatten(0, 1)
     windows.actions = moves.repeat(1, 5) / 5
     trainee.network.embedding.scale.std.copy_(windows.x.std(0).clamp(min=0.1))
     optimizer = torch.optim.AdamW(trainee.parameters(), 3e-3)
@@ -327,27 +332,43 @@ def test_the_contrast_finds_what_persists(place):
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()
-
-    answer, asked = slow.flatten(), slice(12_000, 14_000)
-
-    def explained(guess):
-        return float(1 - (guess - answer[asked]).var() / answer[asked].var())
-
-    def linear(rows):
-        rows = torch.cat([rows, torch.ones(len(rows), 1)], dim=1)
-        weights = torch.linalg.lstsq(rows[:12_000], answer[:12_000, None]).solution
-        return explained((rows[asked] @ weights)[:, 0])
-
-    def neighbours(rows):  # frames of other episodes
-        near = torch.cdist(rows[asked], rows[:12_000]).topk(8, largest=False).indices
-        return explained(answer[near].mean(1))
-
     with torch.no_grad():
-        found = trainee.network.embedding(windows.x)[:, : -Embedding.MOVED]
-    assert linear(windows.x[:, :3]) < 0.1
-    assert neighbours(windows.x[:, :3]) < 0.75
-    assert neighbours(found) > 0.8
-    assert float(terms["moved"].detach()) < 0.1
+        found = trainee.network.embedding(windows.x)
+    return windows.x, slow.flatten(), found, float(terms["moved"].detach())
+
+
+def explained(guess, truth):
+    return float(1 - (guess - truth).var() / truth.var())
+
+
+def linear(rows, answer):
+    """How much of ``answer`` a linear map fitted on the first half explains in the second."""
+    rows, half = torch.cat([rows, torch.ones(len(rows), 1)], dim=1), len(rows) // 2
+    weights = torch.linalg.lstsq(rows[:half], answer[:half, None]).solution
+    return explained((rows[half:] @ weights)[:, 0], answer[half:])
+
+
+def neighbours(rows, answer):
+    """The same of the eight nearest rows, for 2,000 rows of the second half."""
+    half = len(rows) // 2
+    asked = slice(half, half + 2_000)
+    near = torch.cdist(rows[asked], rows[:half]).topk(8, largest=False).indices
+    return explained(answer[near].mean(1), answer[asked])
+
+
+def test_the_contrast_finds_what_persists():
+    latents, answer, found, moved = contrasted(2_000)
+    assert linear(latents[:, :3], answer) < 0.1
+    assert neighbours(latents[:, :3], answer) < 0.75
+    assert neighbours(found[:, : -Embedding.MOVED], answer) > 0.8
+    assert moved < 0.1
+
+
+@pytest.mark.xfail(strict=True, reason="a gated embedding folds what it finds (docs/log.md)")
+def test_the_contrast_makes_what_persists_linear():
+    latents, answer, found, _ = contrasted(200)
+    assert linear(latents[:, :3], answer) < 0.1
+    assert linear(found, answer) > 0.7
 
 
 def test_transitions_stay_in_their_episode(place):
