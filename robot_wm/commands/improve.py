@@ -62,14 +62,16 @@ def practised(settings: Settings, turn: int, folders: Folders) -> Path:
     )
     like = EpisodeStore(dataset(settings, "nominal")).schema
     pairs = drawn(settings, "train", config.episodes)
+    own = settings.planner
+    planner = replace(own, options={**own.options, **section.options})
     about = {
         "world_model": read_manifest(folders[0], "world_model", verify=False)["sha256"],
-        "planner": asdict(settings.planner),
+        "planner": asdict(planner),
     }
     collection = f"practice{turn}"
     root = settings.dataset_path(task, collection)
     say(f"practising {config.episodes} goals of {task} into {root}")
-    maker = recipe(settings, "jepa", folders)
+    maker = recipe(replace(settings, planner=planner), "jepa", folders)
     return practise(config, pairs, like, collection, about, root, environment(settings), maker)
 
 
