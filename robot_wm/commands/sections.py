@@ -112,8 +112,8 @@ class ImproveSettings:
         episodes: practised per round, one per pair of the training split.
         episodes_per_shard: unit of atomic writing and of parallel work.
         noise: standard deviations added to the actions; an episode draws one.
-        options: of the planner's optimiser while practising, over its own, e.g. ``{iterations: 1}``:
-            a smaller search makes nearly the same mistakes in a fraction of the time.
+        options: of the planner's optimiser while practising, over its own, e.g. iterations: 1; a
+            smaller search makes nearly the same mistakes in a fraction of the time.
         share: of training windows that come from practice.
         pairs: validation pairs that judge every model.
     """
