@@ -43,21 +43,25 @@ def describe(
     return spec, sizes
 
 
-def take_latent(network: Network, folder: Path, embedded: bool) -> float:
+def take_over(network: Network, folder: Path, embedded: bool, whole: bool) -> float:
     """Copy the reduction and the projector of a stored world model; its explained fraction.
 
     Args:
         network: takes them over.
         folder: the stored model.
         embedded: take the embedding, too.
+        whole: take everything.
 
     Raises:
         WeightsError: no such model, or one of other sizes.
     """
     tensors, _, manifest = load_artifact(folder, KIND)
     tensors = full_precision(tensors)
-    for name in ("reduce", "projector", *(["embedding"] if embedded else [])):
-        part = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(name)}
+    names = ("reduce", "projector", *(["embedding"] if embedded else []))
+    for name in tuple(dict(network.named_children())) if whole else names:
+        part = {
+            k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")
+        }
         load_module(getattr(network, name), part, f"{name} of {folder}")
     return float(manifest["facts"]["explained_variance"])
 
@@ -82,7 +86,8 @@ def card_of(config: TrainConfig, facts: Mapping[str, Any], parents: Mapping[str,
 def _stages(config: TrainConfig) -> str:
     first = f"{config.steps:,} steps of {config.batch} windows"
     if config.latent_of:
-        first = "the projector of an earlier model"
+        first = "all" if config.tuned else "the projector"
+        first += " of an earlier model"
     frames = config.embed_episodes * config.embed_frames
     second = f"{config.embed:,} of {frames:,} pairs for the embedding, " if config.embed else ""
     return f"{first}, {second}then {config.settle:,} of {config.settle_batch} windows"

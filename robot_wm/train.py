@@ -36,7 +36,7 @@ from robot_wm.normalization import Statistics
 from robot_wm.predictor import Scale
 from robot_wm.progress import progress
 from robot_wm.projector import Embedding
-from robot_wm.stored import card_of, describe, take_latent
+from robot_wm.stored import card_of, describe, take_over
 from robot_wm.train_config import TrainConfig
 from robot_wm.trainee import Trainee
 from robot_wm.windows import Pair, Windows, block_actions, open_pairs, sample_tokens
@@ -180,7 +180,7 @@ class _Run:
             scale.mean.copy_(torch.from_numpy(stats.mean))
             scale.std.copy_(torch.from_numpy(stats.std))
         if c.latent_of:
-            explained = take_latent(network, Path(c.latent_of), embedded=not c.embed)
+            explained = take_over(network, Path(c.latent_of), not c.embed, c.tuned)
         else:
             explained = network.reduce.fit(sample_tokens(self.pairs, 3_000))
         for trainee in (self.live, self.ema):
@@ -216,10 +216,11 @@ class _Run:
                 _fit_scales(windows.x, net.embedding.scale)
         if stage == "settle":
             windows.apply(net.embedding)
-            if first:
+            fresh = first and not self.config.tuned
+            if fresh:
                 net.whiten.fit(windows.x.cpu(), torch.from_numpy(windows.last))
             windows.apply(net.whiten)
-            if first:
+            if fresh:
                 heads = (net.predictor.place, net.proposer.place, net.distance.place)
                 _fit_scales(windows.x, *heads)
         if first:

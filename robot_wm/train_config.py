@@ -29,6 +29,8 @@ class TrainConfig:
             draws all windows alike.
         latent_of: folder of a world model whose projector is taken over; then ``steps`` is 0. With
             ``embed`` 0 its embedding is taken too.
+        tuned: take the whole of it, whitening and all, and let predictor, proposer and goal
+            distance go on learning from there.
         lr, warmup, weight_decay, clip, ema: AdamW with linear warm-up and cosine decay to 0 in each
             stage, gradient norm clip, decay of the weight average that is validated and shipped.
         seed, threads, device: of torch.
@@ -66,6 +68,7 @@ class TrainConfig:
     window: int = 8
     shares: tuple[float, ...] = ()
     latent_of: str = ""
+    tuned: bool = False
     lr: float = 5e-4
     warmup: int = 500
     weight_decay: float = 0.01
@@ -143,6 +146,10 @@ class TrainConfig:
                 else self.embedding > Embedding.MOVED and (self.embed >= 1 or bool(self.latent_of)),
                 f"embedding 0 and embed 0, or embedding above {Embedding.MOVED} and embed at least "
                 "1 (0 only with the latent of another model)",
+            ),
+            "tuned, latent_of, embed": (
+                not self.tuned or (bool(self.latent_of) and self.embed == 0),
+                "tuned only with latent_of, and with embed 0",
             ),
             "embed_episodes, embed_frames": (
                 min(self.embed_episodes, self.embed_frames) >= 2,

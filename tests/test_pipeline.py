@@ -111,7 +111,7 @@ def test_a_round_of_practice_is_learned_from_and_judged(home: Path) -> None:
     assert cli.main(["improve", *OVERRIDES[:2], "workers=1"]) == 0
     lines = (home / "runs/improve-smoke/push_t.jsonl").read_text().splitlines()
     found = {(row["model"], row["mode"]): row for row in map(json.loads, lines)}
-    models = ("smoke", "retrained", "round1")
+    models = ("smoke", "longer1", "round1")
     assert set(found) == {(m, mode) for m in models for mode in ("mode1", "mode2")}
     assert len({row["model_sha256"] for row in found.values()}) == 3
     assert {row["split"] for row in found.values()} == {"validation"}

@@ -237,6 +237,24 @@ def test_the_latent_of_another_model_can_be_taken_over(place, trained, tmp_path,
         tiny_run(latent_of=str(trained))  # steps are not 0
 
 
+def test_a_tuned_model_goes_on_from_all_of_another(place, trained, tmp_path):
+    _, store, encoder, latents = place
+    theirs = load_artifact(trained, "world_model")[0]
+    found = {}
+    for name, lr in (("still", 1e-12), ("moving", 1e-2)):
+        config = tiny_run(steps=0, embed=0, latent_of=str(trained), tuned=True, lr=lr)
+        folder = train(config, store.root, latents, encoder, tmp_path / name)
+        found[name] = load_artifact(folder, "world_model")[0]
+    for name, tensor in theirs.items():
+        if name != "proposer.residual":  # a running statistic, not learned
+            torch.testing.assert_close(found["still"][name], tensor, msg=name)
+    moved = {k.split(".")[0] for k, v in theirs.items() if not torch.equal(found["moving"][k], v)}
+    assert moved == {"predictor", "proposer", "distance"}
+    for wrong in ({"steps": 9, "latent_of": ""}, {"embed": 5}):
+        with pytest.raises(ConfigError, match="tuned"):
+            tiny_run(**{"steps": 0, "embed": 0, "latent_of": str(trained), "tuned": True, **wrong})
+
+
 def test_several_data_sets_train_together_and_foreign_tasks_are_refused(place, tmp_path):
     _, store, encoder, latents = place
     pair = [store.root, store.root], [latents, latents]

@@ -115,6 +115,7 @@ class ImproveSettings:
         options: of the planner's optimiser while practising, over its own, e.g. iterations: 1; a
             smaller search makes nearly the same mistakes in a fraction of the time.
         share: of training windows that come from practice.
+        settle, lr: steps of every training, and its learning rate.
         pairs: validation pairs that judge every model.
     """
 
@@ -124,13 +125,16 @@ class ImproveSettings:
     noise: tuple[float, ...] = (0.0, 0.1, 0.2)
     options: dict[str, Any] = field(default_factory=dict)
     share: float = 0.25
+    settle: int = 4000
+    lr: float = 1e-3
     pairs: int = 150
 
     def __post_init__(self) -> None:
-        if min(self.rounds, self.pairs) < 1 or not 0 < self.share < 1:
+        if min(self.rounds, self.pairs, self.settle) < 1 or not 0 < self.share < 1:
             raise ConfigError(
-                f"improve: rounds {self.rounds}, pairs {self.pairs}, share {self.share}",
-                "1 or more rounds and pairs, a share between 0 and 1",
+                f"improve: rounds {self.rounds}, pairs {self.pairs}, settle {self.settle}, "
+                f"share {self.share}",
+                "1 or more rounds, pairs and steps, a share between 0 and 1",
                 "correct the `improve` section",
             )
 
