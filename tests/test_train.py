@@ -250,7 +250,7 @@ def test_a_tuned_model_goes_on_from_all_of_another(place, trained, tmp_path):
             torch.testing.assert_close(found["still"][name], tensor, msg=name)
     moved = {k.split(".")[0] for k, v in theirs.items() if not torch.equal(found["moving"][k], v)}
     assert moved == {"predictor", "proposer", "distance"}
-    for wrong in ({"steps": 9, "latent_of": ""}, {"embed": 5}):
+    for wrong in ({"steps": 9, "latent_of": "", "embed": 5}, {"embed": 5}):
         with pytest.raises(ConfigError, match="tuned"):
             tiny_run(**{"steps": 0, "embed": 0, "latent_of": str(trained), "tuned": True, **wrong})
 
