@@ -1,7 +1,8 @@
 """Draw pair lists from held-out episodes, and measure how hard a collection is.
 
 The *row family* decides how rows are drawn: ``official`` uniformly over all rows, solved starts
-kept; every other family one start per episode, solved starts excluded.
+kept; every other family (``moderate``, ``strict``, and ``long`` with goals further away) one start
+per episode, solved starts excluded.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class PairsConfig:
     """How to draw pair lists.
 
     Attributes:
-        family: row family: ``official`` or an episode-balanced one (``moderate``, ``strict``).
+        family: row family: ``official`` or an episode-balanced one (``moderate``, ``strict``,
+            ``long``).
         count: pairs per list.
         offset: control steps from start to goal.
         budget: control steps an agent may use.

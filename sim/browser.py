@@ -115,7 +115,7 @@ def demonstrations(env: GoalEnv, count: int) -> list[Demonstration]:
     while len(found) < 2 * count:
         made, poses = demonstrate(env, seed)
         seed += 1
-        if env.task.eligible(poses):
+        if env.task.eligible(poses, "strict"):
             found.append((float(env.task.distance(poses[0], poses[-1])), made))
     best = sorted(found, key=lambda item: -item[0])[:count]
     return sorted((made for _, made in best), key=lambda made: made.seed)

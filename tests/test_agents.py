@@ -10,6 +10,7 @@ from robot_wm import cli
 from robot_wm.commands import agents, probe
 from robot_wm.commands.evaluate import facts, row_config
 from robot_wm.commands.options import option_rows
+from robot_wm.commands.stages import pair_list_path
 from robot_wm.errors import ConfigError
 
 
@@ -89,9 +90,21 @@ def test_only_reports_load_the_contact_sheet(
     assert "illustrate" not in agents.recipe(settings, "jepa", folders).kwargs
 
 
+class Pairs:
+    family, task, offset = "official", "push_t", 25
+
+
+def test_rows_of_long_pairs_say_how_far() -> None:
+    class Long(Pairs):
+        family, offset = "long", 50
+
+    settings = cli.compose(["pairs.family=long", "pairs.offset=50"])
+    assert row_config(settings, "jepa", Long(), None).row == "long/push_t_50"  # type: ignore
+    assert pair_list_path(settings, 1, committed=True).name == "long-push_t_50-1.json"
+    assert row_config(settings, "jepa", Pairs(), None).row == "official/push_t"  # type: ignore
+
+
 def test_further_families_follow_the_pair_lists_own() -> None:
-    class Pairs:
-        family, task = "official", "push_t"
 
     settings = cli.compose(["evaluate.families=moderate,strict,official,strict"])
     config = row_config(settings, "jepa", Pairs(), None)  # type: ignore[arg-type]

@@ -172,7 +172,7 @@ def recorded_pairs(env, behaviour, count):
         t = 5 * (episode % 7)
         still = np.stack([made.poses[t]] * 4)
         if not env.success("official", still, made.poses[t + 25]).any() and env.task.eligible(
-            made.poses[t : t + 26]
+            made.poses[t : t + 26], "strict"
         ):
             pairs.append((made.states[t], made.states[t + 25]))
     return pairs

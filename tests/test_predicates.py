@@ -29,6 +29,18 @@ def test_push_t_predicates():
         assert hits("push_t", "strict", poses, goal) == [False] * 5 + [True]
 
 
+def test_long_pairs_lie_far_apart_or_behind_the_door():
+    start = np.array([0.1, 0.1, 0.3, 0.3, 0.0, 0, 0])
+    for dx, wanted in ((0.059, False), (0.061, True)):
+        change = np.array([0, 0, dx * 0.6, dx * 0.8, 2.0, 9, 9])
+        stretch = np.stack([start, start + change])
+        assert TASKS["push_t"]().eligible(stretch, "long") is wanted
+        assert TASKS["push_t"]().eligible(stretch, "strict")
+    rooms = np.array([[0.5, 1.0], [2.0, 1.0]])
+    assert TASKS["two_room"]().eligible(rooms, "long")
+    assert not TASKS["two_room"]().eligible(rooms[[0, 0]], "long")
+
+
 def test_reacher_predicates():
     goal, turn = [0.2, 1.0, 0, 0], 2 * np.pi
     poses = [[9, 9, 0, 0], [0.249, 0.951, 5, 5], [0.251, 1, 0, 0], [0.2, 1.051, 0, 0],

@@ -28,7 +28,7 @@ def test_spec_agrees_with_what_the_scene_returns(task):
     assert obs["proprio"].dtype == np.float32
     assert info["pose"].shape == (len(spec.pose_names),)
     assert info["pose"].dtype == info["state"].dtype == np.float64
-    assert {"official", "moderate", "strict"} <= set(spec.families)
+    assert {"official", "moderate", "strict", "long"} <= set(spec.families)
     physics = env.task.ctrl_rows * env.task.hold_steps * env.model.opt.timestep
     assert spec.control_dt == pytest.approx(physics, abs=1e-12)
     env.close()

@@ -15,6 +15,7 @@ from robot_wm.manifest import MANIFEST, check_parent, read_manifest, storage_roo
 COMMITTED = ("default", "demo")  # names of runs that use the pair lists beside the code
 
 if TYPE_CHECKING:
+    from planning.draw_pairs import PairsConfig
     from planning.pairs import PairList
     from robot_wm.cli import Session
 
@@ -198,9 +199,15 @@ def _check_data(settings: Settings, folder: Path) -> None:
         )
 
 
+def pairs_of(task: str, config: PairsConfig | PairList) -> str:
+    """A task's name in rows and pair lists: ``push_t_50`` where pairs lie unusually far apart."""
+    return f"{task}_{config.offset}" if config.family == "long" else task
+
+
 def pair_list_path(settings: Settings, seed: int, committed: bool) -> Path:
     """Where a pair list lives: beside the code or in storage."""
-    name = f"{settings.pairs['family']}-{settings.task.name}-{seed}.json"
+    config = settings.pairs_config()
+    name = f"{config.family}-{pairs_of(settings.task.name, config)}-{seed}.json"
     return (CHECKOUT / "results" if committed else settings.run_path("evaluate")) / "pairs" / name
 
 
@@ -240,7 +247,7 @@ def draw_pairs(settings: Settings, publish: bool) -> dict[int, PairList]:
     env: Any = make(settings.task.name, settings.image_size, draw_images=False)
 
     def eligible(start: Any, goal: Any, between: Any) -> bool:
-        return bool(env.task.eligible(between))
+        return bool(env.task.eligible(between, config.family))
 
     lists = make_pair_lists(config, store, env.success, env.spec.families, eligible)
     for seed, pairs in lists.items():

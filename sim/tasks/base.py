@@ -122,8 +122,8 @@ class Task(ABC):
         """An action of a data-making behaviour, changed if it would leave the picture."""
         return action
 
-    def eligible(self, poses: np.ndarray) -> bool:
-        """Whether a recorded stretch ``[T+1, K]`` may serve as a moderate or strict pair."""
+    def eligible(self, poses: np.ndarray, family: str) -> bool:
+        """Whether a recorded stretch ``[T+1, K]`` may serve as a pair of a family but official."""
         return True
 
 

@@ -17,6 +17,7 @@ from sim.variation import Choice, Factor, Interval, colours
 
 ORIGIN_OFFSET = 0.045  # centre of gravity -> reported origin, along the block's +y [m]
 REACH = 0.1  # target distance of a full command [m]
+LONG = 0.060  # from start to goal of a long pair [m]
 MARGIN = 0.025  # of the targets that data-making behaviours choose [m]
 STIFFNESS, DAMPING, REFERENCE_DT = 100.0, 20.0, 0.01  # [1/s²], [1/s], [s]
 
@@ -70,6 +71,7 @@ class PushT(Task):
     }
     predicates: ClassVar[Mapping[str, Predicate]] = {
         "official": _official,
+        "long": _official,
         "moderate": _official,
         "strict": _strict,
     }
@@ -148,6 +150,11 @@ class PushT(Task):
         """
         target = np.clip(pose[:2] + REACH * action, MARGIN, self.view - MARGIN)
         return np.clip((target - pose[:2]) / REACH, -1, 1)
+
+    def eligible(self, poses: np.ndarray, family: str) -> bool:
+        """Long pairs are 60 mm apart or more, over both positions."""
+        apart = float(np.linalg.norm(poses[-1, :4] - poses[0, :4]))
+        return family != "long" or apart >= LONG
 
     def distance(self, poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
         """Block and pusher position [m] plus block angle times its gyration radius."""

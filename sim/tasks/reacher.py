@@ -53,6 +53,7 @@ class Reacher(Task):
     }
     predicates: ClassVar[Mapping[str, Predicate]] = {
         "official": _official,
+        "long": _official,
         "moderate": _moderate,
         "strict": _strict,
     }

@@ -53,6 +53,7 @@ class TwoRoom(Task):
     }
     predicates: ClassVar[Mapping[str, Predicate]] = {
         "official": _official,
+        "long": _official,
         "moderate": _official,
         "strict": _strict,
     }
@@ -109,6 +110,6 @@ class TwoRoom(Task):
         around = first + np.linalg.norm(here - far, axis=-1) + np.linalg.norm(far - goal)
         return np.where(side == goal_side, np.linalg.norm(poses - goal, axis=-1), around)
 
-    def eligible(self, poses: np.ndarray) -> bool:
+    def eligible(self, poses: np.ndarray, family: str) -> bool:
         """Cross-room pairs only."""
         return bool((poses[0, 0] - WALL_X) * (poses[-1, 0] - WALL_X) < 0)
