@@ -79,6 +79,7 @@ class EpisodeRecord:
         goal: uint8 ``[size, size, 3]``; frames: the same for every control step, start included.
         dt: seconds between two frames [s]; block: control steps per model step.
         distance: privileged distance to the goal at every frame; None if the scene has none.
+        why: why the goal was missed, in words; empty where nobody asked.
     """
 
     pair: Pair
@@ -91,6 +92,7 @@ class EpisodeRecord:
     block: int
     distance: np.ndarray | None
     plans: list[PlanView] = field(default_factory=list)
+    why: str = ""
 
     @property
     def hit(self) -> int | None:

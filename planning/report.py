@@ -128,12 +128,13 @@ def _card(episode: EpisodeRecord, max_plans: int) -> str:
     live = picture(moving, f"Execution of {name}, {verdict}", size)
     change = ", ".join(f"{k} {v:.3g}" for k, v in episode.pair.difficulty.items())
     missing = ", ".join(f"{k} {v:.3g}" for k, v in episode.result.final_error.items())
+    why = f"<p><strong>Why:</strong> {escape(episode.why)}</p>" if episode.why else ""
     plans = "".join(_plan(episode, p, k == 0) for k, p in enumerate(episode.plans[:max_plans]))
     return (
         f'<article class="{"hit" if hit else "miss"}">'
         f'<h3>{escape(name)}: <span class="verdict">{verdict}</span></h3>'
         f'<p class="quiet">Asked change: {escape(change)}. Left at the end: {escape(missing)}.</p>'
-        f'<div class="row">{_figure(goal, "Goal image")}{_figure(live, "Live execution")}'
+        f'{why}<div class="row">{_figure(goal, "Goal image")}{_figure(live, "Live execution")}'
         f"<div>{_lines(episode)}</div></div>{plans}</article>"
     )
 

@@ -82,6 +82,7 @@ def test_calibration_is_judged_and_missing_rows_fail(home: Path) -> None:
 def test_the_report_needs_no_network(home: Path) -> None:
     page = (home / "runs/evaluate-smoke/report-push_t.html").read_text()
     assert page.count("<article") == 2
+    assert page.count("Why:") == page.count('<article class="miss"')
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
 

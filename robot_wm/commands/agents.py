@@ -59,6 +59,12 @@ METHODS: dict[str, Method] = {
     "oracle": Method(
         "robot_wm.commands.agents:oracle_agent", "state", planner=True, proposals=True
     ),
+    "true_dynamics": Method(
+        "robot_wm.commands.agents:judged_agent", "state", model=True, planner=True, proposals=True
+    ),
+    "true_cost": Method(
+        "robot_wm.commands.agents:judged_agent", "state", model=True, planner=True, proposals=True
+    ),
 }
 
 
@@ -179,6 +185,21 @@ def oracle_agent(spec: EnvSpec, planner: Mapping[str, Any]) -> Agent:
     return informed(spec, lambda simulator: mpc(simulator, planner), horizon=horizon)
 
 
+def judged_agent(
+    spec: EnvSpec,
+    model: str,
+    encoder: str,
+    planner: Mapping[str, Any],
+    threads: int = 1,
+    privileged: bool = False,
+) -> Agent:
+    """Plan with the learned actor on the true simulator, by the learned cost or by the true one."""
+    from sim.judged import judged_agent as informed
+
+    learned = load_jepa(model, encoder, threads)
+    return informed(spec, learned, lambda simulator: mpc(simulator, planner), privileged)
+
+
 def recipe(
     settings: Settings,
     method: str,
@@ -203,6 +224,8 @@ def recipe(
             options |= {"bundle": str(folders[0]), "provider": settings.provider}
         else:
             options |= {"model": str(folders[0]), "encoder": str(folders[1])}
+        if method == "true_cost":
+            options["privileged"] = True
         options["threads"] = 1 if settings.workers > 1 else settings.threads
     if clock := settings.evaluate.clock:
         delay_of(clock)

@@ -27,6 +27,7 @@ OWN: dict[str, type] = {
     "objective": ObjectiveSettings,
     "planner": PlannerSettings,
     "oracle": PlannerSettings,
+    "diagnosis": PlannerSettings,
     "evaluate": EvaluateSettings,
     "improve": ImproveSettings,
     "soak": SoakSettings,
@@ -64,7 +65,7 @@ def section_rows(settings: Settings, section: str) -> list[Row]:
         for f in fields(made)
         if f.name not in hidden
     ]
-    if section in ("planner", "oracle"):
+    if section in ("planner", "oracle", "diagnosis"):
         optimiser = settings.optimiser(section)
         words, prefix = document(type(optimiser)), f"{section}.options"
         rows = [row for row in rows if row[0] != prefix]

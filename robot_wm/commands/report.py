@@ -18,6 +18,9 @@ from robot_wm.commands.evaluate import (
 from robot_wm.commands.stages import pair_lists, say
 
 if TYPE_CHECKING:
+    from planning.evaluate import EvaluateConfig
+    from planning.pairs import PairList
+    from planning.recording import EpisodeRecord
     from robot_wm.cli import Session
 
 
@@ -26,6 +29,44 @@ def run(session: Session) -> int:
     rows, _ = evaluate_all(session)
     print(write(session, rows))
     return 0
+
+
+REASONS = {
+    "true_dynamics": "the prediction was wrong: with every candidate simulated truly, the same "
+    "actor and cost reach the goal",
+    "true_cost": "the learned cost was wrong: true dynamics alone do not help, with the true "
+    "distance as cost the same actor reaches the goal",
+    "": "the search: even with true dynamics and the true distance as cost, none of the actor's "
+    "plans and their variations leads there",
+}
+
+
+def explained(
+    session: Session,
+    config: EvaluateConfig,
+    pairs: PairList,
+    episode: EpisodeRecord,
+    method: str,
+    folders: tuple[Path, Path] | None,
+) -> EpisodeRecord:
+    """A failed episode of a learned model with its reason, found by mending one part at a time."""
+    from planning.evaluate import run_episode
+
+    settings = session.settings
+    if episode.hit is not None or method not in ("jepa", "onnx") or not settings.report.explain:
+        return episode
+    index = pairs.pairs.index(episode.pair)
+    say(f"asking why {episode.pair.pair_id} was missed")
+    env = environment(settings)()
+    try:
+        for mended in ("true_dynamics", "true_cost"):
+            agent = recipe(settings, mended, folders)(env.spec)
+            informed = replace(config, method=mended, inputs=METHODS[mended].inputs)
+            if run_episode(informed, pairs, index, env, agent).first_hit(episode.family):
+                return replace(episode, why=REASONS[mended])
+    finally:
+        env.close()
+    return replace(episode, why=REASONS[""])
 
 
 def write(session: Session, rows: list[dict[str, Any]]) -> Path:
@@ -48,6 +89,7 @@ def write(session: Session, rows: list[dict[str, Any]]) -> Path:
         episodes = [record_episode(config, pairs, i, env, agent) for i in range(count)]
     finally:
         env.close()
+    episodes = [explained(session, config, pairs, e, method, folders) for e in episodes]
     rows = sorted(rows, key=lambda row: row["method"] != method)
     path = settings.run_path("evaluate") / f"report-{settings.task.name}.html"
     with_what = f" with {settings.planner_of(method).optimiser}" if METHODS[method].planner else ""

@@ -163,10 +163,13 @@ class ReportSettings:
     Attributes:
         episodes: pairs shown with everything the planner saw and imagined.
         max_plans: plans drawn per episode.
+        explain: say of every failure shown whether prediction, cost or search was at fault, by
+            running it again with the true simulator in their place (a minute each).
     """
 
     episodes: int = 6
     max_plans: int = 4
+    explain: bool = True
 
 
 @dataclass(frozen=True)

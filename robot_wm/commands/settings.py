@@ -58,7 +58,8 @@ class Settings:
         encoder_tasks: tasks whose collections pretrain the encoder.
         train_on: collections that train the world model.
         publish: write pair lists and rows into the checkout's ``results/``.
-        method: what to evaluate: jepa, onnx, copy_last, random, stay, expert, oracle.
+        method: what to evaluate: jepa, onnx, copy_last, random, stay, expert, oracle,
+            true_dynamics, true_cost.
         provider: execution provider of onnxruntime that plans with a bundle.
         bundle: folder of the exported bundle; empty means the shipped or the storage's own.
         precision: of an exported bundle, float32 or int8.
@@ -75,6 +76,7 @@ class Settings:
     train: dict[str, Any]
     planner: PlannerSettings
     oracle: PlannerSettings
+    diagnosis: PlannerSettings
     pairs: dict[str, Any]
     evaluate: EvaluateSettings
     improve: ImproveSettings
@@ -202,16 +204,23 @@ class Settings:
         return build(PairsConfig, self.pairs, "pairs")
 
     def planner_of(self, method: str) -> PlannerSettings:
-        """The planner of a method; the oracle has its own, for a true simulator costs more."""
-        return self.oracle if method == "oracle" else self.planner
+        """The planner of a method; those on a true simulator have their own, for it costs more."""
+        planner: PlannerSettings = getattr(self, self._section(method))
+        return planner
+
+    @staticmethod
+    def _section(method: str) -> str:
+        truthful = {"true_dynamics": "diagnosis", "true_cost": "diagnosis"}
+        own = {name: name for name in ("oracle", "diagnosis")}
+        return {**own, **truthful}.get(method, "planner")
 
     def optimiser(self, method: str = "") -> Optimiser:
-        """The optimiser of a method's planner, which checks its own options."""
+        """The optimiser of a method's planner (or a section's), which checks its own options."""
         from planning.optimisers import OPTIMISERS, make
 
         planner = self.planner_of(method)
         if planner.optimiser in OPTIMISERS:
-            where = f"{'oracle' if planner is self.oracle else 'planner'}.options"
+            where = f"{self._section(method)}.options"
             return build(OPTIMISERS[planner.optimiser], planner.options, where)
         return make(planner.optimiser, **planner.options)
 
@@ -234,6 +243,7 @@ class Settings:
             self.collect_config(collection)
         made: tuple[Callable[[], Any], ...] = (
             self.pairs_config, self.optimiser, lambda: self.optimiser("oracle"),
+            lambda: self.optimiser("diagnosis"),
             *(self._learning() if find_spec("torch") else ()),
         )  # fmt: skip
         for make in made:
