@@ -382,7 +382,7 @@ def test_the_contrast_finds_what_persists():
     assert moved < 0.1
 
 
-@pytest.mark.xfail(strict=True, reason="a gated embedding folds what it finds (docs/log.md)")
+@pytest.mark.xfail(strict=True, reason="what is found is folded: .52-.63 over seeds (docs/log.md)")
 def test_the_contrast_makes_what_persists_linear():
     latents, answer, found, _ = contrasted(200)
     assert linear(latents[:, :3], answer) < 0.1
