@@ -94,6 +94,8 @@ def train(
             step += 1
             logged = run.step(step)
             report(step, f"loss {logged:.3f}" if logged is not None else "")
+            if step == config.total:
+                run.mix()
             if step % config.eval_every == 0 or step == config.total:
                 run.evaluate(step, evaluate)
             if step % config.checkpoint_every == 0 or step == config.total:
@@ -257,6 +259,16 @@ class _Run:
         value = float(loss.detach())
         self.write(step, loss=value, terms={k: float(v.detach()) for k, v in terms.items()})
         return value
+
+    def mix(self) -> None:
+        """Average what was tuned with what tuning began with, see ``TrainConfig.kept``."""
+        c = self.config
+        if c.kept:
+            began = copy.deepcopy(self.ema.network).cpu()
+            take_over(began, Path(c.latent_of), embedded=True, whole=True)
+            both = zip(self.ema.network.parameters(), began.parameters(), strict=True)
+            for weight, first in both:
+                weight.data.lerp_(first.data.to(weight), c.kept)
 
     def model(self) -> JEPAWorldModel:
         """The averaged model as it would be shipped now, rounded to half precision."""

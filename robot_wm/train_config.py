@@ -31,6 +31,8 @@ class TrainConfig:
             ``embed`` 0 its embedding is taken too.
         tuned: take the whole of it, whitening and all, and let predictor, proposer and goal
             distance go on learning from there.
+        kept: share of the weights tuning began with in what is shipped. The mean of a model before
+            and after tuning often beats both (Wortsman et al. 2022, arXiv:2109.01903).
         lr, warmup, weight_decay, clip, ema: AdamW with linear warm-up and cosine decay to 0 in each
             stage, gradient norm clip, decay of the weight average that is validated and shipped.
         seed, threads, device: of torch.
@@ -69,6 +71,7 @@ class TrainConfig:
     shares: tuple[float, ...] = ()
     latent_of: str = ""
     tuned: bool = False
+    kept: float = 0.0
     lr: float = 5e-4
     warmup: int = 500
     weight_decay: float = 0.01
@@ -150,6 +153,10 @@ class TrainConfig:
             "tuned, latent_of, embed": (
                 not self.tuned or (bool(self.latent_of) and self.embed == 0),
                 "tuned only with latent_of, and with embed 0",
+            ),
+            "kept, tuned": (
+                0 <= self.kept < 1 and (self.tuned or not self.kept),
+                "0 … below 1, above 0 only when tuned",
             ),
             "embed_episodes, embed_frames": (
                 min(self.embed_episodes, self.embed_frames) >= 2,

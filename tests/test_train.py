@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -250,6 +251,14 @@ def test_a_tuned_model_goes_on_from_all_of_another(place, trained, tmp_path):
             torch.testing.assert_close(found["still"][name], tensor, msg=name)
     moved = {k.split(".")[0] for k, v in theirs.items() if not torch.equal(found["moving"][k], v)}
     assert moved == {"predictor", "proposer", "distance"}
+    config = replace(config, kept=0.25)
+    mixed = train(config, store.root, latents, encoder, tmp_path / "mixed")
+    for name, tensor in load_artifact(mixed, "world_model")[0].items():
+        if name.split(".")[0] in moved and name != "proposer.residual":
+            wanted = 0.25 * theirs[name].float() + 0.75 * found["moving"][name].float()
+            torch.testing.assert_close(tensor.float(), wanted, rtol=2e-3, atol=2e-4, msg=name)
+    with pytest.raises(ConfigError, match="kept"):
+        tiny_run(kept=0.5)
     for wrong in ({"steps": 9, "latent_of": "", "embed": 5}, {"embed": 5}):
         with pytest.raises(ConfigError, match="tuned"):
             tiny_run(**{"steps": 0, "embed": 0, "latent_of": str(trained), "tuned": True, **wrong})

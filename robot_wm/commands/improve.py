@@ -95,7 +95,7 @@ def _train(settings: Settings, name: str, sets: Sequence[Path], encoder: Path, s
     shares = (1 - share, *[share / practice] * practice) if practice else ()
     config = replace(
         settings.train_config(), steps=0, embed=0, settle=section.settle, lr=section.lr,
-        latent_of=str(start), tuned=True, shares=shares,
+        latent_of=str(start), tuned=True, kept=section.kept, shares=shares,
     )  # fmt: skip
     say(f"training {name} on {len(sets)} collections into {folder}")
     return train(config, list(sets), caches, FrozenEncoder.load(encoder), folder.parent)

@@ -116,6 +116,7 @@ class ImproveSettings:
             smaller search makes nearly the same mistakes in a fraction of the time.
         share: of training windows that come from practice.
         settle, lr: steps of every training, and its learning rate.
+        kept: share of the weights before a round in those after it, see ``TrainConfig.kept``.
         pairs: validation pairs that judge every model.
     """
 
@@ -127,6 +128,7 @@ class ImproveSettings:
     share: float = 0.25
     settle: int = 4000
     lr: float = 1e-3
+    kept: float = 0.5
     pairs: int = 150
 
     def __post_init__(self) -> None:
