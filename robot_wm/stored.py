@@ -88,6 +88,7 @@ def _stages(config: TrainConfig) -> str:
     if config.latent_of:
         first = "all" if config.tuned else "the projector"
         first += " of an earlier model"
+        first += f" (averaged in, {config.kept:.0%})" if config.kept else ""
     frames = config.embed_episodes * config.embed_frames
     second = f"{config.embed:,} of {frames:,} pairs for the embedding, " if config.embed else ""
     return f"{first}, {second}then {config.settle:,} of {config.settle_batch} windows"
