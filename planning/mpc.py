@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,9 @@ class MPCAgent:
         warm_start: see above; otherwise every search starts at zero actions.
         deadline: time from looking to acting after which no further round of the search begins
             [s]; 0 always searches to the end. With a deadline plans depend on the machine's speed.
+        levels: steps from the lowest to the highest action to which plans are rounded; 0 does not.
+            Two runtimes of one model differ by float rounding, which contact amplifies into other
+            episodes; on a grid both act alike.
         record: keep a :class:`PlanRecord` of every plan in ``records``.
 
     Attributes:
@@ -86,13 +89,17 @@ class MPCAgent:
         memory_mb: int = 512,
         warm_start: bool = True,
         deadline: float = 0.0,
+        levels: int = 0,
         record: bool = False,
     ) -> None:
         _check_config(model, optimiser, horizon, execute, proposals, memory_mb, deadline)
+        if levels < 0:
+            raise ConfigError(f"levels = {levels}", "0 (no rounding) or more", "raise it")
         self.model, self.optimiser = model, optimiser
         self.objective = objective if objective is not None else Objective(LastCost())
         self.horizon, self.execute, self.proposals = horizon, execute, proposals
         self.warm_start, self.deadline, self.record = warm_start, deadline, record
+        self.levels = levels
         spec = model.spec
         self._low = np.asarray(spec.action_low, np.float32)
         self._high = np.asarray(spec.action_high, np.float32)
@@ -187,11 +194,20 @@ class MPCAgent:
         plan = self._search(state, start, low, high, self._warm(step))
         self.encode_s.append(encoded - start)
         self.plan_s.append(time.perf_counter() - encoded)
-        actions = np.asarray(plan.actions, np.float32)
+        actions = self._rounded(np.asarray(plan.actions, np.float32), low, high)
+        plan = replace(plan, actions=actions)
         self._plan, self._planned_at = actions, step
         if self.record:
             self._keep(history, state, plan)
         return actions
+
+    def _rounded(self, actions: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """The plan on the grid of ``levels``, within bounds ``[A]`` or ``[H, A]``."""
+        if not self.levels:
+            return actions
+        step = (self._high - self._low) / self.levels
+        near = self._low + np.round((actions - self._low) / step) * step
+        return np.clip(near, low, high).astype(np.float32)
 
     def _warm(self, step: int) -> np.ndarray:
         """Where the search starts ``[H, A]``: the rest of the last plan, then staying."""

@@ -26,6 +26,7 @@ def test_the_oracle_has_a_planner_of_its_own() -> None:
         "memory_mb": 512,
         "warm_start": True,
         "discount": 1.0,
+        "levels": 256,
     }
     assert settings.planner_of("jepa").optimiser == "cem"
     assert agents.recipe(settings, "oracle", None).kwargs["planner"] == asdict(own)

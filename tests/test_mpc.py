@@ -93,6 +93,32 @@ def test_reaches_the_goal_within_bounds(name, execute):
     assert np.abs(positions[-1] - (0.3, -0.2)).max() < 0.05
 
 
+class RoundingModel(ToyModel):
+    """The toy model on another runtime: its costs differ in the sixth digit."""
+
+    def step_costs(self, state, goal, actions):
+        costs = super().step_costs(state, goal, actions)
+        chance = np.random.default_rng(0).uniform(-1, 1, costs.shape)
+        return (costs * (1 + 1e-6 * chance)).astype(np.float32)
+
+
+def test_on_a_grid_two_runtimes_act_alike():
+    optimiser = CEM(candidates=64, iterations=3, elites=8, weighting="linear")
+    acted = {}
+    for levels in (0, 256):
+        one, other = (
+            drive(agent_of(model(), optimiser=optimiser, levels=levels), 60)[1]
+            for model in (ToyModel, RoundingModel)
+        )
+        acted[levels] = one
+        assert (one == other).all() == (levels == 256)
+    steps = (acted[256] + 1) * 128
+    np.testing.assert_allclose(steps, steps.round(), atol=1e-4)
+    assert np.abs(acted[256]).max() <= 1
+    with pytest.raises(ConfigError, match="levels"):
+        agent_of(ToyModel(), levels=-1)
+
+
 def test_the_context_grows_and_holds_the_executed_actions():
     model = ToyModel()
     agent = agent_of(model, execute=2, record=True)

@@ -95,6 +95,7 @@ def mpc(
         "proposals": p.proposals if proposals else 0,
         "memory_mb": p.memory_mb,
         "warm_start": p.warm_start,
+        "levels": p.levels,
     }
     if clock:
         return ClockAgent(*positional, delay=delay_of(clock), **options)

@@ -66,6 +66,8 @@ class PlannerSettings:
         memory_mb: working memory for candidates [MiB].
         warm_start: whether a search starts at the previous plan.
         discount: 0 costs the last block alone; above 0 sums all blocks with that factor per block.
+        levels: steps from the lowest to the highest action to which plans are rounded, so that two
+            runtimes of one model act alike; 0 does not round.
     """
 
     optimiser: str
@@ -76,6 +78,7 @@ class PlannerSettings:
     memory_mb: int = 512
     warm_start: bool = True
     discount: float = 0.0
+    levels: int = 256
 
 
 @dataclass(frozen=True)
