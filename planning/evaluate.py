@@ -243,7 +243,11 @@ def evaluate(
         ConfigError: row, scene, agent and pair list do not fit together.
         RobotWMError: whatever an episode raised, also from a worker process.
     """
-    if parse_row(config.row).task != pairs.task or not pairs.pairs or config.workers < 1:
+    if (
+        parse_row(config.row).task not in (pairs.task, pairs.name)
+        or not pairs.pairs
+        or config.workers < 1
+    ):
         raise ConfigError(
             f"row {config.row!r}, {len(pairs.pairs)} pairs of {pairs.task}, "
             f"{config.workers} workers",

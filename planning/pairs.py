@@ -71,6 +71,11 @@ class PairList:
     eval_seed: int
     pairs: tuple[Pair, ...]
 
+    @property
+    def name(self) -> str:
+        """The task's name in rows, see :func:`named`."""
+        return named(self.task, self.family, self.offset)
+
     @cached_property
     def text(self) -> str:
         """Canonical JSON of the whole list."""
@@ -104,6 +109,11 @@ class PairList:
                 f"schema {SCHEMA!r}, unique pairs {made.offset} steps apart",
             )
         return made
+
+
+def named(task: str, family: str, offset: int) -> str:
+    """A task's name in rows and files: ``push_t_50`` where pairs lie unusually far apart."""
+    return f"{task}_{offset}" if family == "long" else task
 
 
 def _damaged(received: str, accepted: str) -> DataError:

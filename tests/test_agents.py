@@ -92,12 +92,13 @@ def test_only_reports_load_the_contact_sheet(
 
 
 class Pairs:
-    family, task, offset = "official", "push_t", 25
+    family = "official"
+    task = name = "push_t"
 
 
 def test_rows_of_long_pairs_say_how_far() -> None:
     class Long(Pairs):
-        family, offset = "long", 50
+        family, name = "long", "push_t_50"
 
     settings = cli.compose(["pairs.family=long", "pairs.offset=50"])
     assert row_config(settings, "jepa", Long(), None).row == "long/push_t_50"  # type: ignore

@@ -11,7 +11,7 @@ from robot_wm.commands.agents import METHODS, recipe
 from robot_wm.commands.calibrate import verdict_of
 from robot_wm.commands.export import bundle, kind
 from robot_wm.commands.settings import Settings
-from robot_wm.commands.stages import first_pairs, model, pair_lists, pairs_of, say
+from robot_wm.commands.stages import first_pairs, model, pair_lists, say
 from robot_wm.manifest import read_json, read_manifest, sha256_of
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int
     from planning.evaluate import EvaluateConfig
 
     own = () if method in ("jepa", "onnx") else (method,)
-    family, task = pairs.family, pairs_of(pairs.task, pairs)
+    family, task = pairs.family, pairs.name
     modifiers = "".join(f"@{m}" for m in (*own, *settings.evaluate.modifiers))
     levels = "".join(f"/{k}:{v}" for k, v in sorted(settings.evaluate.factors.items()))
     clock = settings.evaluate.clock

@@ -15,7 +15,6 @@ from robot_wm.manifest import MANIFEST, check_parent, read_manifest, storage_roo
 COMMITTED = ("default", "demo")  # names of runs that use the pair lists beside the code
 
 if TYPE_CHECKING:
-    from planning.draw_pairs import PairsConfig
     from planning.pairs import PairList
     from robot_wm.cli import Session
 
@@ -199,15 +198,13 @@ def _check_data(settings: Settings, folder: Path) -> None:
         )
 
 
-def pairs_of(task: str, config: PairsConfig | PairList) -> str:
-    """A task's name in rows and pair lists: ``push_t_50`` where pairs lie unusually far apart."""
-    return f"{task}_{config.offset}" if config.family == "long" else task
-
-
 def pair_list_path(settings: Settings, seed: int, committed: bool) -> Path:
     """Where a pair list lives: beside the code or in storage."""
+    from planning.pairs import named
+
     config = settings.pairs_config()
-    name = f"{config.family}-{pairs_of(settings.task.name, config)}-{seed}.json"
+    task = named(settings.task.name, config.family, config.offset)
+    name = f"{config.family}-{task}-{seed}.json"
     return (CHECKOUT / "results" if committed else settings.run_path("evaluate")) / "pairs" / name
 
 
