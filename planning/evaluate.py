@@ -243,13 +243,9 @@ def evaluate(
         ConfigError: row, scene, agent and pair list do not fit together.
         RobotWMError: whatever an episode raised, also from a worker process.
     """
-    if (
-        parse_row(config.row).task not in (pairs.task, pairs.name)
-        or not pairs.pairs
-        or config.workers < 1
-    ):
+    if parse_row(config.row).task != pairs.name or not pairs.pairs or config.workers < 1:
         raise ConfigError(
-            f"row {config.row!r}, {len(pairs.pairs)} pairs of {pairs.task}, "
+            f"row {config.row!r}, {len(pairs.pairs)} pairs of {pairs.name}, "
             f"{config.workers} workers",
             "a row and pairs of one task, at least one pair and one worker",
             "choose the pair list made for this task",

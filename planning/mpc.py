@@ -92,9 +92,7 @@ class MPCAgent:
         levels: int = 0,
         record: bool = False,
     ) -> None:
-        _check_config(model, optimiser, horizon, execute, proposals, memory_mb, deadline)
-        if levels < 0:
-            raise ConfigError(f"levels = {levels}", "0 (no rounding) or more", "raise it")
+        _check_config(model, optimiser, horizon, execute, proposals, memory_mb, deadline, levels)
         self.model, self.optimiser = model, optimiser
         self.objective = objective if objective is not None else Objective(LastCost())
         self.horizon, self.execute, self.proposals = horizon, execute, proposals
@@ -285,6 +283,7 @@ def _check_config(
     proposals: int,
     memory_mb: int,
     deadline: float,
+    levels: int,
 ) -> None:
     spec = model.spec
     low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
@@ -293,6 +292,7 @@ def _check_config(
         (horizon >= 1, f"horizon = {horizon}", "at least 1", "plan at least one block"),
         (1 <= execute <= horizon, f"execute = {execute}", f"1 to {horizon}", "lower `execute`"),
         (deadline >= 0, f"deadline = {deadline}", "0 (none) or seconds", "raise it"),
+        (levels >= 0, f"levels = {levels}", "0 (no rounding) or more", "raise it"),
         (memory_mb >= 0, f"memory_mb = {memory_mb}", "0 (never split) or more", "raise it"),
         (
             least <= proposals <= most,

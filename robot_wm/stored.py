@@ -57,12 +57,12 @@ def take_over(network: Network, folder: Path, embedded: bool, whole: bool) -> fl
     """
     tensors, _, manifest = load_artifact(folder, KIND)
     tensors = full_precision(tensors)
-    names = ("reduce", "projector", *(["embedding"] if embedded else []))
-    for name in tuple(dict(network.named_children())) if whole else names:
-        part = {
-            k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")
-        }
-        load_module(getattr(network, name), part, f"{name} of {folder}")
+    wanted = {"reduce", "projector", *(["embedding"] if embedded else [])}
+    for name, module in network.named_children():
+        if whole or name in wanted:
+            head = f"{name}."
+            part = {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
+            load_module(module, part, f"{name} of {folder}")
     return float(manifest["facts"]["explained_variance"])
 
 

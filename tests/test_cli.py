@@ -102,6 +102,8 @@ def test_other_tasks_keep_presets_but_not_this_tasks_numbers() -> None:
         (("train", "planner=gradient"), "cem, icem, mode1, mppi"),
         (("export", "precision=int4"), "float32, int8"),
         (("improve", "improve.share=2"), "between 0 and 1"),
+        (("improve", "improve.kept=1"), "kept from 0"),
+        (("improve", "improve.options={rounds: 1}"), "improve.options"),
         (("train", "trian.steps=3"), "did you mean 'train'"),
         (("train", "train.stpes=3"), "did you mean 'steps'"),
         (("train", "train.steps=many"), "train.steps = 'many'"),

@@ -62,8 +62,7 @@ def practised(settings: Settings, turn: int, folders: Folders) -> Path:
     )
     like = EpisodeStore(dataset(settings, "nominal")).schema
     pairs = drawn(settings, "train", config.episodes)
-    own = settings.planner
-    planner = replace(own, options={**own.options, **section.options})
+    planner = settings.practice_planner
     about = {
         "world_model": read_manifest(folders[0], "world_model", verify=False)["sha256"],
         "planner": asdict(planner),

@@ -66,7 +66,7 @@ def section_rows(settings: Settings, section: str) -> list[Row]:
         if f.name not in hidden
     ]
     if section in ("planner", "oracle", "diagnosis"):
-        optimiser = settings.optimiser(section)
+        optimiser = settings.optimiser({"diagnosis": "true_dynamics"}.get(section, section))
         words, prefix = document(type(optimiser)), f"{section}.options"
         rows = [row for row in rows if row[0] != prefix]
         rows += [

@@ -135,11 +135,13 @@ class ImproveSettings:
     pairs: int = 150
 
     def __post_init__(self) -> None:
-        if min(self.rounds, self.pairs, self.settle) < 1 or not 0 < self.share < 1:
+        counts = (self.rounds, self.pairs, self.settle)
+        if min(counts) < 1 or not 0 < self.share < 1 or not 0 <= self.kept < 1 or self.lr <= 0:
             raise ConfigError(
-                f"improve: rounds {self.rounds}, pairs {self.pairs}, settle {self.settle}, "
-                f"share {self.share}",
-                "1 or more rounds, pairs and steps, a share between 0 and 1",
+                f"improve: rounds, pairs, settle = {counts}, share {self.share}, "
+                f"kept {self.kept}, lr {self.lr}",
+                "1 or more rounds, pairs and steps, a share between 0 and 1, kept from 0 to below "
+                "1, a rate above 0",
                 "correct the `improve` section",
             )
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 SHIPPED = "shipped"
 SEEDS = {"nominal": 0, "varied": 1}
+# Methods whose planner has a section of its own.
+PLANNERS = {"oracle": "oracle", "true_dynamics": "diagnosis", "true_cost": "diagnosis"}
 PACKAGE = Path(__file__).parents[1]
 CHECKOUT = PACKAGE.parent
 
@@ -205,22 +207,25 @@ class Settings:
 
     def planner_of(self, method: str) -> PlannerSettings:
         """The planner of a method; those on a true simulator have their own, for it costs more."""
-        planner: PlannerSettings = getattr(self, self._section(method))
+        planner: PlannerSettings = getattr(self, PLANNERS.get(method, "planner"))
         return planner
 
-    @staticmethod
-    def _section(method: str) -> str:
-        truthful = {"true_dynamics": "diagnosis", "true_cost": "diagnosis"}
-        own = {name: name for name in ("oracle", "diagnosis")}
-        return {**own, **truthful}.get(method, "planner")
+    @property
+    def practice_planner(self) -> PlannerSettings:
+        """The planner while practising, see ``improve.options``."""
+        options = {**self.planner.options, **self.improve.options}
+        return replace(self.planner, options=options)
 
     def optimiser(self, method: str = "") -> Optimiser:
-        """The optimiser of a method's planner (or a section's), which checks its own options."""
+        """The optimiser of a method's planner, which checks its own options."""
+        where = f"{PLANNERS.get(method, 'planner')}.options"
+        return self._optimiser(self.planner_of(method), where)
+
+    @staticmethod
+    def _optimiser(planner: PlannerSettings, where: str) -> Optimiser:
         from planning.optimisers import OPTIMISERS, make
 
-        planner = self.planner_of(method)
         if planner.optimiser in OPTIMISERS:
-            where = f"{self._section(method)}.options"
             return build(OPTIMISERS[planner.optimiser], planner.options, where)
         return make(planner.optimiser, **planner.options)
 
@@ -243,7 +248,8 @@ class Settings:
             self.collect_config(collection)
         made: tuple[Callable[[], Any], ...] = (
             self.pairs_config, self.optimiser, lambda: self.optimiser("oracle"),
-            lambda: self.optimiser("diagnosis"),
+            lambda: self.optimiser("true_dynamics"),
+            lambda: self._optimiser(self.practice_planner, "improve.options"),
             *(self._learning() if find_spec("torch") else ()),
         )  # fmt: skip
         for make in made:
