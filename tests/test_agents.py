@@ -27,6 +27,7 @@ def test_the_oracle_has_a_planner_of_its_own() -> None:
         "warm_start": True,
         "discount": 1.0,
         "levels": 256,
+        "cost": "",
     }
     assert settings.planner_of("jepa").optimiser == "cem"
     assert agents.recipe(settings, "oracle", None).kwargs["planner"] == asdict(own)
@@ -73,7 +74,7 @@ def test_only_reports_load_the_contact_sheet(
     from robot_wm import imagination
     from robot_wm.jepa import JEPAWorldModel
 
-    monkeypatch.setattr(JEPAWorldModel, "load", lambda *_: "plain")
+    monkeypatch.setattr(JEPAWorldModel, "load", lambda *_, **__: "plain")
     monkeypatch.setattr(
         imagination.IllustratedModel, "illustrate", lambda model, sheet: (model, sheet.name)
     )
@@ -145,3 +146,19 @@ def test_a_running_clock_is_given_in_control_steps_or_measured():
     for wrong in ("3", "d", "d-1", "late"):
         with pytest.raises(ConfigError, match="clock"):
             delay_of(wrong)
+
+
+def test_the_cost_can_be_chosen_where_a_trained_model_judges(tmp_path: Path) -> None:
+    settings, folders = cli.compose(["planner.cost=latent"]), (tmp_path, tmp_path)
+    assert agents.recipe(settings, "jepa", folders).kwargs["planner"]["cost"] == "latent"
+    with pytest.raises(ConfigError, match="cost 'latent' with method onnx"):
+        agents.recipe(settings, "onnx", folders)
+    loaded = agents.load_jepa(*shipped(), cost="distance")
+    assert (loaded.cost, agents.load_jepa(*shipped()).cost) == ("distance", "both")  # type: ignore
+    with pytest.raises(ConfigError, match="cost 'wrong'"):
+        agents.load_jepa(*shipped(), cost="wrong")
+
+
+def shipped() -> tuple[str, str]:
+    weights = Path(agents.__file__).parents[1] / "weights"
+    return str(weights / "push_t"), str(weights / "encoder")

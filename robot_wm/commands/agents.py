@@ -118,17 +118,19 @@ def delay_of(clock: str) -> int | None:
 
 
 def load_jepa(
-    model: str, encoder: str, threads: int = 1, illustrate: bool = False
+    model: str, encoder: str, threads: int = 1, illustrate: bool = False, cost: str = ""
 ) -> WorldModel[Any]:
     """The house world model from its two artefacts.
 
     Args:
         illustrate: be able to show what it imagines, if the artefact holds frames for that.
+        cost: see :class:`PlannerSettings`.
     """
     from robot_wm.imagination import SHEET, IllustratedModel
     from robot_wm.jepa import JEPAWorldModel
 
-    loaded, sheet = JEPAWorldModel.load(Path(model), Path(encoder), threads), Path(model) / SHEET
+    loaded = JEPAWorldModel.load(Path(model), Path(encoder), threads, cost or None)
+    sheet = Path(model) / SHEET
     shown = illustrate and sheet.is_file()
     return IllustratedModel.illustrate(loaded, sheet) if shown else loaded
 
@@ -143,7 +145,8 @@ def jepa_agent(
     clock: str = "",
 ) -> Agent:
     """Plan with the trained world model."""
-    return mpc(load_jepa(model, encoder, threads, illustrate), planner, clock=clock)
+    learned = load_jepa(model, encoder, threads, illustrate, planner.get("cost", ""))
+    return mpc(learned, planner, clock=clock)
 
 
 def onnx_agent(
@@ -171,7 +174,7 @@ def copy_last_agent(
     """Plan with a model that believes nothing changes."""
     from planning.references import CopyLastModel
 
-    copying = CopyLastModel(load_jepa(model, encoder, threads))
+    copying = CopyLastModel(load_jepa(model, encoder, threads, cost=planner.get("cost", "")))
     return mpc(copying, planner, proposals=False, clock=clock)
 
 
@@ -197,7 +200,7 @@ def judged_agent(
     """Plan with the learned actor on the true simulator, by the learned cost or by the true one."""
     from sim.judged import judged_agent as informed
 
-    learned = load_jepa(model, encoder, threads)
+    learned = load_jepa(model, encoder, threads, cost=planner.get("cost", ""))
     return informed(spec, learned, lambda simulator: mpc(simulator, planner), privileged)
 
 
@@ -218,7 +221,14 @@ def recipe(
 
     known, options = METHODS[method], dict[str, Any]()
     if known.planner:
-        options["planner"] = asdict(settings.planner_of(method))
+        planner = settings.planner_of(method)
+        options["planner"] = asdict(planner)
+        if planner.cost and method in ("onnx", "oracle", "true_cost"):
+            raise ConfigError(
+                f"cost {planner.cost!r} with method {method}",
+                "methods that judge by a trained model's own cost",
+                "leave it empty, or evaluate method=jepa",
+            )
     if known.model:
         assert folders is not None  # the caller asked METHODS
         if method == "onnx":

@@ -42,7 +42,8 @@ def evaluate_all(session: Session) -> tuple[list[Row], Path]:
     settings = session.settings
     folders = needed_model(session)
     lists = pair_lists(settings)
-    family = "clock" if settings.evaluate.clock else settings.pairs["family"]
+    asked = settings.evaluate.rows or settings.pairs["family"]
+    family = "clock" if settings.evaluate.clock else asked
     path = settings.results / f"{family}-{settings.task.name}.jsonl"
     rows: list[Row] = []
     for seed in settings.evaluate.seeds:
@@ -95,7 +96,7 @@ def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int
     modifiers = "".join(f"@{m}" for m in (*own, *settings.evaluate.modifiers))
     levels = "".join(f"/{k}:{v}" for k, v in sorted(settings.evaluate.factors.items()))
     clock = settings.evaluate.clock
-    name = f"clock/{task}/{clock}" if clock else f"{family}/{task}"
+    name = f"clock/{task}/{clock}" if clock else f"{settings.evaluate.rows or family}/{task}"
     extra = dict.fromkeys(f for f in settings.evaluate.families if f != family)
     return EvaluateConfig(
         row=f"{name}{levels}{modifiers}",

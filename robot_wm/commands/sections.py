@@ -68,6 +68,7 @@ class PlannerSettings:
         discount: 0 costs the last block alone; above 0 sums all blocks with that factor per block.
         levels: steps from the lowest to the highest action to which plans are rounded, so that two
             runtimes of one model act alike; 0 does not round.
+        cost: the world model's step cost: latent, distance or both; empty takes the model's own.
     """
 
     optimiser: str
@@ -79,6 +80,7 @@ class PlannerSettings:
     warm_start: bool = True
     discount: float = 0.0
     levels: int = 256
+    cost: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class EvaluateSettings:
         clock: whether the world moves on while the planner thinks: empty (it waits), ``d3`` (a plan
             takes three control steps) or ``measured``; rows are then named ``clock/task/d3``.
         modifiers: appended to the row name, e.g. ``[rest]``.
+        rows: first part of the row's and its file's name; empty takes the pair list's family.
         validation: validation episodes run at every ``train.eval_every``; 0 runs none.
     """
 
@@ -103,6 +106,7 @@ class EvaluateSettings:
     families: tuple[str, ...] = ()
     clock: str = ""
     modifiers: tuple[str, ...] = ()
+    rows: str = ""
     validation: int = 20
 
 
