@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from robot_wm.contracts import (
 from robot_wm.errors import ConfigError, InputError, WeightsError
 
 CPU = "CPUExecutionProvider"
+LEAST_ROWS = 8  # of candidates that are worth a thread of their own
 
 
 def open_session(path: Path, provider: str = CPU, threads: int = 0) -> ort.InferenceSession:
@@ -77,6 +79,9 @@ class OnnxState:
 class OnnxWorldModel:
     """:class:`robot_wm.contracts.WorldModel` and ``Proposer`` from a bundle.
 
+    On the CPU candidates are shared out among threads that each run the whole rollout: its matrices
+    are too small to be shared out one by one.
+
     Args:
         folder: the bundle.
         provider, threads: see :func:`open_session`.
@@ -89,10 +94,12 @@ class OnnxWorldModel:
     def __init__(self, folder: Path, provider: str = CPU, threads: int = 0) -> None:
         self.contract, self.manifest = read_contract(folder)
         self.spec: ModelSpec = self.contract.spec
+        self._threads = (threads or len(os.sched_getaffinity(0))) if provider == CPU else 1
         self._sessions = {
-            name: open_session(Path(folder) / f"{name}.onnx", provider, threads)
-            for name in ("encode", "step_costs", "propose")
+            name: open_session(Path(folder) / f"{name}.onnx", provider, count)
+            for name, count in (("encode", threads), ("step_costs", 1), ("propose", threads))
         }
+        self._pool = ThreadPoolExecutor(max(1, self._threads - 1))
         # A frame is encoded once: it is the present frame now and the previous one a block later.
         self._seen: OrderedDict[bytes, tuple[np.ndarray, float]] = OrderedDict()
 
@@ -158,10 +165,16 @@ class OnnxWorldModel:
         # short one goes on as it ended, which the costs of its own steps do not see.
         rows = np.repeat(actions, 2, axis=0) if len(actions) == 1 else actions
         rows = np.pad(rows, ((0, 0), (0, missing), (0, 0)), mode="edge") if missing else rows
-        costs = self._run(
-            "step_costs", **self._inputs(state, goal), actions=rows.astype(np.float32)
+        parts = np.array_split(
+            rows.astype(np.float32), max(1, min(self._threads, len(rows) // LEAST_ROWS))
         )
-        return costs[: len(actions), :horizon]
+        inputs = self._inputs(state, goal)
+        others = [
+            self._pool.submit(self._run, "step_costs", **inputs, actions=part) for part in parts[1:]
+        ]
+        costs = [self._run("step_costs", **inputs, actions=parts[0])]
+        costs += [other.result() for other in others]
+        return np.concatenate(costs)[: len(actions), :horizon]
 
     def propose(
         self, state: OnnxState, goal: OnnxState, n: int, rng: np.random.Generator
