@@ -231,7 +231,8 @@ units, bounds and parents are in `contract.json` and inside every file.
 numbers, planned in blocks of {spec.block}
 * Search: {contract.optimiser} {json.dumps(contract.options, sort_keys=True)}, \
 {contract.proposals} proposals of the learned actor, {spec.horizon} blocks ahead
-* Precision: {contract.precision}
+* Precision: {contract.precision}; int8 is published only where it reaches as many goals within a \
+point (`results/export`)
 * Parity with torch: costs within {report["worst"]:.1e} relative, plan within {report["plan"]:.1e}
 {_latency(reports.get("latency"))}\
 * Images whose novelty is above {contract.novelty:.2f} are refused by the controller (training \
