@@ -120,6 +120,19 @@ def test_a_round_of_practice_is_learned_from_and_judged(home: Path) -> None:
     assert len(practice["facts"]["datasets"]) == 2
 
 
+def test_every_module_of_the_agent_is_judged_on_the_same_pairs(home: Path) -> None:
+    from robot_wm.commands.modules import VARIANTS
+
+    options = ("workers=1", "evaluate.families=strict")
+    assert cli.main(["modules", *OVERRIDES[:2], *options]) == 0
+    lines = (home / "runs/evaluate-smoke/modules-push_t.jsonl").read_text().splitlines()
+    found = {row["row"]: row for row in map(json.loads, lines)}
+    assert set(found) == {f"modules/push_t@{name}" for name in VARIANTS}
+    assert len({row["pair_list_sha256"] for row in found.values()}) == 1
+    assert found["modules/push_t@actor_alone"]["optimiser"] == "mode1"
+    assert found["modules/push_t@no_actor"]["proposals"] == 0
+
+
 def test_the_gate_opens_or_not_but_is_written(home: Path) -> None:
     assert cli.main(["probe", *OVERRIDES]) in (0, 1)
     assert "push_t" in (home / "runs/probe-smoke/probe.md").read_text()
