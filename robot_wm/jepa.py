@@ -43,11 +43,12 @@ class Sizes:
         positions, encoder_width: ``P`` and ``D`` of the encoder's tokens.
         action: ``A``, size of one block's action.
         reduced, channels, keypoints: ``R``, width and ``K`` of the projector.
-        embedding, embedding_width, embedding_blocks: ``Z`` of the embedding and its MLP; with an
-            ``embedding`` of 0 the projector's latent is used as it is.
+        embedding, embedding_width, embedding_blocks: numbers learned by the embedding and its MLP;
+            with an ``embedding`` of 0 the projector's latent is used as it is.
         width, blocks: of the predictor.
         horizon, heads, proposer_width, proposer_blocks: of the proposer.
         distance_width, distance_blocks: of the goal distance.
+        slow: slow directions of the embedding.
     """
 
     positions: int
@@ -67,11 +68,12 @@ class Sizes:
     proposer_blocks: int
     distance_width: int
     distance_blocks: int
+    slow: int = 0
 
     @property
     def latent(self) -> int:
         """``Z``, size of the latent."""
-        return self.embedding or 4 * self.keypoints
+        return self.embedding + self.slow if self.embedding else 4 * self.keypoints
 
 
 class Network(nn.Module):
@@ -83,7 +85,7 @@ class Network(nn.Module):
         self.reduce = Reduce(s.positions, s.encoder_width, s.reduced)
         self.projector = Projector(s.positions, s.reduced, s.channels, s.keypoints)
         self.embedding = (
-            Embedding(4 * s.keypoints, s.embedding, s.embedding_width, s.embedding_blocks)
+            Embedding(4 * s.keypoints, s.embedding, s.embedding_width, s.embedding_blocks, s.slow)
             if s.embedding
             else nn.Identity()
         )

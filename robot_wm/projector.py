@@ -128,25 +128,76 @@ class Embedding(nn.Module):
     Most of the numbers are learned by contrast in time (``losses.contrast``): what two frames one
     block apart share, and other frames do not, is the pose of what is pushed. In the projector's
     latent that pose hides in directions of little variance, bent so that no linear map finds it;
-    autoencoders and slow feature analysis did not either (docs/log.md). The last ``MOVED`` numbers
+    autoencoders and slow feature analysis did not either (docs/log.md). The last ``MOVED`` of them
     change in proportion to the action, which is the pose of what the robot moves itself.
+
+    Contrast is content with half of the precision that the keypoints have of a place. So the
+    ``slow`` linear directions in which they change least for their variance follow (slow feature
+    analysis; Wiskott & Sejnowski 2002): the place of what is pushed, which is linear in them.
 
     Args:
         inputs: size of the projector's latent.
-        latent: ``Z``, more than ``MOVED``.
+        learned: numbers that the MLP gives, more than ``MOVED``.
         width, blocks: of the MLP.
+        slow: number of slow directions.
     """
 
     MOVED = 4
+    FLOOR = 1e-3  # of a direction's variance, so that noise is not called slow
 
-    def __init__(self, inputs: int, latent: int, width: int, blocks: int) -> None:
+    def __init__(self, inputs: int, learned: int, width: int, blocks: int, slow: int = 0) -> None:
         super().__init__()
         self.scale = Scale(inputs)
-        self.mlp = ResidualMLP(inputs, latent, width, blocks)
+        self.mlp = ResidualMLP(inputs, learned, width, blocks)
+        self.slow = slow
+        if slow:
+            self.register_buffer("directions", torch.zeros(inputs, slow))
+
+    def learned(self, z: Tensor) -> Tensor:
+        """``[..., 4 K]`` to what is learned, without the slow directions."""
+        out: Tensor = self.mlp(self.scale(z))
+        return out
 
     def forward(self, z: Tensor) -> Tensor:
         """``[..., 4 K]`` to ``[..., Z]``."""
-        return self.mlp(self.scale(z))
+        if not self.slow:
+            return self.learned(z)
+        slow = self.scale(z) @ self.get_buffer("directions")
+        return torch.cat([self.learned(z), slow], dim=-1)
+
+    @torch.no_grad()
+    def fit(self, z: Tensor, last: Tensor) -> None:
+        """Fit scale and slow directions on the consecutive latents of whole episodes.
+
+        Args:
+            z, last: see :meth:`Whiten.fit`.
+        """
+        std, mean = torch.std_mean(z.float(), dim=0)
+        self.scale.mean.copy_(mean)
+        self.scale.std.copy_(std.clamp(min=1e-3 * float(std.max())))
+        if not self.slow:
+            return
+        x = self.scale(z.float())
+        change = torch.stack(changes(x, last)).mean(dim=0)
+        floor = self.FLOOR * torch.eye(x.shape[1], dtype=torch.float64, device=x.device)
+        values, vectors = torch.linalg.eigh(torch.cov(x.T).double() + floor)
+        white = vectors / values.sqrt()
+        slow = white @ torch.linalg.eigh(white.T @ change @ white)[1][:, : self.slow]
+        signs = slow[slow.abs().argmax(dim=0), torch.arange(self.slow, device=x.device)].sign()
+        self.get_buffer("directions").copy_(slow * signs)
+
+
+def changes(z: Tensor, last: Tensor) -> list[Tensor]:
+    """Second moments ``[Z, Z]`` of the change over 1, 2 and 4 blocks, in double precision.
+
+    Args:
+        z, last: see :meth:`Whiten.fit`.
+    """
+    moments = []
+    for lag in (1, 2, 4):
+        change = (z[lag:] - z[:-lag])[last[lag:] == last[:-lag]].double()
+        moments.append(change.T @ change / max(1, len(change)))
+    return moments
 
 
 class Whiten(nn.Module):
@@ -195,11 +246,7 @@ class Whiten(nn.Module):
         Raises:
             DataError: latents that never change.
         """
-        moments = []
-        for lag in (1, 2, 4):
-            same = last[lag:] == last[:-lag]
-            change = (z[lag:] - z[:-lag])[same].double()
-            moments.append(change.T @ change / max(1, len(change)))
+        moments = changes(z, last)
         values, vectors = torch.linalg.eigh(torch.stack(moments).mean(dim=0))
         total = values.clamp(min=0).sum()
         if not float(total) > 1e-12:

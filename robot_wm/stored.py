@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from robot_wm.jepa import CONTEXT, KIND, Network, Sizes, candidate_bytes
 from robot_wm.train_config import TrainConfig
 from robot_wm.windows import Pair
 
+# Sizes that the training configuration chooses; the others follow from the data.
+CHOSEN = tuple(f.name for f in fields(Sizes) if f.name in TrainConfig.__dataclass_fields__)
+
 
 def describe(
     config: TrainConfig, pairs: Sequence[Pair], encoder: FrozenEncoder
@@ -20,14 +24,11 @@ def describe(
     """What the planner must know, and the shape of the network."""
     schema = pairs[0][0].schema
     positions, width = pairs[0][1].token_shape
-    shared = ("reduced", "channels", "keypoints", "embedding", "embedding_width",
-              "embedding_blocks", "width", "blocks", "horizon", "heads",
-              "proposer_width", "proposer_blocks", "distance_width", "distance_blocks")  # fmt: skip
     sizes = Sizes(
         positions=positions,
         encoder_width=width,
         action=schema.frame_every * len(schema.control_low),
-        **{name: getattr(config, name) for name in shared},
+        **{name: getattr(config, name) for name in CHOSEN},
     )
     spec = ModelSpec(
         task=config.task,
@@ -41,6 +42,16 @@ def describe(
         bytes_per_candidate=candidate_bytes(sizes),
     )
     return spec, sizes
+
+
+def own_sizes(folder: Path) -> dict[str, Any]:
+    """What a stored world model's training configuration said about its network.
+
+    Raises:
+        WeightsError: no such model.
+    """
+    sizes = load_artifact(folder, KIND)[1]["sizes"]
+    return {name: sizes[name] for name in CHOSEN if name in sizes} | {"slow": sizes.get("slow", 0)}
 
 
 def take_over(network: Network, folder: Path, embedded: bool, whole: bool) -> float:

@@ -215,7 +215,7 @@ class _Run:
         if stage != "shape" and self.stage in ("", "shape"):
             windows.apply(net.projector)
             if first and isinstance(net.embedding, Embedding) and stage == "embed":
-                _fit_scales(windows.x, net.embedding.scale)
+                net.embedding.fit(windows.x, torch.from_numpy(windows.last).to(windows.x.device))
         if stage == "settle":
             windows.apply(net.embedding)
             fresh = first and not self.config.tuned

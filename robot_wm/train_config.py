@@ -38,7 +38,7 @@ class TrainConfig:
         seed, threads, device: of torch.
         eval_every, checkpoint_every, log_every: in steps.
         reduced, channels, keypoints: projector (see ``jepa.Sizes``).
-        embedding, embedding_width, embedding_blocks: see ``jepa.Sizes``.
+        embedding, embedding_width, embedding_blocks, slow: see ``jepa.Sizes``.
         width, blocks, horizon, heads: see ``jepa.Sizes``.
         proposer_width, proposer_blocks, distance_width, distance_blocks: see ``jepa.Sizes``.
         decoded: leading components per token that the feature decoder must rebuild.
@@ -89,6 +89,7 @@ class TrainConfig:
     embedding: int = 0
     embedding_width: int = 256
     embedding_blocks: int = 3
+    slow: int = 0
     width: int = 192
     blocks: int = 6
     horizon: int = 5
@@ -149,6 +150,10 @@ class TrainConfig:
                 else self.embedding > Embedding.MOVED and (self.embed >= 1 or bool(self.latent_of)),
                 f"embedding 0 and embed 0, or embedding above {Embedding.MOVED} and embed at least "
                 "1 (0 only with the latent of another model)",
+            ),
+            "slow, embedding, keypoints": (
+                0 <= self.slow <= (4 * self.keypoints if self.embedding else 0),
+                "0, or with an embedding up to 4 numbers per keypoint",
             ),
             "tuned, latent_of, embed": (
                 not self.tuned or (bool(self.latent_of) and self.embed == 0),

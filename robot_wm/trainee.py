@@ -100,7 +100,9 @@ class Trainee(nn.Module):
     def embed(self, transitions: tuple[Tensor, Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
         """Terms of the second stage; see ``Windows.transitions``, rows being projected frames."""
         now, later, actions, frames = transitions
-        first, second = self.network.embedding(torch.cat([now, later])).chunk(2)
+        embedding = self.network.embedding
+        assert isinstance(embedding, Embedding)
+        first, second = embedding.learned(torch.cat([now, later])).chunk(2)
         seen = first.shape[1] - Embedding.MOVED
         push = actions.unflatten(-1, (-1, self.control)).sum(dim=-2)
         push = push / push.std(dim=0).clamp(min=1e-6)

@@ -177,7 +177,7 @@ def test_resuming_equals_never_having_stopped(place, tmp_path, every, kept):
             raise KeyboardInterrupt
         return {"success": 0.5}
 
-    config = tiny_run(eval_every=3, log_every=1, checkpoint_every=every)
+    config = tiny_run(eval_every=3, log_every=1, checkpoint_every=every, slow=2)
     whole = train(config, store.root, latents, encoder, tmp_path / "a", lambda _: {"success": 0.5})
     with pytest.raises(KeyboardInterrupt):
         train(config, store.root, latents, encoder, tmp_path / "b", die_in_the_end)
@@ -185,6 +185,7 @@ def test_resuming_equals_never_having_stopped(place, tmp_path, every, kept):
     halves = train(config, store.root, latents, encoder, tmp_path / "b", die_in_the_end)
     a, b = (load_artifact(folder, "world_model")[0] for folder in (whole, halves))
     assert all(torch.equal(a[name], b[name]) for name in a)
+    assert a["embedding.directions"].abs().sum() > 0
     logs = []
     for run in ("a", "b"):
         lines = [json.loads(x) for x in (tmp_path / run / "log.jsonl").read_text().splitlines()]
@@ -193,7 +194,7 @@ def test_resuming_equals_never_having_stopped(place, tmp_path, every, kept):
     # Only in the last stage is there something to plan with.
     assert [x["step"] for x in logs[0] if "closed_loop" in x] == [15, 18, 21, 23]
     with pytest.raises(WeightsError, match="lr"):
-        train(tiny_run(lr=1e-3), store.root, latents, encoder, tmp_path / "b")
+        train(tiny_run(lr=1e-3, slow=2), store.root, latents, encoder, tmp_path / "b")
 
 
 @pytest.mark.parametrize(
@@ -306,6 +307,7 @@ def test_bad_configurations_are_refused():
         {"embed": 0},
         {"embedding": 4},
         {"embedding": 0},
+        {"slow": 17},
         {"embed_frames": 1},
     ]
     for changes in [*bad, {"settle": 0}, {"steps": 0}]:
@@ -360,7 +362,7 @@ def contrasted(episodes):
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()
     with torch.no_grad():
-        found = trainee.network.embedding(windows.x)
+        found = trainee.network.embedding.learned(windows.x)
     return windows.x, slow.flatten(), found, float(terms["moved"].detach())
 
 
@@ -389,6 +391,32 @@ def test_the_contrast_finds_what_persists():
     assert neighbours(latents[:, :3], answer) < 0.75
     assert neighbours(found[:, : -Embedding.MOVED], answer) > 0.8
     assert moved < 0.1
+
+
+def test_slow_directions_find_a_place_that_hides_in_little_variance():
+    generator = torch.Generator().manual_seed(0)
+    place = torch.rand(300, 1, 1, generator=generator) + 0.1 * torch.randn(
+        300, 12, 1, generator=generator
+    ).cumsum(dim=1)
+    fast = 5 * torch.randn(300, 12, 3, generator=generator)
+    mixed = torch.cat([fast, 0.1 * place], dim=-1).flatten(0, 1) @ torch.randn(
+        4, 4, generator=generator
+    )
+    embedding = Embedding(4, 5, 8, 1, slow=2)
+    last = torch.arange(3_600) // 12 * 12 + 11
+    embedding.fit(mixed, last)
+    with torch.no_grad():
+        both = embedding(mixed)
+    assert both.shape == (3_600, 7)
+    assert torch.equal(both[:, :5], embedding.learned(mixed))
+    slowest, other = (torch.corrcoef(torch.stack([both[:, i], place.flatten()])) for i in (5, 6))
+    assert abs(float(slowest[0, 1])) > 0.99 > 0.2 > abs(float(other[0, 1]))
+
+
+def test_tuning_keeps_the_stored_networks_own_sizes(trained):
+    from robot_wm.stored import CHOSEN, own_sizes
+
+    assert own_sizes(trained) == {name: getattr(tiny_run(), name) for name in CHOSEN}
 
 
 @pytest.mark.xfail(strict=True, reason="what is found is folded: .52-.63 over seeds (docs/log.md)")

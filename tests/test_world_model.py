@@ -16,7 +16,7 @@ SIZES = Sizes(
     positions=16, encoder_width=32, action=10, reduced=6, channels=4, keypoints=2, embedding=7,
     embedding_width=16, embedding_blocks=1, width=32,
     blocks=2, horizon=3, heads=3, proposer_width=16, proposer_blocks=1,
-    distance_width=16, distance_blocks=1,
+    distance_width=16, distance_blocks=1, slow=2,
 )  # fmt: skip
 SPEC = ModelSpec(
     task="square", action_low=(-1.0,) * 10, action_high=(1.0,) * 10, control_dim=2,
@@ -31,6 +31,7 @@ def model():
     for parameter in network.parameters():  # zero-initialised layers would hide mistakes
         torch.nn.init.normal_(parameter, std=0.2)
     torch.nn.init.normal_(network.reduce.basis)
+    torch.nn.init.normal_(network.embedding.directions)
     return JEPAWorldModel(network.requires_grad_(False), tiny_encoder(), SPEC)
 
 

@@ -81,6 +81,7 @@ def _train(settings: Settings, name: str, sets: Sequence[Path], encoder: Path, s
         DataError: one exists that began with another model.
     """
     from robot_wm.encoder import FrozenEncoder
+    from robot_wm.stored import own_sizes
     from robot_wm.train import train
 
     folder = settings.model_path(f"{settings.name}-{name}")
@@ -93,8 +94,8 @@ def _train(settings: Settings, name: str, sets: Sequence[Path], encoder: Path, s
     share = section.share
     shares = (1 - share, *[share / practice] * practice) if practice else ()
     config = replace(
-        settings.train_config(), steps=0, embed=0, settle=section.settle, lr=section.lr,
-        latent_of=str(start), tuned=True, kept=section.kept, shares=shares,
+        settings.train_config(), **own_sizes(start), steps=0, embed=0, settle=section.settle,
+        lr=section.lr, latent_of=str(start), tuned=True, kept=section.kept, shares=shares,
     )  # fmt: skip
     say(f"training {name} on {len(sets)} collections into {folder}")
     return train(config, list(sets), caches, FrozenEncoder.load(encoder), folder.parent)
