@@ -17,8 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from export.limits import Limits, Workspace
 from planning.mpc import MPCAgent
 from robot_wm.errors import ConfigError, RobotWMError
+
+__all__ = ["Command", "Controller", "Fault", "Frame", "Limits", "Workspace"]
 
 
 class Fault(StrEnum):
@@ -33,14 +36,20 @@ class Fault(StrEnum):
     LATE = "late plan"
     PLANNER = "planner failed"
     NOVEL = "unknown scene"
+    LOST = "position unknown"
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A camera image uint8 ``[S, S, 3]`` and when it was taken [s], on the controller's clock."""
+    """A camera image uint8 ``[S, S, 3]`` and when it was taken [s], on the controller's clock.
+
+    Attributes:
+        position: of the robot when it was taken [m]; needed where there is a workspace.
+    """
 
     image: np.ndarray
     stamp: float
+    position: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -50,38 +59,6 @@ class Command:
     action: np.ndarray
     faults: tuple[Fault, ...] = ()
     stopped: bool = False
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the controller enforces.
-
-    Attributes:
-        max_change: largest change of an action's entry between two control steps; two at least
-            would switch a bound to its opposite at once.
-        hold: the action that does nothing, ``control_dim`` numbers.
-        stale: oldest frame to plan from [s].
-        late: longest time a plan may take [s]; later plans are not used.
-        jump: largest step of the clock between two ticks, either way, in control periods.
-        frozen: as many equal frames at successive plans, while moving, mean a dead camera.
-        patience: faulty plans in a row after which it stops until :meth:`Controller.start`.
-
-    Raises:
-        ConfigError: a limit that is not positive.
-    """
-
-    max_change: float
-    hold: tuple[float, ...]
-    stale: float
-    late: float
-    jump: float = 5.0
-    frozen: int = 4
-    patience: int = 5
-
-    def __post_init__(self) -> None:
-        for name in ("max_change", "stale", "late", "jump", "frozen", "patience"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} = {getattr(self, name)}", "above 0", "raise the limit")
 
 
 @dataclass
@@ -114,6 +91,12 @@ class Controller:
             raise ConfigError(
                 f"hold action {self.limits.hold}", f"{dim} numbers within the bounds", "correct it"
             )
+        space = self.limits.workspace
+        if space is not None and len(space.low) != dim:
+            raise ConfigError(
+                f"a workspace of {len(space.low)} entries", f"{dim}, one for each of the action's",
+                "correct it",
+            )  # fmt: skip
         self._period, self._block = spec.control_dt, spec.block
         self._size = spec.image_size
         # Models from a bundle can tell what they have never seen; others are believed.
@@ -171,6 +154,9 @@ class Controller:
         if self._thought is not None:
             faults.append(self._thought)
             self._thought = None
+        position = self._position(frame)
+        if self.limits.workspace is not None and position is None:
+            faults.append(Fault.LOST)
         if self._phase == 0:
             fault = None if jumped else self._look(now, frame)
             faults += [] if fault is None else [fault]
@@ -185,7 +171,7 @@ class Controller:
         self._phase = (self._phase + 1) % self._block
         self.ticks += 1
         self.faults.update(faults)
-        self._last = self._limit(wanted)
+        self._last = self._limit(wanted, position)
         return Command(self._last.copy(), tuple(faults), self.stopped)
 
     def _jumped(self, now: float) -> bool:
@@ -241,8 +227,22 @@ class Controller:
     def _inside(self, action: np.ndarray) -> bool:
         return bool((action >= self._low).all() and (action <= self._high).all())
 
-    def _limit(self, wanted: np.ndarray) -> np.ndarray:
-        step = np.float32(self.limits.max_change)
-        slow = np.clip(wanted, self._last - step, self._last + step)
-        limited: np.ndarray = np.clip(slow, self._low, self._high).astype(np.float32)
+    def _position(self, frame: Frame | None) -> np.ndarray | None:
+        """Where the robot is, if the frame says so."""
+        if frame is None or frame.position is None:
+            return None
+        position = np.asarray(frame.position, np.float64)
+        return position if position.shape == self._hold.shape and _finite(position) else None
+
+    def _limit(self, wanted: np.ndarray, position: np.ndarray | None) -> np.ndarray:
+        step, space = np.float32(self.limits.max_change), self.limits.workspace
+        safe = np.clip(wanted, self._last - step, self._last + step)
+        if space is not None:
+            # Without a position nothing is known to be safe but to hold.
+            safe = self._hold if position is None else space.confine(safe, position)
+        limited: np.ndarray = np.clip(safe, self._low, self._high).astype(np.float32)
         return limited
+
+
+def _finite(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).all())

@@ -1,9 +1,11 @@
 """The controller under every fault: never outside its limits, every fault named."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from export.controller import Controller, Fault, Frame, Limits
+from export.controller import Controller, Fault, Frame, Limits, Workspace
 from robot_wm.contracts import ModelSpec
 from robot_wm.errors import ConfigError, InputError
 
@@ -213,3 +215,47 @@ def test_impossible_limits_are_refused(agent):
         Controller(agent, Limits(max_change=1.0, hold=(2.0, 0.0), stale=1.0, late=0.1))
     with pytest.raises(ConfigError, match="start"):
         Controller(agent, LIMITS).tick(0.0, None)
+
+
+BOX = Workspace(low=(0.0, 0.0), high=(0.5, 0.5), reach=0.1)
+
+
+def test_the_target_never_leaves_the_workspace(agent):
+    """A robot that goes where it is told, wherever the planner wants it."""
+    rng, here = np.random.default_rng(0), np.array([0.45, 0.05])
+    controller = Controller(agent, replace(LIMITS, workspace=BOX), clock=lambda: agent.time)
+    controller.start(image(99))
+    bound = 0
+    for k in range(300):
+        if k % BLOCK == 0:
+            agent.action = tuple(rng.choice([-1.0, 1.0], 2))
+        command = controller.tick(k * DT, Frame(image(k), k * DT, here.copy()))
+        assert not command.faults
+        here = here + 0.1 * command.action
+        assert (here > -1e-6).all()
+        assert (here < 0.5 + 1e-6).all()
+        bound += bool((np.minimum(here, 0.5 - here) < 1e-6).any())
+    assert bound > 30  # it was tried
+
+
+def test_outside_the_workspace_the_way_leads_in(controller):
+    spaced = Controller(controller.agent, replace(LIMITS, workspace=BOX, max_change=2.0))
+    spaced.start(image(99))
+    out = spaced.tick(0.0, Frame(image(0), 0.0, np.array([0.55, -0.3])))
+    np.testing.assert_allclose(out.action, [-0.5, 1.0], atol=1e-6)  # 0.05 back; at full speed
+
+
+@pytest.mark.parametrize("position", [None, np.zeros(3), np.array([np.nan, 0.1])])
+def test_without_a_position_it_holds(controller, position):
+    spaced = Controller(controller.agent, replace(LIMITS, workspace=BOX))
+    spaced.start(image(99))
+    lost = spaced.tick(0.0, Frame(image(0), 0.0, position))
+    assert (lost.faults, lost.action.tolist()) == ((Fault.LOST,), [0.0, 0.0])
+
+
+def test_impossible_workspaces_are_refused(agent):
+    for wrong in (((0.0,), (0.0, 1.0), 0.1), ((0.0, 1.0), (1.0, 1.0), 0.1), ((0.0,), (1.0,), 0.0)):
+        with pytest.raises(ConfigError, match="workspace"):
+            Workspace(*wrong)
+    with pytest.raises(ConfigError, match="workspace of 1 entries"):
+        Controller(agent, replace(LIMITS, workspace=Workspace((0.0,), (1.0,), 0.1)))

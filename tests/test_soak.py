@@ -42,7 +42,7 @@ def test_a_stream_without_faults_reports_none():
 
 
 def test_a_controller_that_forgets_its_limits_is_found_out(monkeypatch):
-    monkeypatch.setattr(Controller, "_limit", lambda self, wanted: 3 * np.asarray(wanted))
+    monkeypatch.setattr(Controller, "_limit", lambda self, wanted, _: 3 * np.asarray(wanted))
     assert soak(Agent(), LIMITS, FRAMES, ticks=200).outside > 100
 
 
