@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from export.controller import Controller, Frame, Limits
+from export.record import RobotLog
 from export.runtime import OnnxWorldModel, agent_of
 
 STAMP, ACTION = struct.Struct("<d"), struct.Struct("<2f")
@@ -39,6 +40,7 @@ def main() -> None:
     arguments.add_argument("bundle", type=Path)
     arguments.add_argument("--port", type=int, default=5555)
     arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--log", type=Path, help="keep what was seen and done, as a data set")
     told = arguments.parse_args()
 
     model = OnnxWorldModel(told.bundle, threads=told.threads)
@@ -46,7 +48,8 @@ def main() -> None:
     shape, period = (spec.image_size, spec.image_size, 3), spec.control_dt
     agent = agent_of(model, deadline=0.5 * period, delay=1)
     limits = Limits(max_change=2.0, hold=(0.0,) * spec.control_dim, stale=2 * period, late=period)
-    controller = Controller(agent, limits)
+    log = RobotLog(told.log, spec) if told.log else None
+    controller = Controller(agent, limits, log=log)
     with socket.create_connection(("127.0.0.1", told.port)) as link:
         goal = np.frombuffer(receive(link, int(np.prod(shape))), np.uint8).reshape(shape)
         controller.start(goal)
@@ -58,6 +61,8 @@ def main() -> None:
             with contextlib.suppress(ConnectionError):  # it may have hung up after this frame
                 link.sendall(ACTION.pack(*command.action))
             controller.think()
+    if log is not None:
+        log.end()
     faults = ", ".join(f"{fault} {count}" for fault, count in controller.faults.items())
     print(f"{controller.ticks} control steps, faults: {faults or 'none'}")
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from export.limits import Limits, Workspace
+from export.record import RobotLog
 from planning.mpc import MPCAgent
 from robot_wm.errors import ConfigError, RobotWMError
 
@@ -69,6 +70,7 @@ class Controller:
         agent: plans from images; ``agent.model.spec`` tells bounds and period.
         limits: see :class:`Limits`.
         clock: seconds, only to time the planner.
+        log: keeps what was seen and done, if given; end it after the last step.
 
     Attributes:
         faults: how often each fault was seen since construction.
@@ -78,6 +80,7 @@ class Controller:
     agent: MPCAgent
     limits: Limits
     clock: Callable[[], float] = time.perf_counter
+    log: RobotLog | None = None
     faults: Counter[Fault] = field(default_factory=Counter)
     ticks: int = 0
 
@@ -109,6 +112,8 @@ class Controller:
         Raises:
             InputError: a goal image of another size or dtype.
         """
+        if self.log is not None:
+            self.log.end()
         self._goal, self._seed = {"image": goal}, seed
         self.agent.reset(self._goal, seed)
         self._last = self._hold.copy()
@@ -172,6 +177,8 @@ class Controller:
         self.ticks += 1
         self.faults.update(faults)
         self._last = self._limit(wanted, position)
+        if self.log is not None:
+            self.log.tick(None if frame is None else np.asarray(frame.image), self._last)
         return Command(self._last.copy(), tuple(faults), self.stopped)
 
     def _jumped(self, now: float) -> bool:

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -187,6 +187,9 @@ class EpisodeStore:
                 f"no data set in {self.root}", f"a folder with {SCHEMA}", "run `robot-wm collect`"
             )
         self.schema = Schema.from_json(read_json(self.root / SCHEMA))
+        sizes = (self.schema.state_dim, len(self.schema.pose_names), self.schema.proprio_dim)
+        names = ("states", "poses", "proprio")
+        self._empty = {name for name, size in zip(names, sizes, strict=True) if not size}
         self._places: list[tuple[int, dict[str, Any], int, int, int]] = []
         self._columns: dict[int, dict[str, np.ndarray]] = {}
         self._digests: list[str] = []
@@ -209,8 +212,10 @@ class EpisodeStore:
         columns = self._columns.setdefault(shard, {})
         if name not in columns:
             path = shard_path(self.root, shard) / f"{name}.npy"
+            # Robots know neither state nor pose, and nothing cannot be mapped.
+            mode: Literal["r"] | None = None if name in self._empty else "r"
             try:
-                columns[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+                columns[name] = np.load(path, mmap_mode=mode, allow_pickle=False)
             except (OSError, ValueError) as error:
                 raise DataError(
                     f"cannot map {path}: {error}", "a whole column", "delete this shard, collect"

@@ -1,0 +1,104 @@
+"""A robot's log is a data set like any other: same alignment, no holes, trainable."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from moving_square import SIZE, TINY, make_dataset
+
+from export.controller import Controller, Frame, Limits
+from export.record import RobotLog
+from robot_wm.contracts import ModelSpec
+from robot_wm.episodes import EpisodeStore
+from robot_wm.errors import DataError
+
+BLOCK = 5
+SPEC = ModelSpec("square", (-1.0,) * 10, (1.0,) * 10, 2, 0.02, 2, 3, SIZE, {"world_model": "abc"})
+
+
+def image(k):
+    return np.full((SIZE, SIZE, 3), k % 256, np.uint8)
+
+
+def action(k):
+    return np.array([k, -k], np.float32) / 1000
+
+
+def test_frames_and_actions_are_aligned_as_in_simulation(tmp_path):
+    log = RobotLog(tmp_path, SPEC)
+    for k in range(23):
+        log.tick(image(k), action(k))
+    log.end()
+    (episode,) = EpisodeStore(tmp_path, verify=True)
+    assert len(episode) == 20  # what came after the last frame led nowhere
+    assert episode.frames[:, 0, 0, 0].tolist() == [0, 5, 10, 15, 20]
+    np.testing.assert_array_equal(episode.actions, np.stack([action(k) for k in range(20)]))
+    assert [x.shape for x in (episode.states, episode.poses, episode.proprio)] == [(21, 0)] * 3
+
+
+def test_a_missing_frame_ends_the_episode_and_the_next_begins_another(tmp_path):
+    log = RobotLog(tmp_path, SPEC)
+    for k in range(40):
+        lost = k == 15 or k == 3  # only the one at a block's beginning matters
+        log.tick(None if lost else image(k), action(k))
+    log.end()
+    log.end()
+    first, second = EpisodeStore(tmp_path)
+    assert first.frames[:, 0, 0, 0].tolist() == [0, 5, 10]
+    assert second.frames[:, 0, 0, 0].tolist() == [16, 21, 26, 31, 36]
+    np.testing.assert_array_equal(second.actions[0], action(16))
+
+
+def test_it_is_appended_to_and_never_mixed_with_another_model(tmp_path):
+    for _ in range(2):
+        log = RobotLog(tmp_path, SPEC)
+        for k in range(6):
+            log.tick(image(k), action(k))
+        log.end()
+    assert [episode.id for episode in EpisodeStore(tmp_path)] == [0, 1]
+    with pytest.raises(DataError, match="config"):
+        RobotLog(tmp_path, replace(SPEC, hashes={"world_model": "other"}))
+
+
+def test_the_controller_logs_what_it_sent_and_a_model_can_learn_from_it(tmp_path):
+    import torch
+
+    from robot_wm.encoder import FrozenEncoder, VideoEncoder, save_encoder
+    from robot_wm.latents import build_latents
+    from robot_wm.train import train
+    from robot_wm.train_config import TrainConfig
+
+    class Agent:
+        class model:
+            spec = SPEC
+
+        def reset(self, goal, seed):
+            pass
+
+        def act(self, obs):
+            return np.array([1.0, -1.0], np.float32)
+
+    limits = Limits(max_change=0.1, hold=(0.0, 0.0), stale=1.0, late=1.0, frozen=99)
+    controller = Controller(Agent(), limits, log=RobotLog(tmp_path / "robot", SPEC))
+    rng, sent = np.random.default_rng(0), []
+    for _ in range(2):
+        controller.start(image(0))
+        for k in range(71):
+            seen = rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+            sent.append(controller.tick(k * 0.02, Frame(seen, k * 0.02)).action)
+    controller.log.end()
+    store = EpisodeStore(tmp_path / "robot")
+    assert [len(episode) for episode in store] == [70, 70]
+    np.testing.assert_array_equal(store[1].actions, np.stack(sent[71:141]))
+
+    data = make_dataset(tmp_path / "data", episodes=8, blocks=14)
+    torch.manual_seed(0)
+    save_encoder(tmp_path / "encoder", VideoEncoder(TINY), {}, {}, "random weights")
+    encoder = FrozenEncoder.load(tmp_path / "encoder")
+    roots = [data.root, store.root]
+    caches = [build_latents(root, encoder, tmp_path, threads=1) for root in roots]
+    few = {"steps": 2, "settle": 2, "batch": 4, "settle_batch": 4, "keypoints": 2, "reduced": 4,
+           "decoded": 4, "channels": 4, "width": 8, "blocks": 1, "threads": 1}  # fmt: skip
+    shared = {"shares": (0.5, 0.5), "embedding": 0}
+    made = train(TrainConfig("square", **few, **shared), roots, caches, encoder, tmp_path / "run")
+    assert (made / "manifest.json").is_file()
