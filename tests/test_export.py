@@ -24,6 +24,7 @@ from planning.mpc import MPCAgent
 from planning.optimisers import make
 from robot_wm.checkpoint import full_precision, half_precision
 from robot_wm.contracts import History, Proposer, WorldModel
+from robot_wm.episodes import EpisodeStore
 from robot_wm.errors import ConfigError, DataError, InputError, WeightsError
 from robot_wm.jepa import JEPAWorldModel, Network
 from robot_wm.manifest import read_manifest, write_json, write_manifest
@@ -347,7 +348,7 @@ def test_reports_are_part_of_the_bundle_and_its_card(model, frames, tmp_path):
     OnnxWorldModel(tmp_path / "b")  # its hashes hold
 
 
-def test_the_example_drives_a_robot_in_another_process(bundle):
+def test_the_example_drives_a_robot_in_another_process(bundle, tmp_path):
     examples = Path(__file__).parents[1] / "examples"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = ["--port", str(free.getsockname()[1])]
@@ -364,10 +365,13 @@ def test_the_example_drives_a_robot_in_another_process(bundle):
         assert robot.stdout is not None
         assert "waiting" in robot.stdout.readline()
         driven = subprocess.run(
-            [sys.executable, str(examples / "drive.py"), str(bundle), *port],
+            [sys.executable, str(examples / "drive.py"), str(bundle), *port,
+             "--log", str(tmp_path / "log")],
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         said = robot.stdout.read()
     assert driven.stdout.startswith("12 control steps, faults: "), driven.stderr
     assert said.startswith("12 control steps at 10 Hz, ")
     assert robot.returncode == 0
+    (logged,) = EpisodeStore(tmp_path / "log", verify=True)
+    assert (len(logged), logged.frames.shape[:2]) == (10, (3, 32))
