@@ -175,12 +175,8 @@ class Embedding(nn.Module):
         std, mean = torch.std_mean(z.float(), dim=0)
         self.scale.mean.copy_(mean)
         self.scale.std.copy_(std.clamp(min=1e-3 * float(std.max())))
-        if self.slow:
-            self.fit_slow(z, last)
-
-    @torch.no_grad()
-    def fit_slow(self, z: Tensor, last: Tensor) -> None:
-        """The slow directions alone; see :meth:`fit`."""
+        if not self.slow:
+            return
         x = self.scale(z.float())
         change = torch.stack(changes(x, last)).mean(dim=0)
         floor = self.FLOOR * torch.eye(x.shape[1], dtype=torch.float64, device=x.device)

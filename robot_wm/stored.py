@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -52,20 +52,6 @@ def own_sizes(folder: Path) -> dict[str, Any]:
     """
     sizes = load_artifact(folder, KIND)[1]["sizes"]
     return {name: sizes[name] for name in CHOSEN if name in sizes} | {"slow": sizes.get("slow", 0)}
-
-
-def without_slow(folder: Path, sizes: Sizes) -> Network | None:
-    """A stored network of these sizes without the slow directions that they have; else None.
-
-    Raises:
-        WeightsError: no such model, or one of other sizes.
-    """
-    tensors, config, _ = load_artifact(folder, KIND)
-    if not sizes.slow or config["sizes"].get("slow", 0):
-        return None
-    network = Network(replace(sizes, slow=0))
-    load_module(network, full_precision(tensors), str(folder))
-    return network.requires_grad_(False)
 
 
 def take_over(network: Network, folder: Path, embedded: bool, whole: bool) -> float:

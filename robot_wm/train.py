@@ -28,7 +28,7 @@ from robot_wm.checkpoint import (
 )
 from robot_wm.contracts import spec_to_json
 from robot_wm.encoder import FrozenEncoder
-from robot_wm.errors import ConfigError, DataError
+from robot_wm.errors import DataError
 from robot_wm.imagination import SHEET, contact_sheet
 from robot_wm.jepa import KIND, JEPAWorldModel
 from robot_wm.manifest import atomic_write, check_parent, read_manifest, sha256_of
@@ -36,10 +36,9 @@ from robot_wm.normalization import Statistics
 from robot_wm.predictor import Scale
 from robot_wm.progress import progress
 from robot_wm.projector import Embedding
-from robot_wm.stored import card_of, describe, take_over, without_slow
+from robot_wm.stored import card_of, describe, take_over
 from robot_wm.train_config import TrainConfig
 from robot_wm.trainee import Trainee
-from robot_wm.widen import widen
 from robot_wm.windows import Pair, Windows, block_actions, open_pairs, sample_tokens
 
 Evaluate = Callable[[JEPAWorldModel], Mapping[str, Any]]
@@ -122,13 +121,6 @@ class _Run:
         self.stage = ""
         self.last: dict[str, Any] = {}
         self.spec, sizes = describe(config, pairs, encoder)
-        self.narrow = without_slow(Path(config.latent_of), sizes) if config.tuned else None
-        if self.narrow is not None and config.kept:
-            raise ConfigError(
-                f"kept = {config.kept} with slow = {sizes.slow}, which {config.latent_of} lacks",
-                "kept = 0 while slow directions are added",
-                "tune once with kept 0, then go on from there",
-            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             live = Trainee(sizes, config, self.spec.control_dim)
@@ -190,9 +182,7 @@ class _Run:
             scale.mean.copy_(torch.from_numpy(stats.mean))
             scale.std.copy_(torch.from_numpy(stats.std))
         if c.latent_of:
-            widened = self.narrow is not None
-            embedded, whole = not c.embed and not widened, c.tuned and not widened
-            explained = take_over(network, Path(c.latent_of), embedded, whole)
+            explained = take_over(network, Path(c.latent_of), not c.embed, c.tuned)
         else:
             explained = network.reduce.fit(sample_tokens(self.pairs, 3_000))
         for trainee in (self.live, self.ema):
@@ -227,10 +217,6 @@ class _Run:
             if first and isinstance(net.embedding, Embedding) and stage == "embed":
                 net.embedding.fit(windows.x, torch.from_numpy(windows.last).to(windows.x.device))
         if stage == "settle":
-            if first and self.narrow is not None:
-                device = windows.x.device
-                last = torch.from_numpy(windows.last).to(device)
-                widen(net, self.narrow.to(device), windows.x, last)
             windows.apply(net.embedding)
             fresh = first and not self.config.tuned
             if fresh:

@@ -30,8 +30,7 @@ class TrainConfig:
         latent_of: folder of a world model whose projector is taken over; then ``steps`` is 0. With
             ``embed`` 0 its embedding is taken too.
         tuned: take the whole of it, whitening and all, and let predictor, proposer and goal
-            distance go on learning from there. With ``slow`` above 0 and a model that has no slow
-            directions they are added first (``widen``).
+            distance go on learning from there.
         kept: share of the weights tuning began with in what is shipped. The mean of a model before
             and after tuning often beats both (Wortsman et al. 2022, arXiv:2109.01903).
         lr, warmup, weight_decay, clip, ema: AdamW with linear warm-up and cosine decay to 0 in each

@@ -413,31 +413,6 @@ def test_slow_directions_find_a_place_that_hides_in_little_variance():
     assert abs(float(slowest[0, 1])) > 0.99 > 0.2 > abs(float(other[0, 1]))
 
 
-def test_added_slow_directions_leave_predictions_and_plans_alone(place, trained, tmp_path):
-    root, store, encoder, latents = place
-    first = {"steps": 0, "embed": 0, "latent_of": str(trained), "tuned": True, "settle": 1}
-    config = tiny_run(**first, slow=2, lr=1e-9)
-    wide = JEPAWorldModel.load(
-        train(config, store.root, latents, encoder, tmp_path), root / "encoder"
-    )
-    narrow, rng = JEPAWorldModel.load(trained, root / "encoder"), np.random.default_rng(0)
-    history = History(store[0].frames[:2], np.zeros((2, 0), np.float32), np.zeros((1, 10), "f4"))
-    actions = rng.uniform(-1, 1, (7, 5, 10)).astype(np.float32)
-    states = [model.encode(history) for model in (wide, narrow)]
-    assert [state.z.shape[1] for state in states] == [10, 8]
-    seen = [m.imagine(s, actions) for m, s in zip((wide, narrow), states, strict=True)]
-    torch.testing.assert_close(seen[0][..., :8], seen[1], rtol=0, atol=2e-3)  # half precision
-    still = states[0].z[1:, None, 8:].expand(7, 5, 2)
-    torch.testing.assert_close(seen[0][..., 8:], still, rtol=0, atol=2e-3)
-    plans = [m.propose(s, s, 2, rng) for m, s in zip((wide, narrow), states, strict=True)]
-    np.testing.assert_allclose(plans[0], plans[1], atol=2e-3)
-    with pytest.raises(ConfigError, match="kept"):
-        train(tiny_run(**first, slow=2, kept=0.5), store.root, latents, encoder, tmp_path / "no")
-    other = tiny_run(**first, slow=2, width=32)
-    with pytest.raises(WeightsError, match="does not fit"):
-        train(other, store.root, latents, encoder, tmp_path / "other")
-
-
 def test_tuning_keeps_the_stored_networks_own_sizes(trained):
     from robot_wm.stored import CHOSEN, own_sizes
 
