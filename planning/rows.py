@@ -185,6 +185,7 @@ class EvaluationResult:
             "plan_ms_p99": _percentile_ms(plan, 99),
             "latency_ms_p50": _percentile_ms(latency, 50),
             "latency_ms_p99": _percentile_ms(latency, 99),
+            "latency_ms_max": _percentile_ms(latency, 100),
             "plans_per_episode": round(len(plan) / total, 3),
             "counts": {name: sum(e.counts[name] for e in episodes) for name in episodes[0].counts},
             "workers": self.config.workers,
