@@ -159,7 +159,7 @@ class Controller:
         if self._thought is not None:
             faults.append(self._thought)
             self._thought = None
-        position = self._position(frame)
+        position = self._position(now, frame)
         if self.limits.workspace is not None and position is None:
             faults.append(Fault.LOST)
         if self._phase == 0:
@@ -178,7 +178,7 @@ class Controller:
         self.faults.update(faults)
         self._last = self._limit(wanted, position)
         if self.log is not None:
-            self.log.tick(None if frame is None else np.asarray(frame.image), self._last)
+            self.log.tick(None if frame is None else frame.image, self._last)
         return Command(self._last.copy(), tuple(faults), self.stopped)
 
     def _jumped(self, now: float) -> bool:
@@ -194,8 +194,7 @@ class Controller:
         image = np.asarray(frame.image)
         if image.shape != (self._size, self._size, 3) or image.dtype != np.uint8:
             return Fault.MALFORMED
-        age = now - frame.stamp
-        if not np.isfinite(age) or age > self.limits.stale or age < -self._period:
+        if not self._fresh(now, frame):
             return Fault.STALE
         if int(image.max()) - int(image.min()) < 4:
             return Fault.BLANK
@@ -234,22 +233,23 @@ class Controller:
     def _inside(self, action: np.ndarray) -> bool:
         return bool((action >= self._low).all() and (action <= self._high).all())
 
-    def _position(self, frame: Frame | None) -> np.ndarray | None:
-        """Where the robot is, if the frame says so."""
-        if frame is None or frame.position is None:
+    def _fresh(self, now: float, frame: Frame) -> bool:
+        return bool(-self._period <= now - frame.stamp <= self.limits.stale)
+
+    def _position(self, now: float, frame: Frame | None) -> np.ndarray | None:
+        """Where the robot is, if the frame says so and is not old."""
+        if frame is None or frame.position is None or not self._fresh(now, frame):
             return None
         position = np.asarray(frame.position, np.float64)
-        return position if position.shape == self._hold.shape and _finite(position) else None
+        known = position.shape == self._hold.shape and np.isfinite(position).all()
+        return position if known else None
 
     def _limit(self, wanted: np.ndarray, position: np.ndarray | None) -> np.ndarray:
         step, space = np.float32(self.limits.max_change), self.limits.workspace
         safe = np.clip(wanted, self._last - step, self._last + step)
         if space is not None:
             # Without a position nothing is known to be safe but to hold.
-            safe = self._hold if position is None else space.confine(safe, position)
+            hold = self._hold
+            safe = hold if position is None else space.confine(safe, position, hold)
         limited: np.ndarray = np.clip(safe, self._low, self._high).astype(np.float32)
         return limited
-
-
-def _finite(values: np.ndarray) -> bool:
-    return bool(np.isfinite(values).all())

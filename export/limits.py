@@ -26,19 +26,21 @@ class Workspace:
     reach: float
 
     def __post_init__(self) -> None:
-        pairs = zip(self.low, self.high, strict=False)
-        inside = len(self.low) == len(self.high) and all(a < b for a, b in pairs)
-        if not (inside and self.reach > 0):
+        paired = len(self.low) == len(self.high)
+        if not (paired and (np.asarray(self.low) < self.high).all() and self.reach > 0):
             raise ConfigError(
                 f"a workspace from {self.low} to {self.high}, reach {self.reach}",
                 "low below high in every entry, a reach above 0",
                 "correct the workspace",
             )
 
-    def confine(self, action: np.ndarray, position: np.ndarray) -> np.ndarray:
-        """The action whose target lies in the box; from outside, the shortest way in."""
-        low, high = (np.asarray(corner) - position for corner in (self.low, self.high))
-        return np.clip(action, low / self.reach, high / self.reach)
+    def confine(self, action: np.ndarray, position: np.ndarray, hold: np.ndarray) -> np.ndarray:
+        """The action whose target lies in the box; to hold is allowed anywhere.
+
+        A robot outside is not driven back by itself, but neither any further out.
+        """
+        low, high = ((np.asarray(c) - position) / self.reach for c in (self.low, self.high))
+        return np.clip(action, np.minimum(low, hold), np.maximum(high, hold))
 
 
 @dataclass(frozen=True)

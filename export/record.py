@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from planning.practice import POLICY
 from robot_wm.contracts import ModelSpec
 from robot_wm.episodes import Recording, Schema, open_dataset, write_shard
 
-POLICY = "agent"
 NOTHING = np.zeros(0)
 KNOWN: dict[str, Any] = {"state": NOTHING, "pose": NOTHING}  # of the world: nothing
 
 
 class RobotLog:
-    """Appends episodes to a data set, one shard each, written when the episode ends.
+    """Appends episodes to a data set, one shard each.
+
+    A control step never touches the disk: episodes stay in memory until :meth:`end`.
 
     Args:
         root: the data set's folder; made, or appended to if it is of the same robot and model.
@@ -52,38 +54,50 @@ class RobotLog:
         )
         self.root.mkdir(parents=True, exist_ok=True)
         open_dataset(self.root, schema)
-        self._count = len(list(self.root.glob("shard-*")))
+        taken = [int(path.name.split("-")[1]) for path in self.root.glob("shard-*")]
+        self._next = max(taken, default=-1) + 1
+        self._ended: list[Recording] = []
         self._size = spec.image_size
         self._recording: Recording | None = None
         self._waiting: list[np.ndarray] = []  # actions since the last frame
+        self._moved = False  # whether a second frame has come
 
-    def tick(self, image: np.ndarray | None, action: np.ndarray) -> None:
-        """One control step: the newest image, if there is one, and the action sent after it."""
+    def tick(self, image: Any, action: np.ndarray) -> None:
+        """One control step: the newest image, whatever the camera gave, and the action sent."""
         if self._recording is None or len(self._waiting) == self._every:
             self._frame(image)
         if self._recording is not None:
             self._waiting.append(np.array(action, np.float32))
 
     def end(self) -> None:
-        """Write the episode, if it has a block; actions after its last frame are dropped."""
-        recording, self._recording, self._waiting = self._recording, None, []
-        if recording is None:
-            return
-        episode = recording.episode(
-            self._count, {"seed": 0, "policy": POLICY, "noise": 0.0, "factors": {}}
-        )
-        if len(episode):
-            write_shard(self.root, self._count, [episode])
-            self._count += 1
+        """Write what was recorded; actions after an episode's last frame are dropped.
 
-    def _frame(self, image: np.ndarray | None) -> None:
+        Raises:
+            StorageError: the disk is full; what is not written is kept for the next call.
+        """
+        self._close()
+        while self._ended:
+            meta = {"seed": 0, "policy": POLICY, "noise": 0.0, "factors": {}}
+            write_shard(self.root, self._next, [self._ended[0].episode(self._next, meta)])
+            del self._ended[0]
+            self._next += 1
+
+    def _close(self) -> None:
+        """The episode is over; it counts if it has a block."""
+        if self._recording is not None and self._moved:
+            self._ended.append(self._recording)
+        self._recording, self._waiting, self._moved = None, [], False
+
+    def _frame(self, image: Any) -> None:
         shape = (self._size, self._size, 3)
-        if image is None or image.dtype != np.uint8 or image.shape != shape:
-            self.end()
+        good = isinstance(image, np.ndarray) and image.dtype == np.uint8
+        if not (good and image.shape == shape):
+            self._close()
             return
         obs = {"image": np.array(image), "proprio": NOTHING.astype(np.float32)}
         if self._recording is None:
             self._recording = Recording(obs, KNOWN, self._every)
         for action in self._waiting:
             self._recording.add(action, obs, KNOWN)  # the frame is kept with the last of them
+            self._moved = True
         self._waiting = []

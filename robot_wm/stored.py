@@ -50,8 +50,8 @@ def own_sizes(folder: Path) -> dict[str, Any]:
     Raises:
         WeightsError: no such model.
     """
-    sizes = load_artifact(folder, KIND)[1]["sizes"]
-    return {name: sizes[name] for name in CHOSEN if name in sizes} | {"slow": sizes.get("slow", 0)}
+    sizes = Sizes(**load_artifact(folder, KIND)[1]["sizes"])
+    return {name: getattr(sizes, name) for name in CHOSEN}
 
 
 def take_over(network: Network, folder: Path, embedded: bool, whole: bool) -> float:

@@ -153,6 +153,9 @@ def test_the_cost_can_be_chosen_where_a_trained_model_judges(tmp_path: Path) -> 
     assert agents.recipe(settings, "jepa", folders).kwargs["planner"]["cost"] == "latent"
     with pytest.raises(ConfigError, match="cost 'latent' with method onnx"):
         agents.recipe(settings, "onnx", folders)
+    assert (
+        agents.recipe(settings, "oracle", None).kwargs["planner"]["cost"] == ""
+    )  # its own section
     loaded = agents.load_jepa(*shipped(), cost="distance")
     assert (loaded.cost, agents.load_jepa(*shipped()).cost) == ("distance", "both")  # type: ignore
     with pytest.raises(ConfigError, match="cost 'wrong'"):

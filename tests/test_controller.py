@@ -238,11 +238,27 @@ def test_the_target_never_leaves_the_workspace(agent):
     assert bound > 30  # it was tried
 
 
-def test_outside_the_workspace_the_way_leads_in(controller):
+def test_outside_the_workspace_it_holds_or_moves_in_but_never_by_itself(controller):
     spaced = Controller(controller.agent, replace(LIMITS, workspace=BOX, max_change=2.0))
     spaced.start(image(99))
-    out = spaced.tick(0.0, Frame(image(0), 0.0, np.array([0.55, -0.3])))
-    np.testing.assert_allclose(out.action, [-0.5, 1.0], atol=1e-6)  # 0.05 back; at full speed
+    outside = np.array([0.55, -0.3])
+    out = spaced.tick(0.0, Frame(image(0), 0.0, outside))  # the agent wants (1, -1): further out
+    assert (out.action.tolist(), out.faults) == ([0.0, 0.0], ())
+    controller.agent.action = (-1.0, 1.0)
+    assert spaced.tick(DT, Frame(image(1), DT, outside)).action.tolist() == [-1.0, 1.0]
+    controller.agent.action = ValueError()
+    for k in range(2, 30):
+        held = spaced.tick(k * DT, Frame(image(k), k * DT, outside))
+    assert (held.action.tolist(), held.stopped) == ([0.0, 0.0], True)
+
+
+def test_an_old_position_is_no_position(controller):
+    spaced = Controller(controller.agent, replace(LIMITS, workspace=BOX))
+    spaced.start(image(99))
+    inside = np.array([0.2, 0.2])
+    assert not spaced.tick(0.0, Frame(image(0), 0.0, inside)).faults
+    late = spaced.tick(DT, Frame(image(0), DT - 0.3, inside))  # in the middle of a block
+    assert (late.faults, late.action.tolist()) == ((Fault.LOST,), [0.0, 0.0])
 
 
 @pytest.mark.parametrize("position", [None, np.zeros(3), np.array([np.nan, 0.1])])

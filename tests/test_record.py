@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from moving_square import SIZE, TINY, make_dataset
 
+from export import record
 from export.controller import Controller, Frame, Limits
 from export.record import RobotLog
 from robot_wm.contracts import ModelSpec
 from robot_wm.episodes import EpisodeStore
-from robot_wm.errors import DataError
+from robot_wm.errors import DataError, StorageError
 
 BLOCK = 5
 SPEC = ModelSpec("square", (-1.0,) * 10, (1.0,) * 10, 2, 0.02, 2, 3, SIZE, {"world_model": "abc"})
@@ -47,6 +48,21 @@ def test_a_missing_frame_ends_the_episode_and_the_next_begins_another(tmp_path):
     assert first.frames[:, 0, 0, 0].tolist() == [0, 5, 10]
     assert second.frames[:, 0, 0, 0].tolist() == [16, 21, 26, 31, 36]
     np.testing.assert_array_equal(second.actions[0], action(16))
+
+
+def test_a_full_disk_stops_no_control_step_and_loses_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise StorageError("a full disk", "space", "make room")
+
+    log = RobotLog(tmp_path, SPEC)
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "write_shard", full)
+        for k in range(40):
+            log.tick("no image" if k == 15 else image(k), action(k))
+        with pytest.raises(StorageError):
+            log.end()
+    log.end()
+    assert [len(episode) for episode in EpisodeStore(tmp_path)] == [10, 20]
 
 
 def test_it_is_appended_to_and_never_mixed_with_another_model(tmp_path):

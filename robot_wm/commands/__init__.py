@@ -12,7 +12,10 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "probe": ("the gate: does the encoder know poses? exit 1: no, 3: not judged", ("probe",)),
     "ablate": ("what each part of the encoder recipe is worth", ("objective", "pretrain", "probe")),
     "train": ("train a world model on the frozen encoder", ("model", "train")),
-    "modules": ("what each module of the agent is worth, on held-out pairs", ("planner",)),
+    "modules": (
+        "what each module of the agent is worth, on held-out pairs",
+        ("evaluate", "planner"),
+    ),
     "improve": ("practise in simulation and learn from it", ("improve", "planner", "train")),
     "pairs": ("draw held-out start/goal pairs", ("pairs",)),
     "calibrate": ("are scene and data as hard as the published ones?", ("pairs",)),

@@ -33,6 +33,7 @@ class Method(NamedTuple):
         proposals: whether the model can be asked for plans to search from: jepa's learned actor,
             the oracle's scripted expert.
         illustrated: whether reports can show what it imagines.
+        cost: whether the trained model's step cost can be chosen, see ``PlannerSettings``.
     """
 
     target: str
@@ -41,6 +42,7 @@ class Method(NamedTuple):
     planner: bool = False
     proposals: bool = False
     illustrated: bool = False
+    cost: bool = False
 
 
 METHODS: dict[str, Method] = {
@@ -50,9 +52,12 @@ METHODS: dict[str, Method] = {
         planner=True,
         proposals=True,
         illustrated=True,
+        cost=True,
     ),
     "onnx": Method("robot_wm.commands.agents:onnx_agent", model=True, planner=True, proposals=True),
-    "copy_last": Method("robot_wm.commands.agents:copy_last_agent", model=True, planner=True),
+    "copy_last": Method(
+        "robot_wm.commands.agents:copy_last_agent", model=True, planner=True, cost=True
+    ),
     "random": Method("planning.evaluate:random_agent"),
     "stay": Method("planning.evaluate:stay_agent"),
     "expert": Method("sim.oracle:expert_agent", "state"),
@@ -60,7 +65,12 @@ METHODS: dict[str, Method] = {
         "robot_wm.commands.agents:oracle_agent", "state", planner=True, proposals=True
     ),
     "true_dynamics": Method(
-        "robot_wm.commands.agents:judged_agent", "state", model=True, planner=True, proposals=True
+        "robot_wm.commands.agents:judged_agent",
+        "state",
+        model=True,
+        planner=True,
+        proposals=True,
+        cost=True,
     ),
     "true_cost": Method(
         "robot_wm.commands.agents:judged_agent", "state", model=True, planner=True, proposals=True
@@ -223,10 +233,11 @@ def recipe(
     if known.planner:
         planner = settings.planner_of(method)
         options["planner"] = asdict(planner)
-        if planner.cost and method in ("onnx", "oracle", "true_cost"):
+        if planner.cost and not known.cost:
+            able = [name for name, other in METHODS.items() if other.cost]
             raise ConfigError(
                 f"cost {planner.cost!r} with method {method}",
-                "methods that judge by a trained model's own cost",
+                ", ".join(able),
                 "leave it empty, or evaluate method=jepa",
             )
     if known.model:

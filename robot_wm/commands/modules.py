@@ -55,6 +55,7 @@ def vary(settings: Settings, name: str, change: Mapping[str, Any]) -> Settings:
     if planner.optimiser == "mode1":
         raise ConfigError("planner=mode1", "a planner that searches", "choose planner=icem")
     options = {} if options is None else {**planner.options, **options}
-    evaluated = replace(settings.evaluate, rows="modules", modifiers=(name,))
+    modifiers = (*settings.evaluate.modifiers, name)
+    evaluated = replace(settings.evaluate, rows="modules", modifiers=modifiers)
     varied = replace(planner, **{**change, "options": options})
     return replace(settings, method=("jepa",), planner=varied, evaluate=evaluated)
