@@ -251,6 +251,13 @@ class EpisodeStore:
         """The record of an episode without touching its columns."""
         return self._places[index][1]
 
+    def shards(self) -> dict[int, list[int]]:
+        """Positions of the episodes of every shard, by its number."""
+        found: dict[int, list[int]] = {}
+        for i, (shard, *_) in enumerate(self._places):
+            found.setdefault(shard, []).append(i)
+        return found
+
     def indices(self, split: str) -> list[int]:
         """Positions of the episodes of one split.
 

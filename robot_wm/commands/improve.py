@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from robot_wm.commands.agents import recipe
 from robot_wm.commands.evaluate import environment
-from robot_wm.commands.settings import Settings
+from robot_wm.commands.settings import PRACTICE, Settings
 from robot_wm.commands.stages import dataset, drawn, latents, model, say
 from robot_wm.manifest import MANIFEST, atomic_write, check_parent, provenance, read_manifest
 
@@ -67,7 +67,7 @@ def practised(settings: Settings, turn: int, folders: Folders) -> Path:
         "world_model": read_manifest(folders[0], "world_model", verify=False)["sha256"],
         "planner": asdict(planner),
     }
-    collection = f"practice{turn}"
+    collection = f"{PRACTICE}{turn}"
     root = settings.dataset_path(task, collection)
     say(f"practising {config.episodes} goals of {task} into {root}")
     maker = recipe(replace(settings, planner=planner), "jepa", folders)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 SHIPPED = "shipped"
 SEEDS = {"nominal": 0, "varied": 1}
+PRACTICE, MIRRORED = "practice", "-mirrored"  # practice1, practice2, …; nominal-mirrored, …
 # Methods whose planner has a section of its own.
 PLANNERS = {"oracle": "oracle", "true_dynamics": "diagnosis", "true_cost": "diagnosis"}
 PACKAGE = Path(__file__).parents[1]
@@ -58,7 +59,8 @@ class Settings:
         weights: world model to evaluate: ``shipped`` or a name.
         encoder_name: frozen encoder to train on: ``shipped`` or a name.
         encoder_tasks: tasks whose collections pretrain the encoder.
-        train_on: collections that train the world model.
+        train_on: collections that train the world model: nominal, varied, or practice1, practice2,
+            … of ``robot-wm improve``; with ``-mirrored`` behind it, its mirror image.
         publish: write pair lists and rows into the checkout's ``results/``.
         method: what to evaluate: jepa, onnx, copy_last, random, stay, expert, oracle,
             true_dynamics, true_cost.
@@ -102,8 +104,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         for collection in self.train_on:
-            if collection not in SEEDS:
-                raise ConfigError(f"collection {collection!r}", ", ".join(SEEDS), "fix train_on")
+            plain = collection.removesuffix(MIRRORED)
+            if plain not in SEEDS and not plain.removeprefix(PRACTICE).isdigit():
+                accepted = f"{', '.join(SEEDS)}, {PRACTICE}1, …, nominal{MIRRORED}, …"
+                raise ConfigError(f"collection {collection!r}", accepted, "fix `train_on`")
 
     # Places.
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot_wm.commands.settings import CHECKOUT, SEEDS, SHIPPED, Settings
+from robot_wm.commands.settings import CHECKOUT, MIRRORED, SEEDS, SHIPPED, Settings
 from robot_wm.errors import DataError, WeightsError
 from robot_wm.manifest import MANIFEST, check_parent, read_manifest, storage_root
 
@@ -25,10 +25,25 @@ def say(text: str) -> None:
 
 
 def dataset(settings: Settings, collection: str) -> Path:
-    """One collection of the task, recorded where episodes are missing."""
-    from robot_wm.episodes import shard_path
-    from sim.collect import collect
+    """One collection of the task, recorded where episodes are missing.
 
+    Raises:
+        DataError: episodes of practice, which only `robot-wm improve` makes, are missing.
+    """
+    from robot_wm.episodes import SCHEMA, shard_path
+    from sim.collect import collect
+    from sim.mirror import mirror
+
+    if collection.endswith(MIRRORED):
+        source = dataset(settings, collection.removesuffix(MIRRORED))
+        return mirror(source, settings.dataset_path(settings.task.name, collection))
+    if collection not in SEEDS:
+        root = settings.dataset_path(settings.task.name, collection)
+        if not (root / SCHEMA).is_file():
+            raise DataError(
+                f"no episodes in {root}", "a stored collection", "run `robot-wm improve` first"
+            )
+        return root
     config = settings.collect_config(collection)
     root = settings.dataset_path(config.task, collection)
     shards = -(-config.episodes // config.episodes_per_shard)

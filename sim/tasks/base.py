@@ -53,6 +53,7 @@ class Task(ABC):
         speed_dims: entries of the pose that are velocities.
         view: width seen by the camera [m].
         predicates: family name -> function of poses ``[T+1, K]`` and goal ``[K]``.
+        symmetric: whether the nominal scene has a mirror image, see :mod:`sim.mirror`.
     """
 
     name: ClassVar[str]
@@ -64,6 +65,7 @@ class Task(ABC):
     view: ClassVar[float]
     factors: ClassVar[Mapping[str, Factor]]
     predicates: ClassVar[Mapping[str, Predicate]]
+    symmetric: ClassVar[bool] = False
 
     def spec(self) -> mujoco.MjSpec:
         """The unvaried scene, parsed."""
@@ -117,6 +119,18 @@ class Task(ABC):
     @abstractmethod
     def distance(self, poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
         """Privileged, smooth distance to the goal ``[...]``, 0 at the goal: oracle and scoring."""
+
+    def reflect(self, data: mujoco.MjData) -> None:
+        """Put the physics state into its mirror image."""
+        raise NotImplementedError(f"{self.name} has no mirror image")
+
+    def reflect_action(self, actions: np.ndarray) -> np.ndarray:
+        """Control actions ``[..., A]`` that move the mirror image alike."""
+        raise NotImplementedError(f"{self.name} has no mirror image")
+
+    def reflect_image(self, frames: np.ndarray) -> np.ndarray:
+        """Frames ``[..., size, size, 3]`` as the mirror image looks."""
+        raise NotImplementedError(f"{self.name} has no mirror image")
 
     def confine(self, pose: np.ndarray, action: np.ndarray) -> np.ndarray:
         """An action of a data-making behaviour, changed if it would leave the picture."""

@@ -56,6 +56,7 @@ class PushT(Task):
     )  # fmt: skip
     proprio_dim = 4
     view = 0.512
+    symmetric = True
     factors: ClassVar[Mapping[str, Factor]] = {
         "agent_color": colours((0.255, 0.412, 0.882), "red", "yellow", "black"),
         "block_color": colours((0.467, 0.533, 0.600), "red", "blue"),
@@ -127,6 +128,30 @@ class PushT(Task):
         origin = qpos[..., :2] + ORIGIN_OFFSET * np.stack([-np.sin(angle), np.cos(angle)], -1)
         angle = np.mod(angle, 2 * np.pi)[..., None]
         return np.concatenate([qpos[..., 3:5], origin, angle, qvel[..., 3:5]], -1)
+
+    def proprio(self, data: mujoco.MjData) -> np.ndarray:
+        """Position and velocity of the pusher [m, m/s]."""
+        return np.concatenate([data.qpos[3:], data.qvel[3:]]).astype(np.float32)
+
+    # The mirror is the diagonal x = y, the axis of the static mark. Opposite walls differ by 1 mm.
+
+    def reflect(self, data: mujoco.MjData) -> None:
+        """Swap x and y; the block turns the other way."""
+        swap = [1, 0, 2, 4, 3]
+        data.qpos[:] = data.qpos[swap]
+        data.qpos[2] = -np.pi / 2 - data.qpos[2]
+        for rates in (data.qvel, data.qacc_warmstart):
+            rates[:] = rates[swap]
+            rates[2] = -rates[2]
+        data.ctrl[:] = data.ctrl[::-1].copy()
+
+    def reflect_action(self, actions: np.ndarray) -> np.ndarray:
+        """Swap the two directions."""
+        return actions[..., ::-1].copy()
+
+    def reflect_image(self, frames: np.ndarray) -> np.ndarray:
+        """Transpose about the other diagonal: rows run against y."""
+        return np.ascontiguousarray(np.swapaxes(frames[..., ::-1, ::-1, :], -2, -3))
 
     def place(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Pusher in 50–450 mm, block origin in 100–400 mm, any angle, not overlapping."""

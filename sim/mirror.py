@@ -1,0 +1,84 @@
+"""A scene's mirror image as data: what is seen and done, reflected, could have happened as well.
+
+Twice the episodes for a tenth of a collection's price, where the scene looks the same in the mirror
+and moves by the same law. A reflected episode keeps its number, so it falls into its original's
+split: nothing of a held-out episode is learnt from, not even its mirror image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from robot_wm.episodes import Episode, EpisodeStore, open_dataset, shard_path, write_shard
+from robot_wm.errors import ConfigError
+from robot_wm.manifest import MANIFEST, atomic_write
+from robot_wm.progress import progress
+from sim.env import STATE
+from sim.tasks import TASKS
+from sim.tasks.base import Task
+
+
+def mirror(source: Path, root: Path) -> Path:
+    """Reflect every episode of a nominal collection; shards that exist are kept.
+
+    Returns:
+        ``root``, a data set like ``source``.
+
+    Raises:
+        ConfigError: the task has no mirror image, or the episodes have varied scenes.
+        DataError: ``root`` holds something else.
+    """
+    store = EpisodeStore(source)
+    task = TASKS[store.schema.task]()
+    varied = [store.meta(i)["id"] for i in range(len(store)) if store.meta(i)["factors"]]
+    if not task.symmetric or varied:
+        raise ConfigError(
+            f"the mirror image of {source} ({store.schema.task}, {len(varied)} varied episodes)",
+            f"nominal episodes of {', '.join(n for n, t in TASKS.items() if t.symmetric)}",
+            "leave the mirrored collection out of `train_on`",
+        )
+    told = {**store.schema.config, "mirrored": True}
+    open_dataset(root, replace(store.schema, config=told))
+    model, shards = task.compile({}), store.shards()
+    with progress(f"mirror {source.name}", len(shards)) as show:
+        for done, (index, episodes) in enumerate(shards.items(), start=1):
+            if not (shard_path(root, index) / MANIFEST).is_file():
+                found = [reflected(task, model, store[i]) for i in episodes]
+                write_shard(root, index, found)
+            show(done, "shards")
+    atomic_write(root / "card.md", card(source.name, len(store), store.schema.task))
+    return root
+
+
+def reflected(task: Task, model: mujoco.MjModel, episode: Episode) -> Episode:
+    """The mirror image of one episode."""
+    data, states, poses, proprio = mujoco.MjData(model), [], [], []
+    for row in np.asarray(episode.states):
+        mujoco.mj_setState(model, data, row, STATE)
+        task.reflect(data)
+        state = np.empty_like(row)
+        mujoco.mj_getState(model, data, state, STATE)
+        states.append(state)
+        poses.append(task.pose(data.qpos, data.qvel))
+        proprio.append(task.proprio(data)[: task.proprio_dim])
+    return replace(
+        episode,
+        frames=task.reflect_image(np.asarray(episode.frames)),
+        states=np.stack(states),
+        poses=np.stack(poses),
+        proprio=np.stack(proprio),
+        actions=task.reflect_action(np.asarray(episode.actions)),
+    )
+
+
+def card(source: str, episodes: int, task: str) -> str:
+    """The data card."""
+    return f"""# Data card: {task}, mirrored
+
+The {episodes} episodes of `{source}`, each reflected: images, actions, poses and physics states.
+Nothing was simulated. Episode numbers and splits are those of the originals.
+"""
