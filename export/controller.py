@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -104,18 +104,25 @@ class Controller:
         self._size = spec.image_size
         # Models from a bundle can tell what they have never seen; others are believed.
         self._is_novel = getattr(self.agent.model, "is_novel", None)
-        self._goal: dict[str, np.ndarray] | None = None
+        self._started = False
 
-    def start(self, goal: np.ndarray, seed: int = 0) -> None:
-        """Begin an episode towards a goal image uint8 ``[S, S, 3]``; clears a stop.
+    def start(self, goal: np.ndarray, seed: int = 0, via: Sequence[np.ndarray] = ()) -> None:
+        """Begin an episode towards a goal; clears a stop.
+
+        Args:
+            goal: image uint8 ``[S, S, 3]``, or several that will do ``[K, S, S, 3]``.
+            seed: of the planner.
+            via: images to pass on the way, in this order.
 
         Raises:
-            InputError: a goal image of another size or dtype.
+            InputError: an image of another size or dtype.
         """
         if self.log is not None:
             self.log.end()
-        self._goal, self._seed = {"image": goal}, seed
-        self.agent.reset(self._goal, seed)
+        self._seed, self._started = seed, False
+        told = {"image": goal, "via": np.stack(via)} if len(via) else {"image": goal}
+        self.agent.reset(told, seed)
+        self._started = True
         self._last = self._hold.copy()
         self._now: float | None = None
         self._phase, self._failed, self._equal = 0, 0, 0
@@ -130,7 +137,7 @@ class Controller:
         Call it once the action of a tick is sent. What goes wrong is reported by the next tick.
         """
         think = getattr(self.agent, "think", None)
-        if think is None or self._goal is None or self.stopped:
+        if think is None or not self._started or self.stopped:
             return
         began = self.clock()
         try:
@@ -151,7 +158,7 @@ class Controller:
         Raises:
             ConfigError: before :meth:`start`.
         """
-        if self._goal is None:
+        if not self._started:
             raise ConfigError("tick() before start()", "an episode with a goal", "call start first")
         faults: list[Fault] = []
         if jumped := self._jumped(now):
@@ -222,10 +229,9 @@ class Controller:
     def _account(self, faults: list[Fault]) -> None:
         """Hold for the rest of a faulty block, then plan afresh; stop after too many in a row."""
         if faults:
-            assert self._goal is not None
             self._failed, self._planned = self._failed + 1, False
             # What was executed is no longer what was planned: the agent's history is void.
-            self.agent.reset(self._goal, self._seed)
+            self.agent.restart(self._seed)
             self.stopped = self.stopped or self._failed >= self.limits.patience
         elif self._phase == 0:
             self._failed = 0

@@ -63,6 +63,9 @@ class _Troubled:
     def reset(self, goal: dict[str, np.ndarray], seed: int) -> None:
         self.agent.reset(goal, seed)
 
+    def restart(self, seed: int) -> None:
+        self.agent.restart(seed)
+
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
         if self.trouble == Injected.BROKEN:
             raise InputError("a broken planner", "a working one", "this error is on purpose")

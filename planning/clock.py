@@ -57,9 +57,9 @@ class ClockAgent(MPCAgent):
         self._hold = np.zeros(spec.control_dim, np.float32)
         self._measured: list[int] = []  # of all episodes
 
-    def reset(self, goal: dict[str, np.ndarray], seed: int) -> None:
+    def restart(self, seed: int) -> None:
         """See :class:`MPCAgent`."""
-        super().reset(goal, seed)
+        super().restart(seed)
         # What will be executed, and whether a plan says so.
         self._line: deque[tuple[np.ndarray, bool]] = deque()
         self._asked: tuple[int, list[tuple[np.ndarray, bool]]] | None = None

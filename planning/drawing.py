@@ -29,14 +29,19 @@ def scaled(values: np.ndarray) -> np.ndarray:
     return (values - values.min()) / span if span > 0 else np.zeros_like(values)
 
 
-def png_uri(image: np.ndarray) -> str:
-    """uint8 ``[height, width, 3]`` as a data URI."""
+def png(image: np.ndarray) -> bytes:
+    """uint8 ``[height, width, 3]`` as a file."""
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    return stream.getvalue()
 
 
-def animation_uri(frames: Sequence[np.ndarray], dt: float) -> str:
+def png_uri(image: np.ndarray) -> str:
+    """The same as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(png(image)).decode()
+
+
+def animation(frames: Sequence[np.ndarray], dt: float) -> bytes:
     """Frames ``dt`` [s] apart as a looping lossless WebP; the last one stays for a second."""
     stream = io.BytesIO()
     images = [Image.fromarray(frame) for frame in frames]
@@ -45,7 +50,12 @@ def animation_uri(frames: Sequence[np.ndarray], dt: float) -> str:
         stream, "WEBP", save_all=True, append_images=images[1:], duration=durations, loop=0,
         lossless=True,
     )  # fmt: skip
-    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
+    return stream.getvalue()
+
+
+def animation_uri(frames: Sequence[np.ndarray], dt: float) -> str:
+    """The same as a data URI."""
+    return "data:image/webp;base64," + base64.b64encode(animation(frames, dt)).decode()
 
 
 def picture(uri: str, alt: str, size: int, scale: int = 3) -> str:

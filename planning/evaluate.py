@@ -30,6 +30,8 @@ __all__ = [
 OBSERVED = ("image", "proprio")
 MakeEnv = Callable[[], Environment]
 MakeAgent = Callable[[EnvSpec], Agent]
+MakeGoal = Callable[[Environment, Pair, int], Mapping[str, np.ndarray]]
+"""Called with the scene at the goal, the pair and a seed: entries of the goal observation."""
 Watch = Callable[[int, dict[str, np.ndarray], np.ndarray], None]
 """Called with (control steps done, observation, pose [K]) at the start and after every step."""
 
@@ -61,6 +63,8 @@ class EvaluateConfig:
         stop_on_success: count an episode up to the first success; false runs the whole budget.
             Where further families are scored, the scene itself runs on until all are satisfied.
         factors: values that replace the recorded ones in start, rollout and goal image alike.
+        goal: makes other goal pictures than the one of the pair's goal (``MPCAgent.reset``); with
+            several workers a :class:`planning.workers.Factory`.
     """
 
     row: str
@@ -71,6 +75,7 @@ class EvaluateConfig:
     workers: int = 1
     stop_on_success: bool = True
     factors: Mapping[str, Any] = field(default_factory=dict)
+    goal: MakeGoal | None = None
 
 
 def planner_seed(row: str, pair_id: str, eval_seed: int) -> int:
@@ -148,14 +153,17 @@ def run_episode(
         DataError: the scene does not restore the pair. InputError: an impossible action.
     """
     pair, families = pairs.pairs[index], config.families or (pairs.family,)
+    seed = planner_seed(config.row, pair.pair_id, pairs.eval_seed)
     goal_obs, goal_info = restore(env, config, pair, "goal")
+    wanted = observation(goal_obs, config.inputs)
+    if config.goal is not None:
+        wanted |= config.goal(env, pair, seed)
     obs, info = restore(env, config, pair, "start")
     goal_pose, poses = np.asarray(goal_info["pose"], np.float64), [np.array(info["pose"])]
     privileged = agent if config.inputs == "state" and isinstance(agent, Privileged) else None
     if privileged is not None:
         privileged.watch(info, goal_info)
-    seed = planner_seed(config.row, pair.pair_id, pairs.eval_seed)
-    agent.reset(observation(goal_obs, config.inputs), seed)
+    agent.reset(wanted, seed)
     before, end = _counts(agent), None
     clipped: list[float] = []
     traces: dict[str, np.ndarray] = {}
@@ -250,7 +258,7 @@ def evaluate(
             "a row and pairs of one task, at least one pair and one worker",
             "choose the pair list made for this task",
         )
-    factories = isinstance(make_env, Factory) and isinstance(make_agent, Factory)
+    factories = all(isinstance(m, Factory | None) for m in (make_env, make_agent, config.goal))
     if config.workers > 1 and not factories:
         raise ConfigError(
             "several workers with unnamed factories", "Factory('package.module:name', {...})",

@@ -51,6 +51,11 @@ class MPCAgent:
     padded with zero actions (stay); its spread starts afresh, since the new frame may show that the
     old plan was wrong.
 
+    A goal may be several pictures, any of which will do ("only the block matters": the same block
+    with the pusher here and there). Pictures to pass on the way are pursued one after the other;
+    the next one's turn comes when standing still costs a fraction ``near`` of what it cost when
+    this one's began, or after ``patience`` plans.
+
     Args:
         model: the world model; nothing but its protocol is used.
         optimiser: searches the actions.
@@ -66,6 +71,7 @@ class MPCAgent:
         levels: steps from the lowest to the highest action to which plans are rounded; 0 does not.
             Two runtimes of one model differ by float rounding, which contact amplifies into other
             episodes; on a grid both act alike.
+        near, patience: when a picture on the way has been passed, see above.
         record: keep a :class:`PlanRecord` of every plan in ``records``.
 
     Attributes:
@@ -90,14 +96,27 @@ class MPCAgent:
         warm_start: bool = True,
         deadline: float = 0.0,
         levels: int = 0,
+        near: float = 0.3,
+        patience: int = 8,
         record: bool = False,
     ) -> None:
-        _check_config(model, optimiser, horizon, execute, proposals, memory_mb, deadline, levels)
+        _check_config(
+            model,
+            optimiser,
+            horizon,
+            execute,
+            proposals,
+            memory_mb,
+            deadline,
+            levels,
+            near,
+            patience,
+        )
         self.model, self.optimiser = model, optimiser
         self.objective = objective if objective is not None else Objective(LastCost())
         self.horizon, self.execute, self.proposals = horizon, execute, proposals
         self.warm_start, self.deadline, self.record = warm_start, deadline, record
-        self.levels = levels
+        self.levels, self.near, self.patience = levels, near, patience
         spec = model.spec
         self._low = np.asarray(spec.action_low, np.float32)
         self._high = np.asarray(spec.action_high, np.float32)
@@ -105,7 +124,7 @@ class MPCAgent:
         self._chunk = (
             max(1, memory_mb * 2**20 // per_candidate) if memory_mb and per_candidate else 0
         )
-        self._goal: Any = None
+        self._goals: list[Any] = []  # any of them
         self._ready = False
 
     def reset(self, goal: dict[str, np.ndarray], seed: int) -> None:
@@ -113,11 +132,30 @@ class MPCAgent:
 
         Args:
             goal: ``{"image": uint8 [size, size, 3], "proprio": float32 [P]}``, proprio optional.
+                Instead of one image several that will do, ``[K, size, size, 3]``; with ``"via"``,
+                ``[V, size, size, 3]``, images to pass before, in this order.
             seed: of this episode; the same seed and observations give the same actions.
 
         Raises:
-            InputError: an image of another size or dtype.
+            InputError: an image of another size or dtype, or none.
         """
+        self._ready = False
+        images = np.asarray(goal["image"])
+        if not len(images):
+            raise InputError("no goal image", "one or more", "give the goal")
+        self._via = deque([state] for state in self._encoded(goal, goal.get("via", ())))
+        self._via.append(self._encoded(goal, images if images.ndim == 4 else images[None]))
+        self._turn()
+        self._ready = True
+        self.restart(seed)
+
+    def restart(self, seed: int) -> None:
+        """Forget what was seen and done, as if the episode began here; the goal stays.
+
+        Raises:
+            InputError: ``reset`` was not called.
+        """
+        self._require_goal()
         spec = self.model.spec
         # Two generators: asking for proposals does not change the search noise.
         self._noise_rng, self._proposal_rng = np.random.default_rng(seed).spawn(2)
@@ -133,11 +171,29 @@ class MPCAgent:
         self.encode_s: list[float] = []
         self.plan_s: list[float] = []
         self.records: list[PlanRecord] = []
-        self._ready = False
-        image, proprio = self._look(goal)
-        no_actions = np.zeros((0, spec.action_dim), np.float32)
-        self._goal = self.model.encode(History(image[None], proprio[None], no_actions))
-        self._ready = True
+
+    def _encoded(self, goal: dict[str, np.ndarray], images: Any) -> list[Any]:
+        """States of goal images ``[K, size, size, 3]``."""
+        no_actions, states = np.zeros((0, self.model.spec.action_dim), np.float32), []
+        for each in images:
+            image, proprio = self._look({**goal, "image": each})
+            states.append(self.model.encode(History(image[None], proprio[None], no_actions)))
+        return states
+
+    def _turn(self) -> None:
+        """The next goal's turn."""
+        self._goals, self._began, self._pursued = self._via.popleft(), np.inf, 0
+
+    def _pass(self, state: Any) -> None:
+        """Leave goals on the way behind that ``state`` has reached, or that take too long."""
+        while self._via:
+            stay = np.zeros((1, 1, len(self._low)), np.float32)
+            cost = float(self._step_costs(state, stay)[0, 0])
+            self._began = cost if np.isinf(self._began) else self._began
+            self._pursued += 1
+            if cost > self.near * self._began and self._pursued <= self.patience:
+                return
+            self._turn()
 
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
         """Next control action, float32 ``[control_dim]`` within bounds.
@@ -158,7 +214,7 @@ class MPCAgent:
 
     def _require_goal(self) -> None:
         if not self._ready:
-            raise InputError("act() before reset()", "an episode with a goal", "call reset first")
+            raise InputError("asked before reset()", "an episode with a goal", "call reset first")
 
     def _look(self, obs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Checked copies of image and proprioception: the caller may reuse its buffers."""
@@ -189,6 +245,7 @@ class MPCAgent:
         start = time.perf_counter()
         state = self.model.encode(history)
         encoded = time.perf_counter()
+        self._pass(state)
         plan = self._search(state, start, low, high, self._warm(step))
         self.encode_s.append(encoded - start)
         self.plan_s.append(time.perf_counter() - encoded)
@@ -236,19 +293,27 @@ class MPCAgent:
 
     def _propose(self, state: Any) -> np.ndarray:
         assert isinstance(self.model, Proposer)  # checked in the constructor
-        proposed = self.model.propose(state, self._goal, self.proposals, self._proposal_rng)
+        count, rng = len(self._goals), self._proposal_rng
+        shares = [(self.proposals + i) // count for i in range(count)]  # they sum to all
+        proposed = np.concatenate(
+            [
+                self.model.propose(state, goal, share, rng)
+                for goal, share in zip(self._goals, shares, strict=True)
+                if share
+            ]
+        )
         check_actions(proposed, self.model.spec)
         return np.asarray(proposed, np.float32)
 
     def _step_costs(self, state: Any, actions: np.ndarray) -> np.ndarray:
-        """The model's costs ``[N, H]``, asked in batches that fit the memory."""
+        """The model's costs ``[N, H]`` of the nearest goal, in batches that fit the memory."""
         size = self._chunk or len(actions)
-        costs = np.concatenate(
-            [
-                self.model.step_costs(state, self._goal, actions[i : i + size])
-                for i in range(0, len(actions), size)
-            ]
-        )
+        parts = [actions[i : i + size] for i in range(0, len(actions), size)]
+        each = [
+            np.concatenate([self.model.step_costs(state, goal, part) for part in parts])
+            for goal in self._goals
+        ]
+        costs = each[0] if len(each) == 1 else np.min(each, axis=0)
         finite = np.isfinite(costs)
         if costs.shape != actions.shape[:2] or not finite.all():
             raise InputError(
@@ -284,6 +349,8 @@ def _check_config(
     memory_mb: int,
     deadline: float,
     levels: int,
+    near: float,
+    patience: int,
 ) -> None:
     spec = model.spec
     low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
@@ -293,6 +360,8 @@ def _check_config(
         (1 <= execute <= horizon, f"execute = {execute}", f"1 to {horizon}", "lower `execute`"),
         (deadline >= 0, f"deadline = {deadline}", "0 (none) or seconds", "raise it"),
         (levels >= 0, f"levels = {levels}", "0 (no rounding) or more", "raise it"),
+        (0 < near < 1, f"near = {near}", "a fraction between 0 and 1", "correct it"),
+        (patience >= 1, f"patience = {patience}", "1 plan or more", "raise it"),
         (memory_mb >= 0, f"memory_mb = {memory_mb}", "0 (never split) or more", "raise it"),
         (
             least <= proposals <= most,

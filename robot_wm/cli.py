@@ -41,7 +41,7 @@ OPTIONAL = (
 )  # fmt: skip
 LISTS = (
     "method", "encoder_tasks", "train_on", "evaluate.seeds", "evaluate.families",
-    "evaluate.modifiers", "demo.tasks", "pairs.eval_seeds",
+    "evaluate.modifiers", "evaluate.only", "reach.only", "demo.tasks", "pairs.eval_seeds",
 )  # fmt: skip
 
 

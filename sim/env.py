@@ -136,10 +136,14 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return {"image": self.render(), "proprio": proprio}
 
     def _info(self) -> dict[str, Any]:
+        pose = self.task.pose(self.data.qpos, self.data.qvel)
+        return {"state": self.state(), "pose": pose, "factors": dict(self.factors)}
+
+    def state(self) -> np.ndarray:
+        """Full physics state, float64 ``[S]``, as ``reset`` takes it back."""
         state = np.empty(mujoco.mj_stateSize(self.model, STATE))
         mujoco.mj_getState(self.model, self.data, state, STATE)
-        pose = self.task.pose(self.data.qpos, self.data.qvel)
-        return {"state": state, "pose": pose, "factors": dict(self.factors)}
+        return state
 
     def render(self) -> np.ndarray:
         """Image of the current state, uint8 ``[size, size, 3]``."""

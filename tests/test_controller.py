@@ -27,6 +27,9 @@ class Agent:
         self.action, self.seconds, self.time, self.resets, self.calls = action, 0.0, 0.0, 0, 0
 
     def reset(self, goal, seed):
+        self.restart(seed)
+
+    def restart(self, seed):
         self.resets += 1
 
     def act(self, obs):

@@ -180,9 +180,9 @@ def test_records_and_times():
     assert min(agent.plan_s) > 0
     record = agent.records[-1]
     assert record.candidates.shape == (64, 4, 10)
-    costs = model.step_costs(record.state, np.array(agent._goal), record.candidates)
+    costs = model.step_costs(record.state, np.array(agent._goals[0]), record.candidates)
     np.testing.assert_array_equal(costs[:, -1], record.candidate_costs)
-    costs = model.step_costs(record.state, np.array(agent._goal), record.actions[None])
+    costs = model.step_costs(record.state, np.array(agent._goals[0]), record.actions[None])
     np.testing.assert_array_equal(costs[0], record.step_costs)
     drive(agent, 5)
     assert len(agent.records) == len(agent.plan_s) == 1
@@ -382,3 +382,61 @@ def test_reference_agents():
 
 def test_the_objective_defaults_to_where_the_plan_ends():
     assert agent_of(ToyModel()).objective == Objective(LastCost())
+
+
+def stacked(*positions):
+    return np.stack([observe(p)["image"] for p in positions])
+
+
+def test_of_several_goals_the_nearest_is_reached():
+    near, far = (-0.2, 0.3), (0.9, -0.9)
+    agent = agent_of(ProposingModel(), proposals=8)
+    agent.reset({"image": stacked(far, near)}, 0)
+    place = np.array([-0.5, 0.4])
+    for _ in range(40):
+        place = place + SPEED * agent.act(observe(place))
+    assert np.abs(place - near).max() < 0.05
+    one, several = (agent_of(ToyModel()) for _ in range(2))
+    one.reset(observe(near), 0)
+    several.reset({"image": stacked(near)}, 0)
+    np.testing.assert_array_equal(one.act(observe(place)), several.act(observe(place)))
+    with pytest.raises(InputError, match="no goal image"):
+        agent.reset({"image": stacked(near)[:0]}, 0)
+
+
+def test_pictures_on_the_way_are_passed_in_their_order():
+    corner, goal = np.array([0.3, 0.5]), np.array([0.4, -0.4])
+    for via, passes in (((), False), ((corner,), True)):
+        agent = agent_of(ToyModel())
+        told = {"via": stacked(*via)} if via else {}
+        agent.reset({**observe(goal), **told}, 0)
+        places = [np.array([-0.5, 0.4])]
+        for _ in range(150):
+            places.append(places[-1] + SPEED * agent.act(observe(places[-1])))
+        assert (np.linalg.norm(np.array(places) - corner, axis=1).min() < 0.45) == passes
+        assert np.abs(places[-1] - goal).max() < 0.05
+
+
+def test_a_picture_that_is_never_reached_is_given_up():
+    outside, goal = np.array([-1.0, 1.0]), np.array([0.0, 0.4])
+    agent = agent_of(ToyModel(), near=0.01, patience=3)
+    agent.reset({**observe(goal), "via": stacked(outside)}, 0)
+    place = np.array([0.1, 0.4])
+    for step in range(60):
+        wall = place + SPEED * agent.act(observe(place))
+        place = np.clip(wall, -0.2, 0.6)  # it stands in the way to the first picture
+        if step == 3 * BLOCK - 1:
+            assert place[0] < 0
+    assert np.abs(place - goal).max() < 0.05
+
+
+def test_a_restart_forgets_the_history_but_not_the_goal():
+    agent = agent_of(ToyModel())
+    _, first = drive(agent, 12)
+    encoded = len(agent.model.histories)
+    agent.restart(0)
+    assert len(agent.model.histories) == encoded
+    again = [agent.act(observe(p)) for p in drive(agent_of(ToyModel()), 12)[0][:12]]
+    np.testing.assert_array_equal(first, again)
+    with pytest.raises(InputError, match="before reset"):
+        agent_of(ToyModel()).restart(0)

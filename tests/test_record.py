@@ -91,6 +91,9 @@ def test_the_controller_logs_what_it_sent_and_a_model_can_learn_from_it(tmp_path
         def reset(self, goal, seed):
             pass
 
+        def restart(self, seed):
+            pass
+
         def act(self, obs):
             return np.array([1.0, -1.0], np.float32)
 

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         "reach goal images, append result rows",
         ("evaluate", "planner", "oracle", "diagnosis"),
     ),
+    "reach": ("order a goal picture and watch it being reached", ("reach", "planner")),
     "export": ("write the ONNX bundle a robot runs", ("planner",)),
     "page": ("planner and scene as a web page, run by the browser alone", ("planner",)),
     "soak": ("the exported controller under faults for a million steps", ("soak", "planner")),

@@ -11,7 +11,7 @@ from robot_wm.commands.agents import METHODS, recipe
 from robot_wm.commands.calibrate import verdict_of
 from robot_wm.commands.export import bundle, kind
 from robot_wm.commands.settings import Settings
-from robot_wm.commands.stages import first_pairs, model, pair_lists, say
+from robot_wm.commands.stages import dataset, first_pairs, model, pair_lists, say
 from robot_wm.manifest import read_json, read_manifest, sha256_of
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ def evaluate_all(session: Session) -> tuple[list[Row], Path]:
     settings = session.settings
     folders = needed_model(session)
     lists = pair_lists(settings)
-    asked = settings.evaluate.rows or settings.pairs["family"]
-    family = "clock" if settings.evaluate.clock else asked
-    path = settings.results / f"{family}-{settings.task.name}.jsonl"
+    path = settings.results / f"{family_of(settings)}-{settings.task.name}.jsonl"
     rows: list[Row] = []
     for seed in settings.evaluate.seeds:
         pairs = first_pairs(_list_of(lists, seed), settings.evaluate.limit)
@@ -57,6 +55,28 @@ def evaluate_all(session: Session) -> tuple[list[Row], Path]:
             append_row(path, row)
             rows.append(row)
     return rows, path
+
+
+def family_of(settings: Settings) -> str:
+    """First part of the name of rows and of their file."""
+    asked = settings.evaluate
+    if asked.clock:
+        return "clock"
+    ordered = "goals" if asked.only or asked.via else str(settings.pairs["family"])
+    return asked.rows or ordered
+
+
+def goal_of(settings: Settings) -> Any:
+    """What makes the goal pictures; None takes the one of the pair."""
+    from planning.workers import Factory
+
+    asked = settings.evaluate
+    if not asked.only and not asked.via:
+        return None
+    told: dict[str, Any] = {"keep": asked.only, "via": asked.via}
+    if asked.via:
+        told["dataset"] = str(dataset(settings, "nominal"))
+    return Factory("sim.goals:ordered", told)
 
 
 def _list_of(lists: dict[int, PairList], seed: int) -> PairList:
@@ -93,10 +113,13 @@ def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int
 
     own = () if method in ("jepa", "onnx") else (method,)
     family, task = pairs.family, pairs.name
-    modifiers = "".join(f"@{m}" for m in (*own, *settings.evaluate.modifiers))
+    asked = settings.evaluate
+    ordered = [f"only_{body}" for body in asked.only] + [f"via{asked.via}"] * (asked.via > 0)
+    modifiers = "".join(f"@{m}" for m in (*own, *ordered, *asked.modifiers))
     levels = "".join(f"/{k}:{v}" for k, v in sorted(settings.evaluate.factors.items()))
     clock = settings.evaluate.clock
-    name = f"clock/{task}/{clock}" if clock else f"{settings.evaluate.rows or family}/{task}"
+    rows = family if family_of(settings) == settings.pairs["family"] else family_of(settings)
+    name = f"clock/{task}/{clock}" if clock else f"{rows}/{task}"
     extra = dict.fromkeys(f for f in settings.evaluate.families if f != family)
     return EvaluateConfig(
         row=f"{name}{levels}{modifiers}",
@@ -106,6 +129,7 @@ def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int
         inputs=METHODS[method].inputs,
         workers=settings.workers,
         factors=settings.evaluate.factors,
+        goal=goal_of(settings),
     )
 
 

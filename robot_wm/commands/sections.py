@@ -97,6 +97,9 @@ class EvaluateSettings:
             takes three control steps) or ``measured``; rows are then named ``clock/task/d3``.
         modifiers: appended to the row name, e.g. ``[rest]``.
         rows: first part of the row's and its file's name; empty takes the pair list's family.
+        only: bodies that matter, e.g. ``[block]``: the goal is then pictures in which these are
+            where they should be and all others anywhere, any of which will do.
+        via: pictures of the recording between start and goal that are to be passed on the way.
         validation: validation episodes run at every ``train.eval_every``; 0 runs none.
     """
 
@@ -107,7 +110,13 @@ class EvaluateSettings:
     clock: str = ""
     modifiers: tuple[str, ...] = ()
     rows: str = ""
+    only: tuple[str, ...] = ()
+    via: int = 0
     validation: int = 20
+
+    def __post_init__(self) -> None:
+        if self.via < 0:
+            raise ConfigError(f"evaluate.via = {self.via}", "0 or more pictures", "correct it")
 
 
 @dataclass(frozen=True)
@@ -148,6 +157,39 @@ class ImproveSettings:
                 "1, a rate above 0",
                 "correct the `improve` section",
             )
+
+
+@dataclass(frozen=True)
+class ReachSettings:
+    """A goal to order; without image, pose or recording a random scene is the goal.
+
+    Attributes:
+        image: a picture file.
+        pose: entries of the scene's pose to set in a random scene, e.g. ``{block_x: 0.3}``.
+        recording: folder of a data set or a robot's log, whose episode ends at the goal.
+        episode: which of its episodes.
+        every: pictures of it to pass on the way, one per so many stored ones; 0 passes none.
+        only: bodies that matter, see ``evaluate.only``.
+        seed: of the start, and, one higher, of the random scene with the goal.
+        steps: control steps to get there.
+    """
+
+    image: str = ""
+    pose: dict[str, float] = field(default_factory=dict)
+    recording: str = ""
+    episode: int = 0
+    every: int = 0
+    only: tuple[str, ...] = ()
+    seed: int = 0
+    steps: int = 100
+
+    def __post_init__(self) -> None:
+        if min(self.episode, self.every, self.seed) < 0 or self.steps < 1:
+            raise ConfigError(
+                f"reach: episode, every, seed, steps = "
+                f"{self.episode}, {self.every}, {self.seed}, {self.steps}",
+                "0 or more, and 1 step or more", "correct the `reach` section",
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)

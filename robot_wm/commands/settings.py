@@ -19,6 +19,7 @@ from robot_wm.commands.sections import (
     ImproveSettings,
     ObjectiveSettings,
     PlannerSettings,
+    ReachSettings,
     ReportSettings,
     SoakSettings,
     TaskSettings,
@@ -84,6 +85,7 @@ class Settings:
     pairs: dict[str, Any]
     evaluate: EvaluateSettings
     improve: ImproveSettings
+    reach: ReachSettings
     soak: SoakSettings
     report: ReportSettings
     demo: DemoSettings

@@ -112,6 +112,11 @@ class Task(ABC):
     def pose(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
         """Privileged pose ``[..., K]`` of joint states ``[..., nq]``, ``[..., nv]``."""
 
+    def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
+        """Bring the joints into a pose ``[K]``, at rest: the inverse of :meth:`pose`."""
+        data.qpos[:] = pose[: len(data.qpos)]
+        data.qvel[:] = 0
+
     @abstractmethod
     def place(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Draw an initial state into ``data`` (velocities zero)."""

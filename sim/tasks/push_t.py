@@ -129,6 +129,13 @@ class PushT(Task):
         angle = np.mod(angle, 2 * np.pi)[..., None]
         return np.concatenate([qpos[..., 3:5], origin, angle, qvel[..., 3:5]], -1)
 
+    def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
+        """See :class:`Task`."""
+        angle = pose[4]
+        centre = pose[2:4] - ORIGIN_OFFSET * np.array([-np.sin(angle), np.cos(angle)])
+        data.qpos[:] = [*centre, angle, *pose[:2]]
+        data.qvel[:] = 0
+
     def proprio(self, data: mujoco.MjData) -> np.ndarray:
         """Position and velocity of the pusher [m, m/s]."""
         return np.concatenate([data.qpos[3:], data.qvel[3:]]).astype(np.float32)
