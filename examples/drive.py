@@ -46,7 +46,8 @@ def main() -> None:
     model = OnnxWorldModel(told.bundle, threads=told.threads)
     spec = model.spec
     shape, period = (spec.image_size, spec.image_size, 3), spec.control_dt
-    agent = agent_of(model, deadline=0.5 * period, delay=1)
+    # What fits into half a period on this machine, and no further round once that is over.
+    agent = agent_of(model, budget=0.5 * period, deadline=0.5 * period, delay=1)
     limits = Limits(max_change=2.0, hold=(0.0,) * spec.control_dim, stale=2 * period, late=period)
     log = RobotLog(told.log, spec) if told.log else None
     controller = Controller(agent, limits, log=log)

@@ -38,7 +38,7 @@ def measure(folder: Path, plans: int = 300, threads: int = 2, **changes: Any) ->
         folder: the bundle.
         plans: timed, after ``WARM_UP`` others.
         threads: of one operator.
-        changes: of the search, e.g. ``candidates=64``.
+        changes: of the search, e.g. ``candidates=64``, or its ``budget`` [s].
 
     Returns:
         A row: ``total``, ``encode`` and ``plan`` with ``_ms_p50``, ``_p95``, ``_p99`` and ``_max``
@@ -81,6 +81,7 @@ def measure(folder: Path, plans: int = 300, threads: int = 2, **changes: Any) ->
         "candidates": agent.optimiser.candidates,
         "iterations": agent.optimiser.iterations,
         "proposals": agent.proposals,
+        "budget_ms": 1e3 * changes.get("budget", 0.0),
         "world_model": model.spec.hashes.get("world_model", ""),
     }
     row["ratio"] = row["total_ms_p50"] / 1e3 * row["matmul_gflops"]
@@ -124,6 +125,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--candidates", type=int)
     parser.add_argument("--iterations", type=int)
+    parser.add_argument("--budget", type=float, help="cut the search to this time for a plan [s]")
     given = vars(parser.parse_args())
     folder, plans, threads = (given.pop(key) for key in ("bundle", "plans", "threads"))
     changes = {key: value for key, value in given.items() if value is not None}

@@ -18,6 +18,7 @@ import onnxruntime as ort
 
 from export.contract import Contract, read_contract
 from planning.clock import ClockAgent
+from planning.configurator import fit, timed
 from planning.costs import Objective
 from planning.mpc import MPCAgent
 from planning.optimisers import Optimiser, make
@@ -214,22 +215,29 @@ def agent_of(
     execute: int = 1,
     deadline: float = 0.0,
     delay: int | None = 0,
+    budget: float = 0.0,
     **changes: Any,
 ) -> MPCAgent:
     """The planner of a bundle around its model.
 
     Args:
         execute, deadline: see :class:`planning.mpc.MPCAgent`.
+        budget: time for a whole plan [s]: the search is cut to what fits on this machine, which
+            is timed for it (:mod:`planning.configurator`); 0 searches as exported.
         delay: control steps until a plan can be used, see :class:`planning.clock.ClockAgent`; 0
             plans as if the world waited, None measures.
         changes: as in :func:`optimiser_of`.
+
+    Raises:
+        ConfigError: not even the actor alone fits the budget.
     """
     contract = model.contract
-    positional = (
-        model, optimiser_of(contract, **changes), objective_of(contract), contract.spec.horizon,
-        execute,
-    )  # fmt: skip
-    options: dict[str, Any] = {"proposals": contract.proposals, "deadline": deadline}
+    optimiser, proposals = optimiser_of(contract, **changes), contract.proposals
+    if budget:
+        speed = timed(model, optimiser.candidates, proposals)
+        optimiser, proposals, _ = fit(speed, budget, optimiser, proposals)
+    positional = (model, optimiser, objective_of(contract), contract.spec.horizon, execute)
+    options: dict[str, Any] = {"proposals": proposals, "deadline": deadline}
     if delay == 0:
         return MPCAgent(*positional, **options)
     return ClockAgent(*positional, delay=delay, **options)

@@ -1,0 +1,151 @@
+"""The configurator (LeCun 2022, §3.2): from a deadline to the search that fits it on this machine.
+
+It times the model's parts where they will run, then takes away candidates, then rounds, then the
+search itself (Mode-1), until a plan fits. Which searches are worth their time was measured on
+validation episodes: ``docs/log.md``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from planning.optimisers import CEM, Mode1
+from planning.optimisers.base import Optimiser
+from robot_wm.contracts import History, Proposer, WorldModel
+from robot_wm.errors import ConfigError
+
+LEAST = 8  # candidates below which the actor alone does as well
+PROPOSED = 0.8  # share of a single round's candidates that the actor proposes
+SLOWEST = 95  # percentile of the timings a plan is reckoned with
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How long the parts of a plan take here.
+
+    Attributes:
+        look: encoding a frame and proposing plans [s].
+        sizes, rollouts: numbers of candidates, ascending, and the time to cost as many [s].
+    """
+
+    look: float
+    sizes: tuple[int, ...]
+    rollouts: tuple[float, ...]
+
+    def plan(self, optimiser: Optimiser, proposals: int) -> float:
+        """Time of a whole plan [s]."""
+        if isinstance(optimiser, Mode1):
+            return self.look
+        sizes = [optimiser.count(i) for i in range(optimiser.iterations)]
+        if proposals:  # they are costed before the samples around the cheapest of them
+            sizes[:1] = [proposals + 1, sizes[0] - proposals - 1]
+        if optimiser.final == "guarded":
+            sizes.append(2)
+        # No rollout is cheaper than the smallest that was timed; beyond the largest, in proportion.
+        each = np.interp(sizes, self.sizes, self.rollouts)
+        beyond = np.maximum(np.array(sizes) / self.sizes[-1], 1.0)
+        return self.look + float((each * beyond).sum())
+
+
+class Budget(NamedTuple):
+    """A search that fits, the plans it asks of the actor, and the time it is reckoned to take."""
+
+    optimiser: Optimiser
+    proposals: int
+    seconds: float
+
+
+def timed(
+    model: WorldModel[Any],
+    most: int,
+    proposals: int,
+    repeats: int = 20,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Speed:
+    """Time a model on pictures of noise, alone on its machine.
+
+    Args:
+        model: anything behind the contract.
+        most: candidates of the largest rollout that will be asked for.
+        proposals: plans that will be asked of its actor; 0 for none.
+        repeats: of every part, after three to warm up.
+        clock: seconds.
+    """
+    spec, rng = model.spec, np.random.default_rng(0)
+
+    def history() -> History:
+        shape = (2, spec.image_size, spec.image_size, 3)
+        frames = rng.integers(0, 256, shape, np.uint8)  # new ones: models remember what they saw
+        none = np.zeros((2, 0), np.float32)
+        return History(frames, none, np.zeros((1, spec.action_dim), np.float32))
+
+    state, goal = model.encode(history()), model.encode(History.of_goal(history().frames[0]))
+    sizes = sorted({max(2, most // 8), max(2, most // 2), max(2, most)})
+    asked = max(proposals, int(PROPOSED * most))  # as many as any smaller search will ask for
+    low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
+
+    def look() -> None:
+        seen = model.encode(history())
+        if proposals and isinstance(model, Proposer):
+            model.propose(seen, goal, asked, rng)
+
+    def rollout(size: int) -> Callable[[], object]:
+        actions = rng.uniform(low, high, (size, spec.horizon, spec.action_dim)).astype(np.float32)
+        return lambda: model.step_costs(state, goal, actions)
+
+    def slow(work: Callable[[], object]) -> float:
+        seconds = []
+        for _ in range(3 + repeats):
+            start = clock()
+            work()
+            seconds.append(clock() - start)
+        return float(np.percentile(seconds[3:], SLOWEST))
+
+    return Speed(slow(look), tuple(sizes), tuple(slow(rollout(size)) for size in sizes))
+
+
+def fit(speed: Speed, deadline: float, optimiser: Optimiser, proposals: int) -> Budget:
+    """The largest search within a deadline, no larger than the one given.
+
+    As many rounds as leave half of the candidates; a single round takes what fits, most of it
+    proposed by the actor; below ``LEAST`` the actor acts alone.
+
+    Args:
+        deadline: for a whole plan, from the frame to the action [s].
+        optimiser, proposals: the full search.
+
+    Raises:
+        ConfigError: not even looking fits.
+    """
+    budget = Budget(optimiser, proposals, speed.plan(optimiser, proposals))
+    if budget.seconds <= deadline:
+        return budget
+    full = optimiser.candidates
+    for rounds in range(optimiser.iterations, 0, -1):
+        share = PROPOSED if rounds == 1 and proposals else proposals / full
+        for count in range(full, (LEAST if rounds == 1 else -(-full // 2)) - 1, -1):
+            smaller, asked = _smaller(optimiser, count, rounds), int(share * count)
+            budget = Budget(smaller, asked, speed.plan(smaller, asked))
+            if budget.seconds <= deadline:
+                return budget
+    if proposals:
+        budget = Budget(Mode1(), 1, speed.look)
+    if budget.seconds > deadline:
+        raise ConfigError(
+            f"a deadline of {1e3 * deadline:.1f} ms",
+            f"{1e3 * budget.seconds:.1f} ms or more on this machine",
+            "allow more time, or plan with a smaller model",
+        )
+    return budget
+
+
+def _smaller(optimiser: Optimiser, candidates: int, rounds: int) -> Optimiser:
+    changes: dict[str, Any] = {"candidates": candidates, "iterations": rounds}
+    if isinstance(optimiser, CEM):
+        changes["elites"] = max(1, min(optimiser.elites, candidates // 4))
+    return replace(optimiser, **changes)
