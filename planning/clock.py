@@ -68,7 +68,7 @@ class ClockAgent(MPCAgent):
 
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
         """See :class:`MPCAgent`; a plan asked for now is used later."""
-        self._require_goal()
+        self._pursued()
         self.think()
         spec = self.model.spec
         if self._step % spec.block == 0:

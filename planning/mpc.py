@@ -11,7 +11,8 @@ import numpy as np
 
 from planning.costs import LastCost, Objective
 from planning.optimisers.base import Optimiser, Plan
-from robot_wm.contracts import History, Proposer, WorldModel, check_actions, check_image
+from planning.pursuit import Pursuit, check_passing
+from robot_wm.contracts import History, Proposer, WorldModel, check_image
 from robot_wm.errors import ConfigError, InputError
 
 
@@ -52,9 +53,7 @@ class MPCAgent:
     old plan was wrong.
 
     A goal may be several pictures, any of which will do ("only the block matters": the same block
-    with the pusher here and there). Pictures to pass on the way are pursued one after the other;
-    the next one's turn comes when standing still costs a fraction ``near`` of what it cost when
-    this one's began, or after ``patience`` plans.
+    with the pusher here and there), after pictures to pass on the way (:class:`Pursuit`).
 
     Args:
         model: the world model; nothing but its protocol is used.
@@ -71,7 +70,7 @@ class MPCAgent:
         levels: steps from the lowest to the highest action to which plans are rounded; 0 does not.
             Two runtimes of one model differ by float rounding, which contact amplifies into other
             episodes; on a grid both act alike.
-        near, patience: when a picture on the way has been passed, see above.
+        near, patience: when a picture on the way has been passed, see :class:`Pursuit`.
         record: keep a :class:`PlanRecord` of every plan in ``records``.
 
     Attributes:
@@ -100,18 +99,8 @@ class MPCAgent:
         patience: int = 8,
         record: bool = False,
     ) -> None:
-        _check_config(
-            model,
-            optimiser,
-            horizon,
-            execute,
-            proposals,
-            memory_mb,
-            deadline,
-            levels,
-            near,
-            patience,
-        )
+        _check_config(model, optimiser, horizon, execute, proposals, memory_mb, deadline, levels)
+        check_passing(near, patience)
         self.model, self.optimiser = model, optimiser
         self.objective = objective if objective is not None else Objective(LastCost())
         self.horizon, self.execute, self.proposals = horizon, execute, proposals
@@ -120,12 +109,8 @@ class MPCAgent:
         spec = model.spec
         self._low = np.asarray(spec.action_low, np.float32)
         self._high = np.asarray(spec.action_high, np.float32)
-        per_candidate = spec.bytes_per_candidate
-        self._chunk = (
-            max(1, memory_mb * 2**20 // per_candidate) if memory_mb and per_candidate else 0
-        )
-        self._goals: list[Any] = []  # any of them
-        self._ready = False
+        self._memory_mb = memory_mb
+        self._pursuit: Pursuit | None = None
 
     def reset(self, goal: dict[str, np.ndarray], seed: int) -> None:
         """Start an episode: forget everything, encode the goal once.
@@ -139,14 +124,11 @@ class MPCAgent:
         Raises:
             InputError: an image of another size or dtype, or none.
         """
-        self._ready = False
+        self._pursuit = None
         images = np.asarray(goal["image"])
-        if not len(images):
-            raise InputError("no goal image", "one or more", "give the goal")
-        self._via = deque([state] for state in self._encoded(goal, goal.get("via", ())))
-        self._via.append(self._encoded(goal, images if images.ndim == 4 else images[None]))
-        self._turn()
-        self._ready = True
+        goals = [[state] for state in self._encoded(goal, goal.get("via", ()))]
+        goals.append(self._encoded(goal, images if images.ndim == 4 else images[None]))
+        self._pursuit = Pursuit(self.model, goals, self.near, self.patience, self._memory_mb)
         self.restart(seed)
 
     def restart(self, seed: int) -> None:
@@ -155,7 +137,7 @@ class MPCAgent:
         Raises:
             InputError: ``reset`` was not called.
         """
-        self._require_goal()
+        self._pursued()
         spec = self.model.spec
         # Two generators: asking for proposals does not change the search noise.
         self._noise_rng, self._proposal_rng = np.random.default_rng(seed).spawn(2)
@@ -180,21 +162,6 @@ class MPCAgent:
             states.append(self.model.encode(History(image[None], proprio[None], no_actions)))
         return states
 
-    def _turn(self) -> None:
-        """The next goal's turn."""
-        self._goals, self._began, self._pursued = self._via.popleft(), np.inf, 0
-
-    def _pass(self, state: Any) -> None:
-        """Leave goals on the way behind that ``state`` has reached, or that take too long."""
-        while self._via:
-            stay = np.zeros((1, 1, len(self._low)), np.float32)
-            cost = float(self._step_costs(state, stay)[0, 0])
-            self._began = cost if np.isinf(self._began) else self._began
-            self._pursued += 1
-            if cost > self.near * self._began and self._pursued <= self.patience:
-                return
-            self._turn()
-
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
         """Next control action, float32 ``[control_dim]`` within bounds.
 
@@ -202,7 +169,7 @@ class MPCAgent:
             InputError: ``reset`` was not called, a bad image at a block boundary, or a model whose
                 costs are not finite ``[N, H]``.
         """
-        self._require_goal()
+        self._pursued()
         if self._step % self.model.spec.block == 0:
             self._remember(obs)
             if not self._queue:
@@ -212,9 +179,10 @@ class MPCAgent:
         self._step += 1
         return action.copy()
 
-    def _require_goal(self) -> None:
-        if not self._ready:
+    def _pursued(self) -> Pursuit:
+        if self._pursuit is None:
             raise InputError("asked before reset()", "an episode with a goal", "call reset first")
+        return self._pursuit
 
     def _look(self, obs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Checked copies of image and proprioception: the caller may reuse its buffers."""
@@ -245,7 +213,7 @@ class MPCAgent:
         start = time.perf_counter()
         state = self.model.encode(history)
         encoded = time.perf_counter()
-        self._pass(state)
+        self._pursued().look(state)
         plan = self._search(state, start, low, high, self._warm(step))
         self.encode_s.append(encoded - start)
         self.plan_s.append(time.perf_counter() - encoded)
@@ -279,9 +247,10 @@ class MPCAgent:
         noise = self.optimiser.draw_noise(
             self._noise_rng, self.horizon, spec.action_dim, block=spec.block
         )
-        proposed = self._propose(state) if self.proposals else None
+        pursuit, rng = self._pursued(), self._proposal_rng
+        proposed = pursuit.propose(state, self.proposals, rng) if self.proposals else None
         return self.optimiser.optimise(
-            lambda actions: self.objective(self._step_costs(state, actions), actions),
+            lambda actions: self.objective(pursuit.step_costs(state, actions), actions),
             mean,
             None,
             low,
@@ -290,38 +259,6 @@ class MPCAgent:
             proposed,
             (lambda: time.perf_counter() - began > self.deadline) if self.deadline else None,
         )
-
-    def _propose(self, state: Any) -> np.ndarray:
-        assert isinstance(self.model, Proposer)  # checked in the constructor
-        count, rng = len(self._goals), self._proposal_rng
-        shares = [(self.proposals + i) // count for i in range(count)]  # they sum to all
-        proposed = np.concatenate(
-            [
-                self.model.propose(state, goal, share, rng)
-                for goal, share in zip(self._goals, shares, strict=True)
-                if share
-            ]
-        )
-        check_actions(proposed, self.model.spec)
-        return np.asarray(proposed, np.float32)
-
-    def _step_costs(self, state: Any, actions: np.ndarray) -> np.ndarray:
-        """The model's costs ``[N, H]`` of the nearest goal, in batches that fit the memory."""
-        size = self._chunk or len(actions)
-        parts = [actions[i : i + size] for i in range(0, len(actions), size)]
-        each = [
-            np.concatenate([self.model.step_costs(state, goal, part) for part in parts])
-            for goal in self._goals
-        ]
-        costs = each[0] if len(each) == 1 else np.min(each, axis=0)
-        finite = np.isfinite(costs)
-        if costs.shape != actions.shape[:2] or not finite.all():
-            raise InputError(
-                f"step costs of shape {costs.shape}, {(~finite).sum()} of them NaN or infinite",
-                f"finite costs of shape {actions.shape[:2]}",
-                "check the model's weights and statistics; training may have diverged",
-            )
-        return costs
 
     def _keep(self, history: History, state: Any, plan: Plan) -> None:
         actions = np.asarray(plan.actions, np.float32)
@@ -333,7 +270,7 @@ class MPCAgent:
                 actions=actions,
                 candidates=np.asarray(plan.candidates),
                 candidate_costs=np.asarray(plan.candidate_costs),
-                step_costs=self._step_costs(state, actions[None])[0],
+                step_costs=self._pursued().step_costs(state, actions[None])[0],
                 encode_s=self.encode_s[-1],
                 plan_s=self.plan_s[-1],
             )
@@ -349,8 +286,6 @@ def _check_config(
     memory_mb: int,
     deadline: float,
     levels: int,
-    near: float,
-    patience: int,
 ) -> None:
     spec = model.spec
     low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
@@ -360,8 +295,6 @@ def _check_config(
         (1 <= execute <= horizon, f"execute = {execute}", f"1 to {horizon}", "lower `execute`"),
         (deadline >= 0, f"deadline = {deadline}", "0 (none) or seconds", "raise it"),
         (levels >= 0, f"levels = {levels}", "0 (no rounding) or more", "raise it"),
-        (0 < near < 1, f"near = {near}", "a fraction between 0 and 1", "correct it"),
-        (patience >= 1, f"patience = {patience}", "1 plan or more", "raise it"),
         (memory_mb >= 0, f"memory_mb = {memory_mb}", "0 (never split) or more", "raise it"),
         (
             least <= proposals <= most,

@@ -180,9 +180,11 @@ def test_records_and_times():
     assert min(agent.plan_s) > 0
     record = agent.records[-1]
     assert record.candidates.shape == (64, 4, 10)
-    costs = model.step_costs(record.state, np.array(agent._goals[0]), record.candidates)
+    costs = model.step_costs(record.state, np.array(agent._pursuit.present[0]), record.candidates)
     np.testing.assert_array_equal(costs[:, -1], record.candidate_costs)
-    costs = model.step_costs(record.state, np.array(agent._goals[0]), record.actions[None])
+    costs = model.step_costs(
+        record.state, np.array(agent._pursuit.present[0]), record.actions[None]
+    )
     np.testing.assert_array_equal(costs[0], record.step_costs)
     drive(agent, 5)
     assert len(agent.records) == len(agent.plan_s) == 1
@@ -415,6 +417,12 @@ def test_pictures_on_the_way_are_passed_in_their_order():
             places.append(places[-1] + SPEED * agent.act(observe(places[-1])))
         assert (np.linalg.norm(np.array(places) - corner, axis=1).min() < 0.45) == passes
         assert np.abs(places[-1] - goal).max() < 0.05
+
+
+@pytest.mark.parametrize(("near", "patience"), [(0.0, 8), (1.0, 8), (0.3, 0)])
+def test_goals_on_the_way_can_be_passed(near, patience):
+    with pytest.raises(ConfigError, match="patience"):
+        agent_of(ToyModel(), near=near, patience=patience)
 
 
 def test_a_picture_that_is_never_reached_is_given_up():

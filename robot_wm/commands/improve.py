@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from robot_wm.commands.agents import recipe
 from robot_wm.commands.evaluate import environment
-from robot_wm.commands.settings import PRACTICE, Settings
+from robot_wm.commands.settings import MIRRORED, PRACTICE, Settings
 from robot_wm.commands.stages import dataset, drawn, latents, model, say
 from robot_wm.manifest import MANIFEST, atomic_write, check_parent, provenance, read_manifest
 
@@ -33,15 +33,19 @@ def run(session: Session) -> int:
     """Run all rounds; print the table's path."""
     settings = session.settings
     first, encoder = model(session, settings.weights)
-    out, nominal = settings.run_path("improve"), dataset(settings, "nominal")
+    out = settings.run_path("improve")
+    recorded = [dataset(settings, collection) for collection in settings.train_on]
+    mirrored = any(collection.endswith(MIRRORED) for collection in settings.train_on)
     pairs = drawn(settings, "validation", settings.improve.pairs)
     rows = scored(settings, pairs, settings.weights, (first, encoder), 0)
-    current, control, sets = first, first, [nominal]
+    current, control, practice = first, first, list[Path]()
     for turn in range(1, settings.improve.rounds + 1):
-        control = _train(settings, f"longer{turn}", [nominal], encoder, control)
+        control = _train(settings, f"longer{turn}", recorded, [], encoder, control)
         rows += scored(settings, pairs, f"longer{turn}", (control, encoder), turn)
-        sets.append(practised(settings, turn, (current, encoder)))
-        current = _train(settings, f"round{turn}", sets, encoder, current)
+        practice.append(practised(settings, turn, (current, encoder)))
+        if mirrored:
+            practice.append(dataset(settings, f"{PRACTICE}{turn}{MIRRORED}"))
+        current = _train(settings, f"round{turn}", recorded, practice, encoder, current)
         rows += scored(settings, pairs, f"round{turn}", (current, encoder), turn)
     name = settings.task.name
     lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
@@ -74,7 +78,14 @@ def practised(settings: Settings, turn: int, folders: Folders) -> Path:
     return practise(config, pairs, like, collection, about, root, environment(settings), maker)
 
 
-def _train(settings: Settings, name: str, sets: Sequence[Path], encoder: Path, start: Path) -> Path:
+def _train(
+    settings: Settings,
+    name: str,
+    recorded: Sequence[Path],
+    practice: Sequence[Path],
+    encoder: Path,
+    start: Path,
+) -> Path:
     """Predictor, proposer and goal distance of ``start``, trained on; kept if it exists.
 
     Raises:
@@ -89,16 +100,23 @@ def _train(settings: Settings, name: str, sets: Sequence[Path], encoder: Path, s
         base = read_manifest(start, "world_model", verify=False)["sha256"]
         check_parent(read_manifest(folder, "world_model", verify=False), "latent", base)
         return folder
+    section, sets = settings.improve, [*recorded, *practice]
     caches = [latents(settings, encoder, path) for path in sets]
-    section, practice = settings.improve, len(sets) - 1
-    share = section.share
-    shares = (1 - share, *[share / practice] * practice) if practice else ()
+    shares = (
+        tuple(
+            share / len(part)
+            for part, share in ((recorded, 1 - section.share), (practice, section.share))
+            for _ in part
+        )
+        if practice
+        else ()
+    )
     config = replace(
         settings.train_config(), **own_sizes(start), steps=0, embed=0, settle=section.settle,
         lr=section.lr, latent_of=str(start), tuned=True, kept=section.kept, shares=shares,
     )  # fmt: skip
     say(f"training {name} on {len(sets)} collections into {folder}")
-    return train(config, list(sets), caches, FrozenEncoder.load(encoder), folder.parent)
+    return train(config, sets, caches, FrozenEncoder.load(encoder), folder.parent)
 
 
 def scored(
