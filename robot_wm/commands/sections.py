@@ -16,6 +16,7 @@ class TaskSettings:
         name: registry name of the scene with its task.
         steps: control steps per recorded episode.
         nominal, varied: episodes of the unvaried and of the randomised collection.
+        train_on: collections that train its world model, unless the root's ``train_on`` says others.
         mix: behaviours with their share and noise levels.
     """
 
@@ -23,6 +24,7 @@ class TaskSettings:
     steps: int
     nominal: int
     varied: int
+    train_on: tuple[str, ...]
     mix: tuple[dict[str, Any], ...]
 
 
