@@ -16,7 +16,7 @@ class TaskSettings:
         name: registry name of the scene with its task.
         steps: control steps per recorded episode.
         nominal, varied: episodes of the unvaried and of the randomised collection.
-        train_on: collections that train its world model, unless the root's ``train_on`` says others.
+        train_on: collections that train its world model; the root's ``train_on`` overrides.
         mix: behaviours with their share and noise levels.
     """
 

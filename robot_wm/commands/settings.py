@@ -51,7 +51,9 @@ class Settings:
     """The root configuration.
 
     Attributes:
-        name: name of everything this run makes; data sets of ``default`` carry no suffix.
+        name: name of everything this run makes.
+        data_name: name of its data sets and pair lists, for runs that share them, e.g. with another
+            seed; those of ``default`` carry no suffix.
         seed: of training; collections have fixed seeds of their own.
         image_size: side of every image [px].
         threads: of torch while training.
@@ -93,6 +95,7 @@ class Settings:
     encoder_name: str
     encoder_tasks: tuple[str, ...]
     method: tuple[str, ...]
+    data_name: str = "default"
     train_on: tuple[str, ...] = ("nominal",)
     seed: int = 0
     image_size: int = 64
@@ -116,7 +119,7 @@ class Settings:
     @property
     def suffix(self) -> str:
         """Of data sets and pair lists, which other names must not share."""
-        return "" if self.name == "default" else f"-{self.name}"
+        return "" if self.data_name == "default" else f"-{self.data_name}"
 
     def dataset_path(self, task: str, collection: str) -> Path:
         """Where a collection lives."""

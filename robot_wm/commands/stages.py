@@ -12,7 +12,7 @@ from robot_wm.commands.settings import CHECKOUT, MIRRORED, SEEDS, SHIPPED, Setti
 from robot_wm.errors import DataError, WeightsError
 from robot_wm.manifest import MANIFEST, check_parent, read_manifest, storage_root
 
-COMMITTED = ("default", "demo")  # names of runs that use the pair lists beside the code
+COMMITTED = "default"  # name of the data whose pair lists stand beside the code
 
 if TYPE_CHECKING:
     from planning.pairs import PairList
@@ -228,7 +228,7 @@ def pair_lists(settings: Settings) -> dict[int, PairList]:
     from planning.pairs import PairList
 
     config, found = settings.pairs_config(), {}
-    for committed in (True, False) if settings.name in COMMITTED else (False,):
+    for committed in (True, False) if settings.data_name == COMMITTED else (False,):
         paths = {s: pair_list_path(settings, s, committed) for s in config.eval_seeds}
         if all(path.is_file() for path in paths.values()):
             found = {seed: PairList.load(path) for seed, path in paths.items()}

@@ -86,7 +86,7 @@ class Reacher(Task):
         """(shoulder, wrist) [rad] and their speeds [rad/s]; the shoulder is not wrapped."""
         return np.concatenate([qpos, qvel], -1)
 
-    # The mirror is the diagonal x = -y: the floor's pattern is the same on both sides, to the pixel.
+    # The mirror is the diagonal x = -y: the floor's pattern is the same on both sides.
 
     def reflect(self, data: mujoco.MjData) -> None:
         """Both joints turn the other way."""
