@@ -29,10 +29,12 @@ class Speed:
     """How long the parts of a plan take here.
 
     Attributes:
-        look: encoding a frame and proposing plans [s].
+        act: encoding a frame and proposing one plan, which is Mode-1 [s].
+        look: encoding a frame and proposing many [s].
         sizes, rollouts: numbers of candidates, ascending, and the time to cost as many [s].
     """
 
+    act: float
     look: float
     sizes: tuple[int, ...]
     rollouts: tuple[float, ...]
@@ -40,7 +42,7 @@ class Speed:
     def plan(self, optimiser: Optimiser, proposals: int) -> float:
         """Time of a whole plan [s]."""
         if isinstance(optimiser, Mode1):
-            return self.look
+            return self.act
         sizes = [optimiser.count(i) for i in range(optimiser.iterations)]
         if proposals:  # they are costed before the samples around the cheapest of them
             sizes[:1] = [proposals + 1, sizes[0] - proposals - 1]
@@ -89,10 +91,13 @@ def timed(
     asked = max(proposals, int(PROPOSED * most))  # as many as any smaller search will ask for
     low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
 
-    def look() -> None:
-        seen = model.encode(history())
-        if proposals and isinstance(model, Proposer):
-            model.propose(seen, goal, asked, rng)
+    def look(plans: int) -> Callable[[], object]:
+        def work() -> None:
+            seen = model.encode(history())
+            if proposals and isinstance(model, Proposer):
+                model.propose(seen, goal, plans, rng)
+
+        return work
 
     def rollout(size: int) -> Callable[[], object]:
         actions = rng.uniform(low, high, (size, spec.horizon, spec.action_dim)).astype(np.float32)
@@ -106,7 +111,8 @@ def timed(
             seconds.append(clock() - start)
         return float(np.percentile(seconds[3:], SLOWEST))
 
-    return Speed(slow(look), tuple(sizes), tuple(slow(rollout(size)) for size in sizes))
+    rollouts = tuple(slow(rollout(size)) for size in sizes)
+    return Speed(slow(look(1)), slow(look(asked)), tuple(sizes), rollouts)
 
 
 def fit(speed: Speed, deadline: float, optimiser: Optimiser, proposals: int) -> Budget:
@@ -134,7 +140,7 @@ def fit(speed: Speed, deadline: float, optimiser: Optimiser, proposals: int) -> 
             if budget.seconds <= deadline:
                 return budget
     if proposals:
-        budget = Budget(Mode1(), 1, speed.look)
+        budget = Budget(Mode1(), 1, speed.act)
     if budget.seconds > deadline:
         raise ConfigError(
             f"a deadline of {1e3 * deadline:.1f} ms",

@@ -12,7 +12,7 @@ from planning.optimisers import CEM, ICEM, Mode1
 from robot_wm.errors import ConfigError
 
 FULL = ICEM(candidates=128, iterations=3, elites=16)
-SPEED = Speed(look=0.006, sizes=(16, 64, 128), rollouts=(0.004, 0.012, 0.022))
+SPEED = Speed(act=0.005, look=0.006, sizes=(16, 64, 128), rollouts=(0.004, 0.012, 0.022))
 
 
 def size(budget: Budget) -> int:
@@ -47,7 +47,7 @@ def test_without_an_actor_there_is_a_least_search():
     plain = fit(SPEED, 0.015, CEM(candidates=100, iterations=5, elites=20), 0)
     assert plain.optimiser.candidates >= LEAST
     assert plain.proposals == 0
-    for proposals, deadline in ((0, 0.007), (64, 0.005)):
+    for proposals, deadline in ((0, 0.007), (64, 0.004)):
         with pytest.raises(ConfigError, match="ms or more on this machine"):
             fit(SPEED, deadline, FULL, proposals)
 
@@ -70,6 +70,7 @@ def test_a_model_is_timed_part_by_part(model, proposals):
     if proposals:
         slow("propose", lambda state, goal, n, rng: 1e-4 * n)
     speed = timed(model, 64, proposals, repeats=5, clock=lambda: now[0])
+    assert speed.act == pytest.approx(0.005 + 1e-4 * (proposals > 0))
     assert speed.look == pytest.approx(0.005 + (1e-4 * 51 if proposals else 0))
     assert speed.sizes == (8, 32, 64)
     np.testing.assert_allclose(speed.rollouts, 1e-4 * np.array(speed.sizes))
