@@ -41,7 +41,8 @@ OPTIONAL = (
 )  # fmt: skip
 LISTS = (
     "method", "encoder_tasks", "train_on", "evaluate.seeds", "evaluate.families",
-    "evaluate.modifiers", "evaluate.only", "reach.only", "demo.tasks", "pairs.eval_seeds",
+    "evaluate.modifiers", "evaluate.only", "reach.only", "ablate.variants", "demo.tasks",
+    "pairs.eval_seeds",
 )  # fmt: skip
 
 

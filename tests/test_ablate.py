@@ -3,7 +3,8 @@
 import pytest
 
 from robot_wm import cli
-from robot_wm.commands.ablate import VARIANTS, slug, table, vary
+from robot_wm.commands.ablate import VARIANTS, chosen, slug, table, vary
+from robot_wm.errors import ConfigError
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -17,6 +18,15 @@ def test_every_variant_composes_and_changes_what_it_says(name: str) -> None:
 
 def test_folders_do_not_clash() -> None:
     assert len({slug(name) for name in VARIANTS}) == len(VARIANTS)
+
+
+def test_some_variants_stand_beside_the_full_recipe() -> None:
+    assert list(chosen(())) == list(VARIANTS)
+    assert list(chosen(("no-contrast", "no-dense-loss"))) == [
+        "full recipe", "no dense loss", "no contrast",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="no-contrast"):
+        chosen(("no contrast",))
 
 
 def test_the_table_shows_the_better_probe_and_what_is_missing() -> None:

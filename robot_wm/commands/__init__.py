@@ -10,7 +10,10 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "collect": ("record episodes of a task (nominal and varied)", ("task", "collect")),
     "pretrain": ("pretrain the video encoder on all tasks", ("encoder", "objective", "pretrain")),
     "probe": ("the gate: does the encoder know poses? exit 1: no, 3: not judged", ("probe",)),
-    "ablate": ("what each part of the encoder recipe is worth", ("objective", "pretrain", "probe")),
+    "ablate": (
+        "what each part of the encoder recipe is worth",
+        ("ablate", "objective", "pretrain", "probe"),
+    ),
     "train": ("train a world model on the frozen encoder", ("model", "train")),
     "modules": (
         "what each module of the agent is worth, on held-out pairs",

@@ -2,6 +2,7 @@
 
 Every variant changes one thing and is pretrained and probed alike, on the tasks of
 ``encoder_tasks``, for ``pretrain.steps``. Variants that exist are kept: an interrupted run goes on.
+Tables of different length stand side by side: short runs rank what is learnt early.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from robot_wm.commands.settings import CHECKOUT
 from robot_wm.commands.stages import dataset, encoder_datasets, say
+from robot_wm.errors import ConfigError
 from robot_wm.manifest import MANIFEST, atomic_write
 
 if TYPE_CHECKING:
@@ -42,19 +44,34 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 def run(session: Session) -> int:
     """Pretrain and probe every variant; write rows and a table."""
     settings = session.settings
-    out = settings.run_path("ablate")
+    steps = settings.pretrain_config().steps
+    out = settings.run_path("ablate") / str(steps)
     rows: list[Row] = []
-    for name, change in VARIANTS.items():
+    for name, change in chosen(settings.ablate.variants).items():
         varied = vary(settings, change)
         rows += [{"variant": name, **row} for row in probed(session, varied, out / slug(name))]
         if not change:
             rows += references(session, varied, out)
     where = CHECKOUT / "results" / "encoder" if settings.publish else out
     lines = "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in rows)
-    atomic_write(where / "ablation.jsonl", lines)
-    atomic_write(where / "ablation.md", table(rows))
-    print(where / "ablation.md")
+    atomic_write(where / f"ablation-{steps}.jsonl", lines)
+    atomic_write(where / f"ablation-{steps}.md", table(rows))
+    print(where / f"ablation-{steps}.md")
     return 0
+
+
+def chosen(names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The full recipe, with which all are compared, and the named variants; all if none is.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    by_slug = {slug(name): name for name in VARIANTS}
+    if unknown := sorted(set(names) - set(by_slug)):
+        raise ConfigError(f"ablate.variants {unknown}", ", ".join(by_slug), "correct the spelling")
+    full = next(iter(VARIANTS))
+    wanted = {full, *(by_slug[name] for name in names)} if names else set(VARIANTS)
+    return {name: change for name, change in VARIANTS.items() if name in wanted}
 
 
 def slug(name: str) -> str:

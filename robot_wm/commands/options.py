@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from robot_wm.commands.sections import (
+    AblateSettings,
     CollectSettings,
     DemoSettings,
     EvaluateSettings,
@@ -31,6 +32,7 @@ OWN: dict[str, type] = {
     "diagnosis": PlannerSettings,
     "evaluate": EvaluateSettings,
     "improve": ImproveSettings,
+    "ablate": AblateSettings,
     "reach": ReachSettings,
     "soak": SoakSettings,
     "report": ReportSettings,

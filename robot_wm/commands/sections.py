@@ -162,6 +162,17 @@ class ImproveSettings:
 
 
 @dataclass(frozen=True)
+class AblateSettings:
+    """The ablation of the encoder's recipe.
+
+    Attributes:
+        variants: some of them, e.g. ``[no-dense-loss]``, beside the full recipe; empty runs all.
+    """
+
+    variants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ReachSettings:
     """A goal to order; without image, pose or recording a random scene is the goal.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robot_wm.commands.sections import (
+    AblateSettings,
     CollectSettings,
     DemoSettings,
     EvaluateSettings,
@@ -87,6 +88,7 @@ class Settings:
     pairs: dict[str, Any]
     evaluate: EvaluateSettings
     improve: ImproveSettings
+    ablate: AblateSettings
     reach: ReachSettings
     soak: SoakSettings
     report: ReportSettings
