@@ -26,6 +26,7 @@ from robot_wm.contracts import History, proposal_chance
 from robot_wm.errors import ConfigError, WeightsError
 from robot_wm.jepa import JEPAWorldModel
 from robot_wm.manifest import atomic_folder, write_json, write_manifest
+from robot_wm.symmetry import Mirror
 
 TOLERANCE = 1e-4  # relative, of costs
 COUNTS = (16, 64, 300)
@@ -41,6 +42,7 @@ class ExportConfig:
         discount, proposals: see the planner's settings.
         camera: where the images must come from.
         action_unit: of the actions.
+        mirror: of the scene, if plans are judged in it, too.
         precision: ``float32``, or ``int8`` for the graph that costs plans.
         tolerance: largest relative difference of costs between torch and onnxruntime; for int8 the
             difference is only told, and goals reached decide (``robot-wm export publish=true``).
@@ -53,6 +55,7 @@ class ExportConfig:
     proposals: int = 32
     camera: str = "fixed, top down, as in the training scene"
     action_unit: str = "fraction of the scene's full command, [-1, 1]"
+    mirror: Mirror | None = None
     precision: str = "float32"
     tolerance: float = TOLERANCE
     plans: int = 300
@@ -92,6 +95,7 @@ def contract_of(model: JEPAWorldModel, config: ExportConfig) -> Contract:
         novelty=np.inf,
         graphs={},
         precision=config.precision,
+        mirror=config.mirror,
     )
 
 

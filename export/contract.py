@@ -14,6 +14,7 @@ from typing import Any
 from robot_wm.contracts import ModelSpec, spec_from_json, spec_to_json
 from robot_wm.errors import DataError, WeightsError
 from robot_wm.manifest import read_json, read_manifest
+from robot_wm.symmetry import Mirror
 
 KIND, CONTRACT, VERSION = "bundle", "contract.json", 2
 METADATA_KEY = "robot_wm.contract"
@@ -39,6 +40,7 @@ class Contract:
         graphs: inputs and outputs with shapes, by graph; a letter is free at run time.
         licence: of weights and data.
         precision: of the matrices in the graph that costs plans; all others are float32.
+        mirror: of the scene, in which plans are judged, too; the planner graph does without.
     """
 
     version: int
@@ -55,6 +57,7 @@ class Contract:
     graphs: dict[str, dict[str, dict[str, Any]]]
     licence: str = "Apache-2.0"
     precision: str = "float32"
+    mirror: Mirror | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Readable form."""
@@ -75,7 +78,9 @@ def parse(value: Mapping[str, Any], source: str) -> Contract:
             "export the bundle again with this release",
         )  # fmt: skip
     try:
-        return Contract(**{**value, "spec": spec_from_json(value["spec"])})
+        mirror = Mirror.from_json(value["mirror"]) if value.get("mirror") else None
+        spec = spec_from_json(value["spec"])
+        return Contract(**{**value, "spec": spec, "mirror": mirror})
     except (KeyError, TypeError, AttributeError) as error:
         raise WeightsError(
             f"{source} is no contract: {error}", "the keys of Contract", "export the bundle again"

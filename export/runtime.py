@@ -20,6 +20,7 @@ from export.contract import Contract, read_contract
 from planning.clock import ClockAgent
 from planning.configurator import fit, timed
 from planning.costs import Objective
+from planning.mirrored import mirrored
 from planning.mpc import MPCAgent
 from planning.optimisers import Optimiser, make
 from robot_wm.contracts import (
@@ -125,7 +126,7 @@ class OnnxWorldModel:
         if key not in self._seen:
             latents, novelty = self._sessions["encode"].run(None, {"images": frame[None]})
             self._seen[key] = latents[0], float(novelty[0])
-            while len(self._seen) > self.spec.context + 1:
+            while len(self._seen) > 2 * (self.spec.context + 1):  # and their mirror images
                 self._seen.popitem(last=False)
         self._seen.move_to_end(key)
         return self._seen[key]
@@ -233,10 +234,11 @@ def agent_of(
     """
     contract = model.contract
     optimiser, proposals = optimiser_of(contract, **changes), contract.proposals
+    seen = mirrored(model, contract.mirror)
     if budget:
-        speed = timed(model, optimiser.candidates, proposals)
+        speed = timed(seen, optimiser.candidates, proposals)
         optimiser, proposals, _ = fit(speed, budget, optimiser, proposals)
-    positional = (model, optimiser, objective_of(contract), contract.spec.horizon, execute)
+    positional = (seen, optimiser, objective_of(contract), contract.spec.horizon, execute)
     options: dict[str, Any] = {"proposals": proposals, "deadline": deadline}
     if delay == 0:
         return MPCAgent(*positional, **options)

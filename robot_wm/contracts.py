@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from robot_wm.errors import InputError
+from robot_wm.symmetry import Mirror
 
 State = TypeVar("State")
 StateIn = TypeVar("StateIn", contravariant=True)
@@ -256,6 +257,7 @@ class EnvSpec:
         proprio_dim: size of ``obs["proprio"]``.
         pose_names: names of the privileged pose vector's entries, with units.
         families: success predicates on offer, e.g. ``official``, ``moderate``, ``strict``.
+        mirror: a reflection that leaves the nominal scene and its dynamics as they are, if any.
     """
 
     task: str
@@ -266,6 +268,7 @@ class EnvSpec:
     proprio_dim: int
     pose_names: tuple[str, ...]
     families: tuple[str, ...]
+    mirror: Mirror | None = None
 
     @property
     def control_dim(self) -> int:

@@ -44,6 +44,7 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             proprio_dim=self.task.proprio_dim,
             pose_names=self.task.pose_names,
             families=tuple(self.task.predicates),
+            mirror=self.task.mirror,
         )
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.observation_space = gymnasium.spaces.Dict(  # type: ignore[assignment]

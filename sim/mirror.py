@@ -35,10 +35,10 @@ def mirror(source: Path, root: Path) -> Path:
     store = EpisodeStore(source)
     task = TASKS[store.schema.task]()
     varied = [store.meta(i)["id"] for i in range(len(store)) if store.meta(i)["factors"]]
-    if not task.symmetric or varied:
+    if task.mirror is None or varied:
         raise ConfigError(
             f"the mirror image of {source} ({store.schema.task}, {len(varied)} varied episodes)",
-            f"nominal episodes of {', '.join(n for n, t in TASKS.items() if t.symmetric)}",
+            f"nominal episodes of {', '.join(n for n, t in TASKS.items() if t.mirror)}",
             "leave the mirrored collection out of `train_on`",
         )
     told = {**store.schema.config, "mirrored": True}
@@ -56,6 +56,7 @@ def mirror(source: Path, root: Path) -> Path:
 
 def reflected(task: Task, model: mujoco.MjModel, episode: Episode) -> Episode:
     """The mirror image of one episode."""
+    assert task.mirror is not None  # the caller asked
     data, states, poses, proprio = mujoco.MjData(model), [], [], []
     for row in np.asarray(episode.states):
         mujoco.mj_setState(model, data, row, STATE)
@@ -67,11 +68,11 @@ def reflected(task: Task, model: mujoco.MjModel, episode: Episode) -> Episode:
         proprio.append(task.proprio(data)[: task.proprio_dim])
     return replace(
         episode,
-        frames=task.reflect_image(np.asarray(episode.frames)),
+        frames=task.mirror.images(np.asarray(episode.frames)),
         states=np.stack(states),
         poses=np.stack(poses),
         proprio=np.stack(proprio),
-        actions=task.reflect_action(np.asarray(episode.actions)),
+        actions=task.mirror.actions(np.asarray(episode.actions)),
     )
 
 

@@ -28,6 +28,7 @@ def test_the_oracle_has_a_planner_of_its_own() -> None:
         "discount": 1.0,
         "levels": 256,
         "cost": "",
+        "mirror": False,
     }
     assert settings.planner_of("jepa").optimiser == "cem"
     assert agents.recipe(settings, "oracle", None).kwargs["planner"] == asdict(own)

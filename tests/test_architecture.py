@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CONTRACTS = (
-    "__init__", "contracts", "errors", "episodes", "normalization", "manifest", "progress",
-    "config",
+    "__init__", "contracts", "symmetry", "errors", "episodes", "normalization", "manifest",
+    "progress", "config",
 )  # fmt: skip
 RUNTIME = ("contract", "runtime", "controller", "limits", "record", "soak")
 ROOMS = ("robot_wm", "sim", "planning", "export", "configs", "tests")

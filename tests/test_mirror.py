@@ -21,7 +21,7 @@ def recorded(root: Path, task: str, **more: object) -> Path:
     return collect(config, root)
 
 
-@pytest.mark.parametrize("task", [name for name, made in TASKS.items() if made.symmetric])
+@pytest.mark.parametrize("task", [name for name, made in TASKS.items() if made.mirror])
 def test_mirrored_episodes_happen_and_look_so_in_the_simulator(tmp_path: Path, task: str) -> None:
     source = EpisodeStore(recorded(tmp_path / "a", task))
     found = EpisodeStore(mirror(source.root, tmp_path / "b"), verify=True)

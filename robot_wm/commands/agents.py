@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from planning.mpc import MPCAgent
     from planning.workers import Factory
     from robot_wm.contracts import Agent, EnvSpec, WorldModel
+    from robot_wm.symmetry import Mirror
 
 
 class Method(NamedTuple):
@@ -79,7 +80,11 @@ METHODS: dict[str, Method] = {
 
 
 def mpc(
-    model: WorldModel[Any], planner: Mapping[str, Any], proposals: bool = True, clock: str = ""
+    model: WorldModel[Any],
+    planner: Mapping[str, Any],
+    proposals: bool = True,
+    clock: str = "",
+    mirror: Mirror | None = None,
 ) -> MPCAgent:
     """The planner around any world model.
 
@@ -87,16 +92,19 @@ def mpc(
         planner: plain values of :class:`PlannerSettings`.
         proposals: whether the model can propose plans.
         clock: see :func:`delay_of`; empty stops the world while planning.
+        mirror: of the scene, used if the planner is told to.
 
     Raises:
         ConfigError: another ``clock``.
     """
     from planning.clock import ClockAgent
     from planning.costs import Objective
+    from planning.mirrored import mirrored
     from planning.mpc import MPCAgent
     from planning.optimisers import make
 
     p = build(PlannerSettings, planner, "planner")
+    model = mirrored(model, mirror) if p.mirror else model
     positional = (
         model, make(p.optimiser, **p.options), Objective.discounted(p.discount), p.horizon,
         p.execute,
@@ -156,7 +164,7 @@ def jepa_agent(
 ) -> Agent:
     """Plan with the trained world model."""
     learned = load_jepa(model, encoder, threads, illustrate, planner.get("cost", ""))
-    return mpc(learned, planner, clock=clock)
+    return mpc(learned, planner, clock=clock, mirror=spec.mirror)
 
 
 def onnx_agent(
@@ -170,7 +178,8 @@ def onnx_agent(
     """Plan with the exported files, by the same planner."""
     from export.runtime import OnnxWorldModel
 
-    return mpc(OnnxWorldModel(Path(bundle), provider, threads), planner, clock=clock)
+    model = OnnxWorldModel(Path(bundle), provider, threads)
+    return mpc(model, planner, clock=clock, mirror=spec.mirror)
 
 
 def copy_last_agent(

@@ -92,6 +92,7 @@ def write(session: Session, folder: Path) -> Path:
     from export.bundle import ExportConfig, export, recorded_frames
     from robot_wm.episodes import EpisodeStore
     from robot_wm.jepa import JEPAWorldModel
+    from sim.tasks import TASKS
 
     settings, planner = session.settings, session.settings.planner
     trained, encoder = model(session, settings.weights)
@@ -102,6 +103,7 @@ def write(session: Session, folder: Path) -> Path:
         discount=planner.discount,
         proposals=planner.proposals,
         precision=settings.precision,
+        mirror=TASKS[settings.task.name].mirror if planner.mirror else None,
         threads=settings.threads,
     )
     frames = recorded_frames([EpisodeStore(dataset(settings, "nominal"))])

@@ -26,9 +26,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "one_round": {"options": {"iterations": 1}},
     "no_critic": {"cost": "latent"},
     "critic_alone": {"cost": "distance"},
+    "no_mirror": {"mirror": False},
     "no_warm_start": {"warm_start": False},
     "equal_steps": {"discount": 1.0},
-    "search_alone": {"proposals": 0, "cost": "latent", "warm_start": False, "discount": 1.0},
+    "search_alone": {
+        "proposals": 0,
+        "cost": "latent",
+        "warm_start": False,
+        "discount": 1.0,
+        "mirror": False,
+    },
 }
 
 

@@ -71,6 +71,8 @@ class PlannerSettings:
         levels: steps from the lowest to the highest action to which plans are rounded, so that two
             runtimes of one model act alike; 0 does not round.
         cost: the world model's step cost: latent, distance or both; empty takes the model's own.
+        mirror: whether a learned model judges every candidate in the scene's mirror image, too,
+            where it has one (:mod:`planning.mirrored`).
     """
 
     optimiser: str
@@ -83,6 +85,7 @@ class PlannerSettings:
     discount: float = 0.0
     levels: int = 256
     cost: str = ""
+    mirror: bool = False
 
 
 @dataclass(frozen=True)

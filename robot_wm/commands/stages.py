@@ -170,7 +170,10 @@ def closed_loop(settings: Settings) -> Callable[[Any], dict[str, Any]] | None:
 
     def watch(model: Any) -> dict[str, Any]:
         result = evaluate(
-            told, pairs, lambda: make(task, settings.image_size), lambda spec: mpc(model, planner)
+            told,
+            pairs,
+            lambda: make(task, settings.image_size),
+            lambda spec: mpc(model, planner, mirror=spec.mirror),
         )
         success = 100 * float(result.hits().mean())
         return {"split": "validation", "pairs": count, "success_pct": success}

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
+from robot_wm.symmetry import Mirror
 from sim.variation import Factor, Interval
 
 SCENES = Path(__file__).parent.parent / "scenes"
@@ -53,7 +54,7 @@ class Task(ABC):
         speed_dims: entries of the pose that are velocities.
         view: width seen by the camera [m].
         predicates: family name -> function of poses ``[T+1, K]`` and goal ``[K]``.
-        symmetric: whether the nominal scene has a mirror image, see :mod:`sim.mirror`.
+        mirror: reflection that leaves the nominal scene and its dynamics as they are, if any.
     """
 
     name: ClassVar[str]
@@ -65,7 +66,7 @@ class Task(ABC):
     view: ClassVar[float]
     factors: ClassVar[Mapping[str, Factor]]
     predicates: ClassVar[Mapping[str, Predicate]]
-    symmetric: ClassVar[bool] = False
+    mirror: ClassVar[Mirror | None] = None
 
     def spec(self) -> mujoco.MjSpec:
         """The unvaried scene, parsed."""
@@ -127,14 +128,6 @@ class Task(ABC):
 
     def reflect(self, data: mujoco.MjData) -> None:
         """Put the physics state into its mirror image."""
-        raise NotImplementedError(f"{self.name} has no mirror image")
-
-    def reflect_action(self, actions: np.ndarray) -> np.ndarray:
-        """Control actions ``[..., A]`` that move the mirror image alike."""
-        raise NotImplementedError(f"{self.name} has no mirror image")
-
-    def reflect_image(self, frames: np.ndarray) -> np.ndarray:
-        """Frames ``[..., size, size, 3]`` as the mirror image looks."""
         raise NotImplementedError(f"{self.name} has no mirror image")
 
     def confine(self, pose: np.ndarray, action: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
+from robot_wm.symmetry import Mirror
 from sim.tasks.base import Predicate, Task, colour_geoms, hold, shared_factors, wrap
 from sim.variation import Choice, Factor, Interval, colours
 
@@ -56,7 +57,8 @@ class PushT(Task):
     )  # fmt: skip
     proprio_dim = 4
     view = 0.512
-    symmetric = True
+    # The diagonal x = y, the axis of the static mark. Opposite walls differ by 1 mm.
+    mirror = Mirror("antitranspose", (1, 0), (1.0, 1.0))
     factors: ClassVar[Mapping[str, Factor]] = {
         "agent_color": colours((0.255, 0.412, 0.882), "red", "yellow", "black"),
         "block_color": colours((0.467, 0.533, 0.600), "red", "blue"),
@@ -140,8 +142,6 @@ class PushT(Task):
         """Position and velocity of the pusher [m, m/s]."""
         return np.concatenate([data.qpos[3:], data.qvel[3:]]).astype(np.float32)
 
-    # The mirror is the diagonal x = y, the axis of the static mark. Opposite walls differ by 1 mm.
-
     def reflect(self, data: mujoco.MjData) -> None:
         """Swap x and y; the block turns the other way."""
         swap = [1, 0, 2, 4, 3]
@@ -151,14 +151,6 @@ class PushT(Task):
             rates[:] = rates[swap]
             rates[2] = -rates[2]
         data.ctrl[:] = data.ctrl[::-1].copy()
-
-    def reflect_action(self, actions: np.ndarray) -> np.ndarray:
-        """Swap the two directions."""
-        return actions[..., ::-1].copy()
-
-    def reflect_image(self, frames: np.ndarray) -> np.ndarray:
-        """Transpose about the other diagonal: rows run against y."""
-        return np.ascontiguousarray(np.swapaxes(frames[..., ::-1, ::-1, :], -2, -3))
 
     def place(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Pusher in 50–450 mm, block origin in 100–400 mm, any angle, not overlapping."""

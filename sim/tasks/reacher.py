@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
+from robot_wm.symmetry import Mirror
 from sim.tasks.base import Predicate, Task, colour_geoms, hold, shared_factors, wrap
 from sim.variation import Factor, Interval, colours
 
@@ -44,7 +45,8 @@ class Reacher(Task):
     pose_names = ("shoulder [rad]", "wrist [rad]", "shoulder_speed [rad/s]", "wrist_speed [rad/s]")
     proprio_dim = 4
     view = 0.62
-    symmetric = True
+    # The diagonal x = -y: the floor's pattern is the same on both sides.
+    mirror = Mirror("transpose", (0, 1), (-1.0, -1.0))
     factors: ClassVar[Mapping[str, Factor]] = {
         "agent_color": colours((0.7, 0.5, 0.3), "blue", "green", "magenta"),
         "canvas_color": colours((0.15, 0.25, 0.35), "brown", "magenta"),
@@ -86,22 +88,12 @@ class Reacher(Task):
         """(shoulder, wrist) [rad] and their speeds [rad/s]; the shoulder is not wrapped."""
         return np.concatenate([qpos, qvel], -1)
 
-    # The mirror is the diagonal x = -y: the floor's pattern is the same on both sides.
-
     def reflect(self, data: mujoco.MjData) -> None:
         """Both joints turn the other way."""
         data.qpos[:] = -data.qpos
         data.qpos[0] -= np.pi / 2
         for rates in (data.qvel, data.qacc_warmstart, data.ctrl):
             rates[:] = -rates
-
-    def reflect_action(self, actions: np.ndarray) -> np.ndarray:
-        """The opposite torques."""
-        return -actions
-
-    def reflect_image(self, frames: np.ndarray) -> np.ndarray:
-        """Transpose: rows run against y."""
-        return np.ascontiguousarray(np.swapaxes(frames, -2, -3))
 
     def place(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Uniform shoulder, wrist within its limits, at rest."""

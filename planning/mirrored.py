@@ -1,0 +1,73 @@
+"""A world model that looks into the mirror as well and takes the mean of what it sees.
+
+What a learned model predicts of a scene and of its mirror image should agree and does not: their
+mean has the smaller error. Averaging over a group of symmetries makes any model respect them
+(frame averaging, Puny et al. 2022, arXiv:2110.03336). Every candidate is costed twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from robot_wm.contracts import History, Proposer, WorldModel
+from robot_wm.symmetry import Mirror
+
+
+@dataclass(frozen=True)
+class Views:
+    """The model's own states of a history and of its mirror image."""
+
+    plain: Any
+    mirrored: Any
+
+
+class MirroredModel:
+    """A model and its mirror image (:class:`robot_wm.contracts.WorldModel`).
+
+    Args:
+        model: any model; what else it can do (``is_novel``, ``nearest_frames``) stays.
+        mirror: of its scene.
+    """
+
+    def __init__(self, model: WorldModel[Any], mirror: Mirror) -> None:
+        self.model, self.mirror, self.spec = model, mirror, model.spec
+        own: Any = model
+        if hasattr(model, "is_novel"):
+            self.is_novel = own.is_novel
+        if hasattr(model, "nearest_frames"):
+            self.nearest_frames = lambda state, actions: own.nearest_frames(state.plain, actions)
+
+    def encode(self, history: History) -> Views:
+        """Both states."""
+        frames, actions = self.mirror.images(history.frames), self.mirror.actions(history.actions)
+        reflected = replace(history, frames=frames, actions=actions)
+        return Views(self.model.encode(history), self.model.encode(reflected))
+
+    def step_costs(self, state: Views, goal: Views, actions: np.ndarray) -> np.ndarray:
+        """Mean of both costs, float32 ``[N, H]``."""
+        plain = self.model.step_costs(state.plain, goal.plain, actions)
+        seen = self.mirror.actions(actions)
+        return (plain + self.model.step_costs(state.mirrored, goal.mirrored, seen)) / 2
+
+
+class MirroredProposer(MirroredModel):
+    """The same for a model with a learned actor: half of the plans come from the mirror."""
+
+    def propose(self, state: Views, goal: Views, n: int, rng: np.random.Generator) -> np.ndarray:
+        """``n`` plans, float32 ``[n, H, A]`` within bounds; the first is the model's own first."""
+        model: Any = self.model
+        plans = model.propose(state.plain, goal.plain, n - n // 2, rng)
+        if n < 2:
+            return np.asarray(plans, np.float32)
+        seen = model.propose(state.mirrored, goal.mirrored, n // 2, rng)
+        return np.concatenate([plans, self.mirror.actions(seen)])
+
+
+def mirrored(model: WorldModel[Any], mirror: Mirror | None) -> WorldModel[Any]:
+    """The model with its mirror image, or as it is where the scene has none."""
+    if mirror is None:
+        return model
+    return (MirroredProposer if isinstance(model, Proposer) else MirroredModel)(model, mirror)
