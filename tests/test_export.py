@@ -20,6 +20,7 @@ from export.contract import CONTRACT, GOLDEN, METADATA_KEY, read_contract
 from export.latency import measure_apart
 from export.runtime import OnnxPlanner, OnnxWorldModel, agent_of, objective_of
 from export.weights import NAME as WEIGHTS
+from planning.mirrored import mirrored
 from planning.mpc import MPCAgent
 from planning.optimisers import make
 from robot_wm.checkpoint import full_precision, half_precision
@@ -28,6 +29,7 @@ from robot_wm.episodes import EpisodeStore
 from robot_wm.errors import ConfigError, DataError, InputError, WeightsError
 from robot_wm.jepa import JEPAWorldModel, Network
 from robot_wm.manifest import read_manifest, write_json, write_manifest
+from robot_wm.symmetry import Mirror
 
 OPTIONS = {"candidates": 24, "iterations": 3, "elites": 6, "beta": 2.0, "decay": 1.0}
 CONFIG = ExportConfig(optimiser="icem", options=OPTIONS, proposals=8, plans=0)
@@ -183,6 +185,22 @@ def test_the_same_agent_drives_both(bundle, model, frames):
     twin = agent_of(OnnxWorldModel(bundle))
     ours = MPCAgent(
         model, make("icem", **OPTIONS), objective_of(twin.model.contract), 3, 1,
+        proposals=CONFIG.proposals,
+    )  # fmt: skip
+    for agent in (twin, ours):
+        agent.reset({"image": frames[5]}, seed=4)
+    for step in range(10):
+        obs = {"image": frames[step // 5]}
+        np.testing.assert_allclose(twin.act(obs), ours.act(obs), atol=1e-4)
+
+
+def test_a_bundle_of_a_symmetric_scene_plans_in_the_mirror_too(model, frames, tmp_path):
+    mirror = Mirror("transpose", (1, 0), (-1.0, -1.0))
+    export(model, replace(CONFIG, mirror=mirror), frames, tmp_path / "b")
+    twin = agent_of(OnnxWorldModel(tmp_path / "b"))
+    assert read_contract(tmp_path / "b")[0].mirror == mirror
+    ours = MPCAgent(
+        mirrored(model, mirror), make("icem", **OPTIONS), twin.objective, 3, 1,
         proposals=CONFIG.proposals,
     )  # fmt: skip
     for agent in (twin, ours):

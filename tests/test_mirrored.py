@@ -90,7 +90,9 @@ def test_other_abilities_stay():
 
     seen = mirrored(Able(), MIRROR)
     assert seen.is_novel(np.full((2, 2), 4))
-    state = seen.encode(History(observe((1, 1))["image"][None], np.zeros((1, 2)), np.zeros((0, 10))))
+    state = seen.encode(
+        History(observe((1, 1))["image"][None], np.zeros((1, 2)), np.zeros((0, 10)))
+    )
     assert seen.nearest_frames(state, np.zeros((3, 10))).max() == 1
     assert not hasattr(mirrored(ToyModel(), MIRROR), "is_novel")
     assert seen.spec is SPEC
