@@ -120,7 +120,7 @@ class Controller:
         if self.log is not None:
             self.log.end()
         self._seed, self._started = seed, False
-        told = {"image": goal, "via": np.stack(via)} if len(via) else {"image": goal}
+        told: dict[str, Any] = {"image": goal, "via": via}
         self.agent.reset(told, seed)
         self._started = True
         self._last = self._hold.copy()

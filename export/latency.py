@@ -81,6 +81,7 @@ def measure(folder: Path, plans: int = 300, threads: int = 2, **changes: Any) ->
         "candidates": agent.optimiser.candidates,
         "iterations": agent.optimiser.iterations,
         "proposals": agent.proposals,
+        "views": 2 if hasattr(agent.model, "mirror") else 1,
         "budget_ms": 1e3 * changes.get("budget", 0.0),
         "world_model": model.spec.hashes.get("world_model", ""),
     }

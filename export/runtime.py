@@ -217,6 +217,7 @@ def agent_of(
     deadline: float = 0.0,
     delay: int | None = 0,
     budget: float = 0.0,
+    mirror: bool = True,
     **changes: Any,
 ) -> MPCAgent:
     """The planner of a bundle around its model.
@@ -227,6 +228,8 @@ def agent_of(
             is timed for it (:mod:`planning.configurator`); 0 searches as exported.
         delay: control steps until a plan can be used, see :class:`planning.clock.ClockAgent`; 0
             plans as if the world waited, None measures.
+        mirror: judge plans in the mirror of the scene, too, if the contract names one; False plans
+            as ``planner.onnx`` does.
         changes: as in :func:`optimiser_of`.
 
     Raises:
@@ -234,7 +237,7 @@ def agent_of(
     """
     contract = model.contract
     optimiser, proposals = optimiser_of(contract, **changes), contract.proposals
-    seen = mirrored(model, contract.mirror)
+    seen = mirrored(model, contract.mirror if mirror else None)
     if budget:
         speed = timed(seen, optimiser.candidates, proposals)
         optimiser, proposals, _ = fit(speed, budget, optimiser, proposals)

@@ -151,7 +151,7 @@ def record(
     from robot_wm.contracts import proposal_chance
 
     spec, contract = model.spec, model.contract
-    agent = agent_of(model)
+    agent = agent_of(model, mirror=False)  # as the page plans
     agent.record = True
     agent.reset({"image": pair.images[1]}, SEED)
     obs, _ = env.reset(options={"state": pair.start})
