@@ -181,33 +181,31 @@ def test_the_planner_graph_is_the_optimiser_at_any_size(
     assert np.abs(got.actions).max() <= 1
 
 
-def test_the_same_agent_drives_both(bundle, model, frames):
-    twin = agent_of(OnnxWorldModel(bundle))
+def drive_alike(twin, model, frames):
+    """The bundle's agent acts as the same planner around ``model``."""
     ours = MPCAgent(
-        model, make("icem", **OPTIONS), objective_of(twin.model.contract), 3, 1,
-        proposals=CONFIG.proposals,
-    )  # fmt: skip
+        model, make("icem", **OPTIONS), twin.objective, 3, 1, proposals=CONFIG.proposals
+    )
     for agent in (twin, ours):
         agent.reset({"image": frames[5]}, seed=4)
     for step in range(10):
         obs = {"image": frames[step // 5]}
         np.testing.assert_allclose(twin.act(obs), ours.act(obs), atol=1e-4)
+
+
+def test_the_same_agent_drives_both(bundle, model, frames):
+    twin = agent_of(OnnxWorldModel(bundle))
+    assert twin.objective == objective_of(twin.model.contract)
+    drive_alike(twin, model, frames)
 
 
 def test_a_bundle_of_a_symmetric_scene_plans_in_the_mirror_too(model, frames, tmp_path):
     mirror = Mirror("transpose", (1, 0), (-1.0, -1.0))
     export(model, replace(CONFIG, mirror=mirror), frames, tmp_path / "b")
-    twin = agent_of(OnnxWorldModel(tmp_path / "b"))
     assert read_contract(tmp_path / "b")[0].mirror == mirror
-    ours = MPCAgent(
-        mirrored(model, mirror), make("icem", **OPTIONS), twin.objective, 3, 1,
-        proposals=CONFIG.proposals,
-    )  # fmt: skip
-    for agent in (twin, ours):
-        agent.reset({"image": frames[5]}, seed=4)
-    for step in range(10):
-        obs = {"image": frames[step // 5]}
-        np.testing.assert_allclose(twin.act(obs), ours.act(obs), atol=1e-4)
+    twin = OnnxWorldModel(tmp_path / "b")
+    drive_alike(agent_of(twin), mirrored(model, mirror), frames)
+    drive_alike(agent_of(twin, mirror=False), model, frames)
 
 
 def test_a_plain_script_reproduces_the_golden_pair(bundle, tmp_path):
