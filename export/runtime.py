@@ -239,7 +239,7 @@ def agent_of(
     optimiser, proposals = optimiser_of(contract, **changes), contract.proposals
     seen = mirrored(model, contract.mirror if mirror else None)
     if budget:
-        speed = timed(seen, optimiser.candidates, proposals)
+        speed = timed(seen, optimiser, proposals)
         optimiser, proposals, _ = fit(speed, budget, optimiser, proposals)
     positional = (seen, optimiser, objective_of(contract), contract.spec.horizon, execute)
     options: dict[str, Any] = {"proposals": proposals, "deadline": deadline}

@@ -69,12 +69,13 @@ def test_a_model_is_timed_part_by_part(model, proposals):
     slow("step_costs", lambda state, goal, actions: 1e-4 * len(actions))
     if proposals:
         slow("propose", lambda state, goal, n, rng: 1e-4 * n)
-    speed = timed(model, 64, proposals, repeats=5, clock=lambda: now[0])
+    optimiser = CEM(candidates=64, iterations=2, elites=8)
+    speed = timed(model, optimiser, proposals, repeats=5, clock=lambda: now[0])
     assert speed.act == pytest.approx(0.005 + 1e-4 * (proposals > 0))
     assert speed.look == pytest.approx(0.005 + (1e-4 * 51 if proposals else 0))
     assert speed.sizes == (8, 32, 64)
     np.testing.assert_allclose(speed.rollouts, 1e-4 * np.array(speed.sizes))
-    optimiser = CEM(candidates=64, iterations=2, elites=8)
+    assert speed.refit == 0  # this clock does not see it
     budget = fit(speed, 0.015, optimiser, proposals)
     agent = MPCAgent(model, budget.optimiser, horizon=4, proposals=budget.proposals)
     black = {"image": np.zeros((SPEC.image_size, SPEC.image_size, 3), np.uint8)}
