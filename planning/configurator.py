@@ -21,7 +21,8 @@ from robot_wm.errors import ConfigError
 
 LEAST = 8  # candidates below which the actor alone does as well
 PROPOSED = 0.8  # share of a single round's candidates that the actor proposes
-SLOWEST = 99  # percentile of the timings a plan is reckoned with
+RESERVE = 1.1  # a machine at work is slower than one that is being timed
+SLOWEST = 95  # percentile of the timings a plan is reckoned with
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class Speed:
     refit: float = 0.0
 
     def plan(self, optimiser: Optimiser, proposals: int) -> float:
-        """Time of a whole plan [s]."""
+        """Time of a whole plan with a reserve [s]."""
         if isinstance(optimiser, Mode1):
-            return self.act
+            return RESERVE * self.act
         sizes = [optimiser.count(i) for i in range(optimiser.iterations)]
         if proposals:  # they are costed before the samples around the cheapest of them
             sizes[:1] = [proposals + 1, sizes[0] - proposals - 1]
@@ -53,7 +54,8 @@ class Speed:
         # No rollout is cheaper than the smallest that was timed; beyond the largest, in proportion.
         each = np.interp(sizes, self.sizes, self.rollouts)
         beyond = np.maximum(np.array(sizes) / self.sizes[-1], 1.0)
-        return self.look + float((each * beyond).sum()) + self.refit * sum(sizes)
+        rollouts = float((each * beyond).sum())
+        return RESERVE * (self.look + rollouts + self.refit * sum(sizes))
 
 
 class Budget(NamedTuple):
@@ -148,7 +150,7 @@ def fit(speed: Speed, deadline: float, optimiser: Optimiser, proposals: int) -> 
             if budget.seconds <= deadline:
                 return budget
     if proposals:
-        budget = Budget(Mode1(), 1, speed.act)
+        budget = Budget(Mode1(), 1, speed.plan(Mode1(), 1))
     if budget.seconds > deadline:
         raise ConfigError(
             f"a deadline of {1e3 * deadline:.1f} ms",
