@@ -84,22 +84,25 @@ def timed(
     """
     spec, rng, most = model.spec, np.random.default_rng(0), optimiser.candidates
 
+    shape, none = (1, spec.image_size, spec.image_size, 3), np.zeros((2, 0), np.float32)
+    seen = [rng.integers(0, 256, shape, np.uint8)]
+
     def history() -> History:
-        shape = (2, spec.image_size, spec.image_size, 3)
-        frames = rng.integers(0, 256, shape, np.uint8)  # new ones: models remember what they saw
-        none = np.zeros((2, 0), np.float32)
+        # As in an episode one frame is new: models remember those they have encoded.
+        seen.append(rng.integers(0, 256, shape, np.uint8))
+        frames = np.concatenate(seen[-2:])
         return History(frames, none, np.zeros((1, spec.action_dim), np.float32))
 
     state, goal = model.encode(history()), model.encode(History.of_goal(history().frames[0]))
-    sizes = sorted({max(2, most // 8), max(2, most // 2), max(2, most)})
+    sizes = sorted({2, *(max(2, most // part) for part in (8, 2, 1))})
     asked = max(proposals, int(PROPOSED * most))  # as many as any smaller search will ask for
     low, high = (np.asarray(b, np.float32) for b in (spec.action_low, spec.action_high))
 
     def look(plans: int) -> Callable[[], object]:
         def work() -> None:
-            seen = model.encode(history())
+            now = model.encode(history())
             if proposals and isinstance(model, Proposer):
-                model.propose(seen, goal, plans, rng)
+                model.propose(now, goal, plans, rng)
 
         return work
 

@@ -73,7 +73,7 @@ def test_a_model_is_timed_part_by_part(model, proposals):
     speed = timed(model, optimiser, proposals, repeats=5, clock=lambda: now[0])
     assert speed.act == pytest.approx(0.005 + 1e-4 * (proposals > 0))
     assert speed.look == pytest.approx(0.005 + (1e-4 * 51 if proposals else 0))
-    assert speed.sizes == (8, 32, 64)
+    assert speed.sizes == (2, 8, 32, 64)
     np.testing.assert_allclose(speed.rollouts, 1e-4 * np.array(speed.sizes))
     assert speed.refit == 0  # this clock does not see it
     budget = fit(speed, 0.015, optimiser, proposals)
