@@ -21,7 +21,7 @@ from robot_wm.errors import ConfigError
 
 LEAST = 8  # candidates below which the actor alone does as well
 PROPOSED = 0.8  # share of a single round's candidates that the actor proposes
-RESERVE = 1.1  # a machine at work is slower than one that is being timed
+RESERVE = 1.25  # a machine at work is slower at times than one that is being timed
 SLOWEST = 95  # percentile of the timings a plan is reckoned with
 
 
