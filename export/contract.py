@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from robot_wm.contracts import ModelSpec, spec_from_json, spec_to_json
-from robot_wm.errors import DataError, WeightsError
+from robot_wm.errors import ConfigError, DataError, WeightsError
 from robot_wm.manifest import read_json, read_manifest
 from robot_wm.symmetry import Mirror
 
@@ -81,7 +81,7 @@ def parse(value: Mapping[str, Any], source: str) -> Contract:
         mirror = Mirror.from_json(value["mirror"]) if value.get("mirror") else None
         spec = spec_from_json(value["spec"])
         return Contract(**{**value, "spec": spec, "mirror": mirror})
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
         raise WeightsError(
             f"{source} is no contract: {error}", "the keys of Contract", "export the bundle again"
         ) from error

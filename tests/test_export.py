@@ -203,6 +203,9 @@ def test_a_bundle_of_a_symmetric_scene_plans_in_the_mirror_too(bundle, model, fr
     mirror, twin = Mirror("transpose", (1, 0), (-1.0, -1.0)), OnnxWorldModel(bundle)
     twin.contract = replace(twin.contract, mirror=mirror)
     assert parse(json.loads(json.dumps(twin.contract.to_json())), "it") == twin.contract
+    bent = {**twin.contract.to_json(), "mirror": {"image": "bent", "order": [0], "signs": [1.0]}}
+    with pytest.raises(WeightsError, match="no contract"):
+        parse(bent, "it")
     assert contract_of(model, replace(CONFIG, mirror=mirror)).mirror == mirror
     drive_alike(agent_of(twin), mirrored(model, mirror), frames)
     drive_alike(agent_of(twin, mirror=False), model, frames)
