@@ -48,7 +48,8 @@ class TrainConfig:
             one block a step learns contact in far less time (docs/log.md).
         stop_gradient: whether prediction targets are constants for the projector.
         context_dropout: how often the previous frame is withheld.
-        straightening, inverse, reconstruction, proposer, distance: loss weights.
+        straightening, inverse, reconstruction, proposer, distance: loss weights; with a weight of 0
+            the proposer or the goal distance is left as it is (when tuning).
         judged: frames of a window from which the goal distance learns, drawn every step.
         goal_range: proposer goals lie 1 … goal_range blocks ahead.
         demonstration_noise: the proposer learns from expert episodes with up to this action noise;
@@ -158,6 +159,11 @@ class TrainConfig:
             "tuned, latent_of, embed": (
                 not self.tuned or (bool(self.latent_of) and self.embed == 0),
                 "tuned only with latent_of, and with embed 0",
+            ),
+            "proposer, distance, tuned": (
+                min(self.proposer, self.distance) >= 0
+                and (self.tuned or min(self.proposer, self.distance) > 0),
+                "above 0, or 0 (left as it is) when tuned",
             ),
             "kept, tuned": (
                 0 <= self.kept < 1 and (self.tuned or not self.kept),

@@ -132,23 +132,34 @@ class Trainee(nn.Module):
         z_prev, a_prev = self.context(z, batch.actions, generator)
         predictor = self.network.predictor
         predicted = self.unroll(predictor, z, z_prev, a_prev, batch.actions, ahead)
-        plans, logits, target, mask = self.propose(shown, shown.x, shown.near, generator)
-        loss, winner = losses.winner_takes_all(plans, logits, target, mask)
-        head.track(plans, target, mask, winner)
-        # The critic also sees predicted latents: those are what it judges while planning. It judges
-        # a few frames of a window, for it has a goal for each and would cost more than the rest.
+        terms = _errors(predicted, z, c.settle_rollout[:ahead])
+        if c.proposer:
+            plans, logits, target, mask = self.propose(shown, shown.x, shown.near, generator)
+            loss, winner = losses.winner_takes_all(plans, logits, target, mask)
+            head.track(plans, target, mask, winner)
+            terms["propose"] = c.proposer * loss
+        if c.distance:
+            terms["distance"] = c.distance * self._distances(batch, predicted[0], generator)
+        return terms
+
+    def _distances(
+        self, batch: Batch, predicted: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """Error of the goal distance, see ``settle``.
+
+        The critic also sees predicted latents: those are what it judges while planning. It judges
+        a few frames of a window, for it has a goal for each and would cost more than the rest.
+        """
+        z = batch.x
         far = batch.far[:, None].expand_as(z)
-        some = torch.randperm(z.shape[1] - 1, generator=generator)[: c.judged].to(z.device)
+        order = torch.randperm(z.shape[1] - 1, generator=generator).to(z.device)
+        some = order[: self.config.judged]
         distances = (
             self._distance(z[:, some], far[:, some], batch.k_far[:, some]),
             self._distance(z[:, some], batch.near[:, some], batch.k_near[:, some]),
-            self._distance(predicted[0][:, some].detach(), far[:, some], batch.k_far[:, some + 1]),
+            self._distance(predicted[:, some].detach(), far[:, some], batch.k_far[:, some + 1]),
         )
-        return {
-            **_errors(predicted, z, c.settle_rollout[:ahead]),
-            "propose": c.proposer * loss,
-            "distance": c.distance * torch.stack(distances).mean(),
-        }
+        return torch.stack(distances).mean()
 
     def propose(
         self, batch: Batch, z: Tensor, near: Tensor, generator: torch.Generator | None

@@ -258,6 +258,15 @@ def test_a_tuned_model_goes_on_from_all_of_another(place, trained, tmp_path):
         if name.split(".")[0] in moved and name != "proposer.residual":
             wanted = 0.25 * theirs[name].float() + 0.75 * found["moving"][name].float()
             torch.testing.assert_close(tensor.float(), wanted, rtol=2e-3, atol=2e-4, msg=name)
+    alone = train(
+        replace(config, kept=0.0, proposer=0.0, distance=0.0), store.root, latents, encoder,
+        tmp_path / "alone",
+    )  # fmt: skip
+    tensors = load_artifact(alone, "world_model")[0]
+    changed = {k.split(".")[0] for k, v in theirs.items() if not torch.equal(tensors[k], v)}
+    assert changed == {"predictor"}
+    with pytest.raises(ConfigError, match="proposer"):
+        tiny_run(proposer=0.0)
     with pytest.raises(ConfigError, match="kept"):
         tiny_run(kept=0.5)
     for wrong in ({"steps": 9, "latent_of": "", "embed": 5}, {"embed": 5}):
