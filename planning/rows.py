@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # What the caller knows about its method; every key is in the row, null when unknown.
 DESCRIBED = (
-    "backend", "random_pct", "budget_class", "candidates", "iterations", "horizon", "execute",
-    "image_size", "encoder_id", "encoder_sha256", "frozen", "calibrated",
+    "backend", "random_pct", "budget_class", "views", "candidates", "iterations", "horizon",
+    "execute", "image_size", "encoder_id", "encoder_sha256", "frozen", "calibrated",
 )  # fmt: skip
 IDENTITY = ("row", "method", "backend", "train_seed", "eval_seed", "pair_list_sha256")
 

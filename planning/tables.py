@@ -162,7 +162,7 @@ def _detail(cell: Cell, rows: list[Row]) -> list[str]:
     low, high = wilson(solved, total)
     task = "/".join(filter(None, (cell.name.task, cell.name.factor)))
     floor = random_on({row["pair_list_sha256"] for row in cell.rows}, rows, cell.name)
-    budget = "; ".join(sorted({str(row.get("budget_class") or MISSING) for row in cell.rows}))
+    budget = "; ".join(sorted({_budget(row) for row in cell.rows}))
     return [
         task,
         cell.label,
@@ -178,6 +178,12 @@ def _detail(cell: Cell, rows: list[Row]) -> list[str]:
         "; ".join(sorted({str(row.get("inputs") or MISSING) for row in cell.rows})),
         "yes" if all(row.get("calibrated") is True for row in cell.rows) else "no",
     ]
+
+
+def _budget(row: Row) -> str:
+    """Candidates of a plan, and how often each is rolled out where that is more than once."""
+    views = row.get("views") or 1
+    return str(row.get("budget_class") or MISSING) + (f" × {views} views" if views > 1 else "")
 
 
 DETAIL = (

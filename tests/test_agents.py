@@ -41,6 +41,17 @@ def test_the_oracle_has_a_planner_of_its_own() -> None:
         cli.compose(["oracle.options.elits=3"]).check()
 
 
+def test_rows_say_in_how_many_views_candidates_were_judged() -> None:
+    views = {
+        (task, method): facts(cli.compose([f"task={task}"]), method, None)["views"]
+        for task in ("push_t", "two_room")
+        for method in ("jepa", "onnx", "copy_last", "oracle")
+    }
+    both = {("push_t", "jepa"), ("push_t", "onnx")}
+    assert views == {key: 2 if key in both else 1 for key in views}
+    assert facts(cli.compose(["planner.mirror=false"]), "jepa", None)["views"] == 1
+
+
 def test_copy_last_never_asks_for_proposals() -> None:
     settings = cli.compose(["planner.proposals=9"])
     assert facts(settings, "copy_last", None)["proposals"] == 0

@@ -251,6 +251,9 @@ def test_levels_of_a_factor_alone_make_no_empty_overview(tmp_path):
     append_row(tmp_path / "main.jsonl", fake_row("clock/push_t/d1", "ours", 0, 0, 70))
     text = render_tables(tmp_path)
     assert "| push_t/d1 | ours | 70.0 |" in text
+    assert "| B384 |" in text
+    append_row(tmp_path / "main.jsonl", fake_row("clock/push_t/d1", "ours", 0, 0, 70, views=2))
+    assert "| B384 × 2 views |" in render_tables(tmp_path)
     assert "macro" not in text
 
 

@@ -35,6 +35,7 @@ class Method(NamedTuple):
             the oracle's scripted expert.
         illustrated: whether reports can show what it imagines.
         cost: whether the trained model's step cost can be chosen, see ``PlannerSettings``.
+        mirror: whether it can judge plans in the mirror, too.
     """
 
     target: str
@@ -44,6 +45,7 @@ class Method(NamedTuple):
     proposals: bool = False
     illustrated: bool = False
     cost: bool = False
+    mirror: bool = False
 
 
 METHODS: dict[str, Method] = {
@@ -54,8 +56,15 @@ METHODS: dict[str, Method] = {
         proposals=True,
         illustrated=True,
         cost=True,
+        mirror=True,
     ),
-    "onnx": Method("robot_wm.commands.agents:onnx_agent", model=True, planner=True, proposals=True),
+    "onnx": Method(
+        "robot_wm.commands.agents:onnx_agent",
+        model=True,
+        planner=True,
+        proposals=True,
+        mirror=True,
+    ),
     "copy_last": Method(
         "robot_wm.commands.agents:copy_last_agent", model=True, planner=True, cost=True
     ),

@@ -174,14 +174,18 @@ def train_seed(folders: tuple[Path, Path] | None) -> int | None:
 
 def facts(settings: Settings, method: str, folders: tuple[Path, Path] | None) -> Row:
     """What a row says about its method, beside what the evaluator measures."""
+    from sim.tasks import TASKS
+
     known, info = METHODS[method], Row(image_size=settings.image_size)
     info |= verdict_of(settings.results, settings.task.name)
     planner = settings.planner_of(method)
     if known.planner:
         optimiser = settings.optimiser(method)
         n, rounds = optimiser.candidates, optimiser.iterations
+        seen = known.mirror and planner.mirror and TASKS[settings.task.name].mirror
         info |= {
             "budget_class": f"B{n * rounds}",
+            "views": 2 if seen else 1,
             "candidates": n,
             "iterations": rounds,
             "horizon": planner.horizon,
