@@ -7,8 +7,9 @@ mean has the smaller error. Averaging over a group of symmetries makes any model
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,6 +23,15 @@ class Views:
 
     plain: Any
     mirrored: Any
+
+
+@runtime_checkable
+class Parallel(Protocol):
+    """A model that works on several views at the same time."""
+
+    def all_step_costs(self, jobs: Sequence[tuple[Any, Any, np.ndarray]]) -> list[np.ndarray]:
+        """``step_costs`` of each state, goal and actions."""
+        ...
 
 
 class MirroredModel:
@@ -48,9 +58,15 @@ class MirroredModel:
 
     def step_costs(self, state: Views, goal: Views, actions: np.ndarray) -> np.ndarray:
         """Mean of both costs, float32 ``[N, H]``."""
-        plain = self.model.step_costs(state.plain, goal.plain, actions)
-        seen = self.mirror.actions(actions)
-        return (plain + self.model.step_costs(state.mirrored, goal.mirrored, seen)) / 2
+        jobs = [
+            (state.plain, goal.plain, actions),
+            (state.mirrored, goal.mirrored, self.mirror.actions(actions)),
+        ]
+        if isinstance(self.model, Parallel):
+            plain, seen = self.model.all_step_costs(jobs)
+        else:
+            plain, seen = (self.model.step_costs(*job) for job in jobs)
+        return (plain + seen) / 2
 
 
 class MirroredProposer(MirroredModel):

@@ -88,6 +88,20 @@ def test_costs_and_proposals_are_those_of_the_source(bundle, model, frames):
             np.testing.assert_allclose(plans[1], plans[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_jobs_of_any_number_are_costed_together_as_alone(bundle, frames, threads):
+    twin, rng = OnnxWorldModel(bundle, threads=threads), np.random.default_rng(0)
+    states = [twin.encode(History.of_goal(frame)) for frame in frames[:4]]
+    low, high = (np.asarray(bound) for bound in (twin.spec.action_low, twin.spec.action_high))
+    sizes = ((1, 2), (40, 3), (17, 1))
+    plans = [rng.uniform(low, high, (n, h, len(low))).astype(np.float32) for n, h in sizes]
+    jobs = list(zip(states, states[1:], plans, strict=False))
+    together = twin.all_step_costs(jobs)
+    assert [costs.shape for costs in together] == list(sizes)
+    for job, costs in zip(jobs, together, strict=True):
+        np.testing.assert_allclose(costs, twin.step_costs(*job), rtol=1e-5)
+
+
 def test_images_unlike_the_held_out_ones_are_told(bundle, model, frames):
     twin = OnnxWorldModel(bundle)
     with torch.inference_mode():
