@@ -2,6 +2,8 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,6 +52,25 @@ def test_rows_say_in_how_many_views_candidates_were_judged() -> None:
     both = {("push_t", "jepa"), ("push_t", "onnx")}
     assert views == {key: 2 if key in both else 1 for key in views}
     assert facts(cli.compose(["planner.mirror=false"]), "jepa", None)["views"] == 1
+
+
+def test_the_diagnosis_judges_in_the_mirror_as_the_planner_does(monkeypatch) -> None:
+    from planning.mirrored import MirroredModel
+    from sim import make
+
+    spec, planner = (
+        make("push_t", 16, draw_images=False).spec,
+        asdict(cli.compose(["task=push_t"]).planner_of("true_dynamics")),
+    )
+    assert planner["mirror"]
+    learned = SimpleNamespace(spec=None)
+    monkeypatch.setattr(agents, "load_jepa", lambda *_, **__: learned)
+    monkeypatch.setattr("sim.judged.judged_agent", lambda spec, model, *_: model)
+    seen: Any = agents.judged_agent(spec, "model", "encoder", planner)
+    assert isinstance(seen, MirroredModel)
+    assert seen.model is learned
+    alone: Any = agents.judged_agent(spec, "model", "encoder", {**planner, "mirror": False})
+    assert alone is learned
 
 
 def test_copy_last_never_asks_for_proposals() -> None:

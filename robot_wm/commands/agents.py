@@ -81,9 +81,15 @@ METHODS: dict[str, Method] = {
         planner=True,
         proposals=True,
         cost=True,
+        mirror=True,
     ),
     "true_cost": Method(
-        "robot_wm.commands.agents:judged_agent", "state", model=True, planner=True, proposals=True
+        "robot_wm.commands.agents:judged_agent",
+        "state",
+        model=True,
+        planner=True,
+        proposals=True,
+        mirror=True,
     ),
 }
 
@@ -226,10 +232,12 @@ def judged_agent(
     privileged: bool = False,
 ) -> Agent:
     """Plan with the learned actor on the true simulator, by the learned cost or by the true one."""
+    from planning.mirrored import mirrored
     from sim.judged import judged_agent as informed
 
     learned = load_jepa(model, encoder, threads, cost=planner.get("cost", ""))
-    return informed(spec, learned, lambda simulator: mpc(simulator, planner), privileged)
+    seen = mirrored(learned, spec.mirror if planner.get("mirror") else None)
+    return informed(spec, seen, lambda simulator: mpc(simulator, planner), privileged)
 
 
 def recipe(
