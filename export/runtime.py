@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from export.contract import Contract, read_contract
+from export.session import CPU, open_session
 from planning.clock import ClockAgent
 from planning.configurator import fit, timed
 from planning.costs import Objective
@@ -32,43 +32,9 @@ from robot_wm.contracts import (
     check_image,
     proposal_chance,
 )
-from robot_wm.errors import ConfigError, InputError, WeightsError
+from robot_wm.errors import InputError
 
-CPU = "CPUExecutionProvider"
 LEAST_ROWS = 8  # of candidates that are worth a thread of their own
-
-
-def open_session(path: Path, provider: str = CPU, threads: int = 0) -> ort.InferenceSession:
-    """An inference session set for a control loop.
-
-    Threads do not spin: a spinning pool takes the core that the camera or the controller needs,
-    and on few cores it slows the next call.
-
-    Args:
-        provider: execution provider; it must be there, nothing falls back silently.
-        threads: of one operator; 0 takes as many as there are usable cores.
-
-    Raises:
-        ConfigError: a provider this machine does not have.
-        WeightsError: a file that onnxruntime cannot load.
-    """
-    available = ort.get_available_providers()
-    if provider not in available:
-        raise ConfigError(
-            f"execution provider {provider!r}", ", ".join(available),
-            "name one of these, or install the onnxruntime build that has it",
-        )  # fmt: skip
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return ort.InferenceSession(str(path), options, providers=[provider])
-    except Exception as error:  # onnxruntime's own classes derive from nothing narrower
-        raise WeightsError(
-            f"onnxruntime cannot load {path}: {error}", "a graph of this bundle",
-            "copy the bundle again or export it again",
-        ) from error  # fmt: skip
 
 
 @dataclass(frozen=True)
