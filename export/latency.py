@@ -22,14 +22,20 @@ import numpy as np
 from export.contract import GOLDEN
 from export.memory import memory_mb
 from export.runtime import OnnxWorldModel, agent_of
+from planning.costs import LastCost, Objective
+from planning.mpc import MPCAgent
+from planning.optimisers import make
 from robot_wm.errors import ConfigError, DataError
 from robot_wm.manifest import provenance
 
 WARM_UP = 10
+PUBLISHED = {"candidates": 300, "iterations": 30, "elites": 30}
 REST_S = 0.2  # before the reference: threads that still wait busily would slow it
 
 
-def measure(folder: Path, plans: int = 300, threads: int = 2, **changes: Any) -> dict[str, Any]:
+def measure(
+    folder: Path, plans: int = 300, threads: int = 2, reference: int = 0, **changes: Any
+) -> dict[str, Any]:
     """Plan again and again on the bundle's own golden images.
 
     One pixel changes from look to look, since a frame that was seen before is not encoded again.
@@ -38,6 +44,8 @@ def measure(folder: Path, plans: int = 300, threads: int = 2, **changes: Any) ->
         folder: the bundle.
         plans: timed, after ``WARM_UP`` others.
         threads: of one operator.
+        reference: plans of the cross-entropy method of the published planners (300 candidates, 30
+            rounds, no actor, one view; DINO-WM, LeWM) timed beside; 0 times none.
         changes: of the search, e.g. ``candidates=64``, or its ``budget`` [s].
 
     Returns:
@@ -45,7 +53,8 @@ def measure(folder: Path, plans: int = 300, threads: int = 2, **changes: Any) ->
         (``plan`` is proposals and search), ``rss_mb`` of the process after planning and
         ``peak_mb`` [MiB], ``grown_mb`` since the warm-up, ``bundle_mb`` [MB], NumPy's
         ``matmul_gflops`` in the same process, ``ratio`` (GFLOP of matrix product that fit into the
-        median plan), what was planned, and provenance.
+        median plan), what was planned, and provenance; with a reference ``cem_ms_p50``, its median
+        plan with encoding, and ``times_faster``, that over ``total_ms_p50``.
 
     Raises:
         ConfigError: no plans. WeightsError: see :func:`export.contract.read_contract`.
@@ -54,15 +63,9 @@ def measure(folder: Path, plans: int = 300, threads: int = 2, **changes: Any) ->
         raise ConfigError(f"plans = {plans}", "1 or more", "raise it")
     model = OnnxWorldModel(folder, threads=threads)
     agent = agent_of(model, **changes)
-    with np.load(Path(folder) / GOLDEN, allow_pickle=False) as golden:
-        image, goal = golden["in_image"].copy(), golden["in_goal"].copy()
-    agent.reset({"image": goal}, seed=0)
-    before = 0.0
-    while len(agent.plan_s) < WARM_UP + plans:
-        image[0, 0, 0] = (int(image[0, 0, 0]) + 1) % 256
-        agent.act({"image": image})
-        if len(agent.plan_s) == WARM_UP and not before:
-            before = memory_mb()[0]
+    _drive(agent, folder, WARM_UP)
+    before = memory_mb()[0]
+    _drive(agent, folder, WARM_UP + plans)
     times = {"encode": np.array(agent.encode_s), "plan": np.array(agent.plan_s)}
     times["total"] = times["encode"] + times["plan"]
     row: dict[str, Any] = {"bench": "latency", "task": model.spec.task, "plans": plans}
@@ -86,7 +89,25 @@ def measure(folder: Path, plans: int = 300, threads: int = 2, **changes: Any) ->
         "world_model": model.spec.hashes.get("world_model", ""),
     }
     row["ratio"] = row["total_ms_p50"] / 1e3 * row["matmul_gflops"]
+    if reference:
+        cem = make("cem", **PUBLISHED)
+        slow = MPCAgent(model, cem, Objective(LastCost()), model.spec.horizon)
+        _drive(slow, folder, 1 + reference)
+        both = np.array(slow.encode_s) + np.array(slow.plan_s)
+        row["cem_ms_p50"] = 1e3 * float(np.median(both[1:]))
+        row["times_faster"] = row["cem_ms_p50"] / row["total_ms_p50"]
     return {**row, **provenance()}
+
+
+def _drive(agent: MPCAgent, folder: Path, plans: int) -> None:
+    """Let it look and act until it has made so many plans of this episode."""
+    with np.load(Path(folder) / GOLDEN, allow_pickle=False) as golden:
+        image, goal = golden["in_image"].copy(), golden["in_goal"].copy()
+    if not getattr(agent, "plan_s", ()):
+        agent.reset({"image": goal}, seed=0)
+    while len(agent.plan_s) < plans:
+        image[0, 0, 0] = (int(image[0, 0, 0]) + 1) % 256
+        agent.act({"image": image})
 
 
 def _reference(size: int = 512, repeats: int = 21) -> float:
@@ -124,13 +145,16 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--plans", type=int, default=300)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--reference", type=int, default=0, help="plans of a 300 x 30 CEM to time beside"
+    )
     parser.add_argument("--candidates", type=int)
     parser.add_argument("--iterations", type=int)
     parser.add_argument("--budget", type=float, help="cut the search to this time for a plan [s]")
     given = vars(parser.parse_args())
-    folder, plans, threads = (given.pop(key) for key in ("bundle", "plans", "threads"))
+    fixed = [given.pop(key) for key in ("bundle", "plans", "threads", "reference")]
     changes = {key: value for key, value in given.items() if value is not None}
-    print(json.dumps(measure(folder, plans, threads, **changes)))
+    print(json.dumps(measure(*fixed, **changes)))
 
 
 if __name__ == "__main__":
