@@ -59,13 +59,18 @@ def measure(
     Raises:
         ConfigError: no plans. WeightsError: see :func:`export.contract.read_contract`.
     """
-    if plans < 1:
-        raise ConfigError(f"plans = {plans}", "1 or more", "raise it")
+    if plans < 1 or reference < 0:
+        raise ConfigError(
+            f"plans = {plans}, reference = {reference}", "1 or more, 0 or more", "raise it"
+        )
     model = OnnxWorldModel(folder, threads=threads)
     agent = agent_of(model, **changes)
-    _drive(agent, folder, WARM_UP)
+    with np.load(Path(folder) / GOLDEN, allow_pickle=False) as golden:
+        image, goal = golden["in_image"].copy(), golden["in_goal"].copy()
+    agent.reset({"image": goal}, seed=0)
+    _drive(agent, image, WARM_UP)
     before = memory_mb()[0]
-    _drive(agent, folder, WARM_UP + plans)
+    _drive(agent, image, WARM_UP + plans)
     times = {"encode": np.array(agent.encode_s), "plan": np.array(agent.plan_s)}
     times["total"] = times["encode"] + times["plan"]
     row: dict[str, Any] = {"bench": "latency", "task": model.spec.task, "plans": plans}
@@ -92,19 +97,16 @@ def measure(
     if reference:
         cem = make("cem", **PUBLISHED)
         slow = MPCAgent(model, cem, Objective(LastCost()), model.spec.horizon)
-        _drive(slow, folder, 1 + reference)
+        slow.reset({"image": goal}, seed=0)
+        _drive(slow, image, 1 + reference)
         both = np.array(slow.encode_s) + np.array(slow.plan_s)
         row["cem_ms_p50"] = 1e3 * float(np.median(both[1:]))
         row["times_faster"] = row["cem_ms_p50"] / row["total_ms_p50"]
     return {**row, **provenance()}
 
 
-def _drive(agent: MPCAgent, folder: Path, plans: int) -> None:
-    """Let it look and act until it has made so many plans of this episode."""
-    with np.load(Path(folder) / GOLDEN, allow_pickle=False) as golden:
-        image, goal = golden["in_image"].copy(), golden["in_goal"].copy()
-    if not getattr(agent, "plan_s", ()):
-        agent.reset({"image": goal}, seed=0)
+def _drive(agent: MPCAgent, image: np.ndarray, plans: int) -> None:
+    """Let it look and act until it has made so many plans of this episode; ``image`` changes."""
     while len(agent.plan_s) < plans:
         image[0, 0, 0] = (int(image[0, 0, 0]) + 1) % 256
         agent.act({"image": image})

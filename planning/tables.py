@@ -181,7 +181,7 @@ def _detail(cell: Cell, rows: list[Row]) -> list[str]:
 
 
 def _budget(row: Row) -> str:
-    """Candidates of a plan, and how often each is rolled out where that is more than once."""
+    """Candidates of a plan, and in how many views each is judged where that is more than one."""
     views = row.get("views") or 1
     return str(row.get("budget_class") or MISSING) + (f" × {views} views" if views > 1 else "")
 

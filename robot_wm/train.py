@@ -244,7 +244,7 @@ class _Run:
             terms = self.live.embed(drawn)
         elif stage == "settle":
             batch = self.windows.draw(c.settle_batch, rng)
-            shown = self.windows.draw(c.settle_batch, rng, shown=True)
+            shown = self.windows.draw(c.settle_batch, rng, shown=True) if c.proposer else batch
             terms = self.live.settle(batch, shown, c.ahead(step), generator)
         else:
             terms = self.live.shape(self.windows.draw(c.batch, rng), generator)

@@ -95,7 +95,7 @@ def test_jobs_of_any_number_are_costed_together_as_alone(bundle, frames, threads
     low, high = (np.asarray(bound) for bound in (twin.spec.action_low, twin.spec.action_high))
     sizes = ((1, 2), (40, 3), (17, 1))
     plans = [rng.uniform(low, high, (n, h, len(low))).astype(np.float32) for n, h in sizes]
-    jobs = list(zip(states, states[1:], plans, strict=False))
+    jobs = list(zip(states[:3], states[1:], plans, strict=True))
     together = twin.all_step_costs(jobs)
     assert [costs.shape for costs in together] == list(sizes)
     for job, costs in zip(jobs, together, strict=True):
@@ -371,8 +371,9 @@ def test_latency_is_measured_in_a_process_without_torch(bundle):
     # Torch alone takes more than twice that.
     assert 20 < row["rss_mb"] <= row["peak_mb"] + 1 < 150
     assert row["bundle_mb"] * 1e6 == pytest.approx(sum(p.stat().st_size for p in bundle.iterdir()))
-    with pytest.raises(DataError, match="plans = 0"):
-        measure_apart(bundle, plans=0)
+    for wrong in ({"plans": 0}, {"reference": -1}):
+        with pytest.raises(DataError, match="reference = "):
+            measure_apart(bundle, **wrong)
 
 
 def test_reports_are_part_of_the_bundle_and_its_card(model, frames, tmp_path):

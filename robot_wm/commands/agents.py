@@ -84,12 +84,7 @@ METHODS: dict[str, Method] = {
         mirror=True,
     ),
     "true_cost": Method(
-        "robot_wm.commands.agents:judged_agent",
-        "state",
-        model=True,
-        planner=True,
-        proposals=True,
-        mirror=True,
+        "robot_wm.commands.agents:judged_agent", "state", model=True, planner=True, proposals=True
     ),
 }
 
