@@ -159,9 +159,10 @@ class _Run:
         c = self.config
         if fit:
             self._fit()
-        reduce = copy.deepcopy(self.live.network.reduce).cpu()
+        network = copy.deepcopy(self.live.network).cpu().eval()
+        reduce, fixed = network.reduce, network.projector if not c.steps else None
         shape = (c.window, c.horizon, c.goal_range, c.demonstration_noise, c.device)
-        self.windows = Windows(self.pairs, "train", reduce, *shape, c.shares)
+        self.windows = Windows(self.pairs, "train", reduce, *shape, c.shares, fixed)
         held_out = Windows(self.pairs, "validation", reduce, *shape)
         if not len(self.windows):
             raise DataError(
@@ -213,7 +214,8 @@ class _Run:
         """
         net, windows = self.ema.network, self.windows
         if stage != "shape" and self.stage in ("", "shape"):
-            windows.apply(net.projector)
+            if self.config.steps:  # else that is what the windows hold
+                windows.apply(net.projector)
             if first and isinstance(net.embedding, Embedding) and stage == "embed":
                 net.embedding.fit(windows.x, torch.from_numpy(windows.last).to(windows.x.device))
         if stage == "settle":

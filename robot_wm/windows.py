@@ -19,6 +19,8 @@ from robot_wm.projector import Reduce
 
 Pair = tuple[EpisodeStore, LatentStore]
 
+DEMONSTRATORS = ("expert", "corrector", "agent")
+
 
 def open_pairs(
     task: str, datasets: Sequence[Path], latents: Sequence[Path], encoder_sha: str
@@ -70,8 +72,8 @@ def block_actions(store: EpisodeStore, index: int) -> np.ndarray:
 
 
 def is_demonstration(meta: Mapping[str, Any], noise: float) -> bool:
-    """Whether an episode shows how goals are reached: an expert's or agent's, up to this noise."""
-    return meta.get("policy") in ("expert", "agent") and meta.get("noise", 0.0) <= noise
+    """Whether an episode shows how goals are reached: its policy aims, with at most this noise."""
+    return meta.get("policy") in DEMONSTRATORS and meta.get("noise", 0.0) <= noise
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,12 @@ class Windows:
         window: ``W``, frames per window.
         horizon: ``H``, blocks per plan.
         goal_range: near goals lie up to this many blocks ahead.
-        noise: windows of experts' and agents' episodes with at most this action noise are
+        noise: windows of ``DEMONSTRATORS``' episodes with at most this action noise are
             demonstrations.
         shares: how often windows of each data set are drawn; empty draws all windows alike.
         device: where batches are made.
+        projector: kept instead of reduced tokens is what it makes of them, where nothing else
+            needs them: rows ``[F, Z]`` take a fraction of the memory.
     """
 
     def __init__(
@@ -125,13 +129,13 @@ class Windows:
         noise: float,
         device: str = "cpu",
         shares: Sequence[float] = (),
+        projector: nn.Module | None = None,
     ) -> None:
         self.window, self.horizon, self.goal_range = window, horizon, goal_range
         places = [(p, i) for p, pair in enumerate(pairs) for i in pair[0].indices(split)]
         lengths = [len(pairs[p][1].latents_of(i)) for p, i in places]
         size = pairs[0][0].schema.frame_every * len(pairs[0][0].schema.control_low)
-        positions, dims = reduce.mean.shape[0], reduce.basis.shape[1]
-        x = torch.empty(sum(lengths), positions, dims, dtype=torch.float16)
+        x = torch.empty(0)
         actions = torch.zeros(sum(lengths) + horizon, size)
         self.first = np.zeros(sum(lengths), np.int64)
         last = np.zeros(sum(lengths), np.int64)
@@ -141,7 +145,11 @@ class Windows:
             for done, ((p, i), frames) in enumerate(zip(places, lengths, strict=True), start=1):
                 tokens = torch.from_numpy(np.array(pairs[p][1].latents_of(i), np.float32))
                 with torch.no_grad():
-                    x[first : first + frames] = reduce(tokens).half()
+                    rows = reduce(tokens).half()
+                    rows = rows if projector is None else projector(rows.float())
+                if not len(x):
+                    x = torch.empty(sum(lengths), *rows.shape[1:], dtype=rows.dtype)
+                x[first : first + frames] = rows
                 blocks = torch.from_numpy(block_actions(pairs[p][0], i))
                 actions[first : first + len(blocks)] = blocks
                 self.first[first : first + frames], origin[first : first + frames] = first, p

@@ -116,6 +116,21 @@ def test_windows_stay_inside_training_episodes_and_goals_are_where_they_say(buil
     assert drawn.k_far[:, 0].min() == 0
 
 
+def test_windows_of_a_fixed_projector_hold_what_it_makes_of_their_tokens(built):
+    store, encoder, folder = built
+    pairs = [(store, LatentStore(folder, store, encoder.sha256))]
+    reduce, project = (
+        Reduce(16, 32, 6),
+        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(96, 5)),
+    )
+    reduce.fit(sample_tokens(pairs, 500))
+    kept = Windows(pairs, "train", reduce, 6, 3, 4, 0.2, projector=project)
+    later = Windows(pairs, "train", reduce, 6, 3, 4, 0.2)
+    later.apply(project)
+    assert kept.x.shape == later.x.shape == (13 * len(store.indices("train")), 5)
+    torch.testing.assert_close(kept.x, later.x)
+
+
 def test_demonstrations_are_the_experts_quiet_episodes(built):
     store, encoder, folder = built
     pairs = [(store, LatentStore(folder, store, encoder.sha256))]
