@@ -193,8 +193,15 @@ def _chance(
     )
 
 
-def optimiser_of(contract: Contract, **changes: Any) -> Optimiser:
-    """The search of a bundle, e.g. with another number of candidates or iterations."""
+def optimiser_of(contract: Contract, optimiser: str = "", **changes: Any) -> Optimiser:
+    """The search of a bundle, e.g. with another number of candidates or iterations.
+
+    Args:
+        optimiser: another one by name (``planning.optimisers.OPTIMISERS``), with its own defaults.
+        changes: options of the optimiser.
+    """
+    if optimiser:
+        return make(optimiser, **changes)
     return make(contract.optimiser, **{**contract.options, **changes})
 
 
@@ -222,13 +229,16 @@ def agent_of(
             plans as if the world waited, None measures.
         mirror: judge plans in the mirror of the scene, too, if the contract names one; False plans
             as ``planner.onnx`` does.
-        changes: as in :func:`optimiser_of`.
+        changes: as in :func:`optimiser_of`. A bundle with an actor is asked for as many proposals
+            as it was exported with, as far as the search takes them.
 
     Raises:
         ConfigError: not even the actor alone fits the budget.
     """
     contract = model.contract
-    optimiser, proposals = optimiser_of(contract, **changes), contract.proposals
+    optimiser = optimiser_of(contract, **changes)
+    least, most = optimiser.proposals_accepted
+    proposals = min(max(contract.proposals, least), most) if contract.proposals else 0
     seen = mirrored(model, contract.mirror if mirror else None)
     if budget:
         speed = timed(seen, optimiser, proposals)

@@ -1,9 +1,9 @@
 """The configurator (LeCun 2022, §3.2): from a deadline to the search that fits it on this machine.
 
 It times the model's parts where they will run, then takes away candidates, then rounds, then the
-search itself (Mode-1), until a plan fits: three rounds of 24 candidates reach more goals than one
-round of 64. Which searches are worth their time was measured on validation episodes:
-``docs/log.md``.
+samples (:class:`Choice` judges proposals alone), then the judgement (Mode-1), until a plan fits:
+three rounds of 24 candidates reach more goals than one round of 64. Which searches are worth their
+time was measured on validation episodes: ``docs/log.md``.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from planning.optimisers import CEM, Mode1
+from planning.optimisers import CEM, Choice, Mode1
 from planning.optimisers.base import Optimiser
 from robot_wm.contracts import History, Proposer, WorldModel
 from robot_wm.errors import ConfigError
 
 LEAST = 8  # candidates below which the actor alone does as well
 REFINED = 16  # candidates of a round below which fewer rounds do as well
-PROPOSED = 0.8  # share of a single round's candidates that the actor proposes
-BEFORE = 2 / 3  # the same of the first of several rounds
+BEFORE = 2 / 3  # share of the first round's candidates that the actor proposes
 RESERVE = 1.25  # a machine at work is slower at times than one that is being timed
 SLOWEST = 95  # percentile of the timings a plan is reckoned with
 
@@ -50,7 +49,9 @@ class Speed:
         if isinstance(optimiser, Mode1):
             return RESERVE * self.act
         sizes = [optimiser.count(i) for i in range(optimiser.iterations)]
-        if proposals:  # they are costed before the samples around the cheapest of them
+        if proposals and not isinstance(
+            optimiser, Choice
+        ):  # they are costed before the samples around the cheapest of them
             sizes[:1] = [proposals + 1, sizes[0] - proposals - 1]
         if optimiser.final == "guarded":
             sizes.append(2)
@@ -98,7 +99,7 @@ def timed(
 
     state, goal = model.encode(history()), model.encode(History.of_goal(history().frames[0]))
     sizes = sorted({2, *(max(2, most // part) for part in (8, 2, 1))})
-    asked = max(proposals, int(PROPOSED * most))  # as many as any smaller search will ask for
+    asked = most - 1  # as many as any smaller search will ask for
     low, high = (np.asarray(b, np.float32) for b in (spec.action_low, spec.action_high))
 
     def look(plans: int) -> Callable[[], object]:
@@ -134,8 +135,8 @@ def timed(
 def fit(speed: Speed, deadline: float, optimiser: Optimiser, proposals: int) -> Budget:
     """The largest search within a deadline, no larger than the one given.
 
-    As many rounds as leave each ``REFINED`` candidates; a single round takes what fits, most of it
-    proposed by the actor; below ``LEAST`` the actor acts alone.
+    As many rounds as leave each ``REFINED`` candidates; where one round is left, the actor proposes
+    all that fits; below ``LEAST`` it acts alone.
 
     Args:
         deadline: for a whole plan, from the frame to the action [s].
@@ -149,9 +150,12 @@ def fit(speed: Speed, deadline: float, optimiser: Optimiser, proposals: int) -> 
         return budget
     full = optimiser.candidates
     for rounds in range(optimiser.iterations, 0, -1):
-        share = (PROPOSED if rounds == 1 else BEFORE) if proposals else 0
         for count in range(full, (LEAST if rounds == 1 else REFINED) - 1, -1):
-            smaller, asked = _smaller(optimiser, count, rounds), int(share * count)
+            smaller, asked = _smaller(optimiser, count, rounds), int(BEFORE * count)
+            if not proposals:
+                asked = 0
+            elif rounds == 1:
+                smaller, asked = Choice(candidates=count), count - 1
             budget = Budget(smaller, asked, speed.plan(smaller, asked))
             if budget.seconds <= deadline:
                 return budget

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from planning.costs import Effort, LastCost, Objective, SumCost
-from planning.optimisers import CEM, ICEM, MPPI, SAMPLING, Mode1, Optimiser, make
+from planning.optimisers import CEM, ICEM, MPPI, SAMPLING, Choice, Mode1, Optimiser, make
 from planning.optimisers.icem import coloured_noise
 from robot_wm.errors import ConfigError, InputError
 
@@ -154,6 +154,31 @@ def test_mode_1_follows_the_first_proposal_and_asks_nothing():
     assert plan.candidate_costs.tolist() == [0]
     with pytest.raises(InputError, match="no proposals"):
         Mode1().optimise(cost, ZERO, None, LOW, HIGH, noise)
+
+
+def test_choice_takes_the_cheapest_of_proposals_and_the_last_plan_in_one_rollout():
+    asked, choice = [], Choice(candidates=4)
+
+    def towards(goal):
+        def cost(actions):
+            asked.append(len(actions))
+            return np.abs(actions - goal).sum((1, 2))
+
+        return cost
+
+    plans = np.stack([np.full((H, A), x) for x in (5.0, -0.5, 0.25)]).astype(np.float32)
+    noise = choice.draw_noise(np.random.default_rng(0), H, A)
+    for goal, wanted in ((-0.4, plans[1]), (0.1, ZERO), (0.2, plans[2])):
+        plan = choice.optimise(towards(goal), ZERO, None, LOW, HIGH, noise, plans)
+        np.testing.assert_array_equal(plan.actions, np.clip(wanted, LOW, HIGH))
+        assert plan.best_cost == plan.candidate_costs.min()
+    assert asked == [4, 4, 4]
+    np.testing.assert_array_equal(plan.candidates[1], np.broadcast_to(HIGH, (H, A)))
+    with pytest.raises(InputError, match="no proposals"):
+        choice.optimise(towards(0), ZERO, None, LOW, HIGH, noise)
+    for wrong in ({"iterations": 2}, {"final": "mean"}, {"candidates": 1}):
+        with pytest.raises(ConfigError):
+            Choice(**wrong)
 
 
 def test_enough_ends_the_search_between_two_rounds():

@@ -6,13 +6,14 @@ from typing import Any
 
 from planning.optimisers.base import Cost, Optimiser, Plan
 from planning.optimisers.cem import CEM
+from planning.optimisers.choice import Choice
 from planning.optimisers.icem import ICEM
 from planning.optimisers.mode1 import Mode1
 from planning.optimisers.mppi import MPPI
 from robot_wm.errors import ConfigError
 
 SAMPLING: dict[str, type[Optimiser]] = {"cem": CEM, "icem": ICEM, "mppi": MPPI}
-OPTIMISERS: dict[str, type[Optimiser]] = {**SAMPLING, "mode1": Mode1}
+OPTIMISERS: dict[str, type[Optimiser]] = {**SAMPLING, "choice": Choice, "mode1": Mode1}
 
 
 def make(name: str, **options: Any) -> Optimiser:
@@ -34,5 +35,6 @@ def make(name: str, **options: Any) -> Optimiser:
 
 
 __all__ = [
-    "CEM", "ICEM", "MPPI", "OPTIMISERS", "SAMPLING", "Cost", "Mode1", "Optimiser", "Plan", "make",
+    "CEM", "ICEM", "MPPI", "OPTIMISERS", "SAMPLING", "Choice", "Cost", "Mode1", "Optimiser", "Plan",
+    "make",
 ]  # fmt: skip
