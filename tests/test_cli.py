@@ -104,7 +104,7 @@ def test_other_tasks_keep_presets_but_not_this_tasks_numbers() -> None:
         (("trian",), "did you mean 'train'"),
         (("train", "--now"), "unknown flag '--now'"),
         (("train", "task=push_tee"), "did you mean 'push_t'"),
-        (("train", "planner=gradient"), "cem, icem, mode1, mppi"),
+        (("train", "planner=gradient"), "cem, choice, icem, mode1, mppi"),
         (("export", "precision=int4"), "float32, int8"),
         (("improve", "improve.share=2"), "between 0 and 1"),
         (("improve", "improve.kept=1"), "kept from 0"),
