@@ -52,8 +52,8 @@ class TrainConfig:
             the proposer or the goal distance is left as it is (when tuning).
         judged: frames of a window from which the goal distance learns, drawn every step.
         goal_range: proposer goals lie 1 … goal_range blocks ahead.
-        demonstration_noise: the proposer learns from episodes of demonstrators
-            (``windows.DEMONSTRATORS``) with up to this action noise; from all where there are none.
+        demonstration_noise: the proposer learns from expert episodes with up to this action noise;
+            from all episodes where there are no such.
         cost: the shipped model's step cost, see ``jepa.COSTS``.
 
     Raises:

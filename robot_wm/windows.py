@@ -19,8 +19,6 @@ from robot_wm.projector import Reduce
 
 Pair = tuple[EpisodeStore, LatentStore]
 
-DEMONSTRATORS = ("expert", "corrector", "agent")
-
 
 def open_pairs(
     task: str, datasets: Sequence[Path], latents: Sequence[Path], encoder_sha: str
@@ -72,8 +70,8 @@ def block_actions(store: EpisodeStore, index: int) -> np.ndarray:
 
 
 def is_demonstration(meta: Mapping[str, Any], noise: float) -> bool:
-    """Whether an episode shows how goals are reached: its policy aims, with at most this noise."""
-    return meta.get("policy") in DEMONSTRATORS and meta.get("noise", 0.0) <= noise
+    """Whether an episode shows how goals are reached: an expert's or agent's, up to this noise."""
+    return meta.get("policy") in ("expert", "agent") and meta.get("noise", 0.0) <= noise
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ class Windows:
         window: ``W``, frames per window.
         horizon: ``H``, blocks per plan.
         goal_range: near goals lie up to this many blocks ahead.
-        noise: windows of ``DEMONSTRATORS``' episodes with at most this action noise are
+        noise: windows of experts' and agents' episodes with at most this action noise are
             demonstrations.
         shares: how often windows of each data set are drawn; empty draws all windows alike.
         device: where batches are made.

@@ -56,21 +56,6 @@ def test_push_t_expert_brings_the_block_home(blind):
     assert np.median(left) < 0.2  # most of the way, even where it gets stuck
 
 
-def test_corrector_moves_the_block_a_little_and_comes_back(blind):
-    """Pairs that a near miss looks like: pusher in its place, block not quite."""
-    env, near = blind("push_t"), {"corrector": 0, "expert": 0}
-    for name in near:
-        for seed in range(12):
-            poses, _ = run(env, make_behaviour("push_t", name), 150, seed)
-            moved = poses[20:] - poses[:-20]
-            back = np.linalg.norm(moved[:, :2], axis=1) < 0.02
-            block = np.linalg.norm(moved[:, 2:4], axis=1)
-            near[name] += int((back & (block > 0.003) & (block < 0.04)).sum())
-            still = np.linalg.norm(poses[:, 5:7], axis=1) < 0.01
-            assert name == "expert" or still.mean() > 0.05  # it rests between rounds
-    assert near["corrector"] > 2 * near["expert"]
-
-
 def test_expert_draws_a_new_goal_when_one_is_reached(blind):
     for task in ("two_room", "reacher"):
         behaviour = make_behaviour(task, "expert")

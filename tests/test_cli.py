@@ -66,11 +66,6 @@ def test_default_data_and_seeds_are_the_documented_ones() -> None:
     nominal, varied = settings.collect_config("nominal"), settings.collect_config("varied")
     assert (nominal.seed, varied.seed) == (0, 1)
     assert (nominal.variation, varied.variation) == ((), ("all",))
-    corrections = settings.collect_config("corrections")
-    assert (corrections.seed, corrections.variation) == (2, ())
-    assert [part.behaviour for part in corrections.mix] == ["corrector"]
-    assert settings.collections == ("nominal", "varied", "corrections")
-    assert cli.compose(["task=reacher"]).collections == ("nominal", "varied")
     assert [m.behaviour for m in nominal.mix] == ["expert", "weak", "random"]
     assert settings.dataset_path("push_t", "nominal").name == "push_t-nominal"
     assert cli.compose(["name=b"]).dataset_path("push_t", "nominal").name == "push_t-nominal-b"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 # name -> (what it does in one line, sections of the configuration it reads)
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "collect": ("record episodes of a task (nominal, varied, corrections)", ("task", "collect")),
+    "collect": ("record episodes of a task (nominal and varied)", ("task", "collect")),
     "pretrain": ("pretrain the video encoder on all tasks", ("encoder", "objective", "pretrain")),
     "probe": ("the gate: does the encoder know poses? exit 1: no, 3: not judged", ("probe",)),
     "ablate": (

@@ -1,9 +1,10 @@
-"""``robot-wm collect``: record a task's collections."""
+"""``robot-wm collect``: record both collections of a task."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from robot_wm.commands.settings import SEEDS
 from robot_wm.commands.stages import dataset
 
 if TYPE_CHECKING:
@@ -12,6 +13,6 @@ if TYPE_CHECKING:
 
 def run(session: Session) -> int:
     """Record what is missing and print the folders."""
-    for collection in session.settings.collections:
+    for collection in SEEDS:
         print(dataset(session.settings, collection))
     return 0

@@ -18,8 +18,6 @@ class TaskSettings:
         nominal, varied: episodes of the unvaried and of the randomised collection.
         train_on: collections that train its world model; the root's ``train_on`` overrides.
         mix: behaviours with their share and noise levels.
-        corrections, corrections_mix: episodes and behaviours of a collection that shows how near
-            misses are put right, in the unvaried scene, where a task has one.
     """
 
     name: str
@@ -28,8 +26,6 @@ class TaskSettings:
     varied: int
     train_on: tuple[str, ...]
     mix: tuple[dict[str, Any], ...]
-    corrections: int = 0
-    corrections_mix: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from sim.collect import CollectConfig
 
 SHIPPED = "shipped"
-SEEDS = {"nominal": 0, "varied": 1, "corrections": 2}  # of the recorded collections
-ENCODED = ("nominal", "varied")  # those that pretrain the encoder
+SEEDS = {"nominal": 0, "varied": 1}
 PRACTICE, MIRRORED = "practice", "-mirrored"  # practice1, practice2, …; nominal-mirrored, …
 # Methods whose planner has a section of its own.
 PLANNERS = {"oracle": "oracle", "true_dynamics": "diagnosis", "true_cost": "diagnosis"}
@@ -64,8 +63,8 @@ class Settings:
         weights: world model to evaluate: ``shipped`` or a name.
         encoder_name: frozen encoder to train on: ``shipped`` or a name.
         encoder_tasks: tasks whose collections pretrain the encoder.
-        train_on: collections that train the world model: nominal, varied, corrections, or
-            practice1, … of ``robot-wm improve``; with ``-mirrored`` behind it, its mirror image.
+        train_on: collections that train the world model: nominal, varied, or practice1, practice2,
+            … of ``robot-wm improve``; with ``-mirrored`` behind it, its mirror image.
         publish: write pair lists and rows into the checkout's ``results/``.
         method: what to evaluate: jepa, onnx, copy_last, random, stay, expert, oracle,
             true_dynamics, true_cost.
@@ -158,23 +157,16 @@ class Settings:
 
     # Stage configurations.
 
-    @property
-    def collections(self) -> tuple[str, ...]:
-        """The recorded collections this task has."""
-        return tuple(name for name in SEEDS if getattr(self.task, name) or name in ENCODED)
-
     def collect_config(self, collection: str) -> CollectConfig:
         """Configuration of one collection of this task."""
         from sim.collect import CollectConfig, Mix
 
-        mix = "corrections_mix" if collection == "corrections" else "mix"
-        parts = getattr(self.task, mix)
         return CollectConfig(
             task=self.task.name,
             collection=collection,
             episodes=getattr(self.task, collection),
             steps=self.task.steps,
-            mix=tuple(build(Mix, m, f"task.{mix}[{i}]") for i, m in enumerate(parts)),
+            mix=tuple(build(Mix, m, f"task.mix[{i}]") for i, m in enumerate(self.task.mix)),
             variation=("all",) if collection == "varied" else (),
             image_size=self.image_size,
             frame_every=self.collect.frame_every,
@@ -263,7 +255,7 @@ class Settings:
             raise ConfigError(
                 f"precision {self.precision!r}", ", ".join(PRECISIONS), "correct `precision`"
             )
-        for collection in self.collections:
+        for collection in SEEDS:
             self.collect_config(collection)
         made: tuple[Callable[[], Any], ...] = (
             self.pairs_config, self.optimiser, lambda: self.optimiser("oracle"),

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot_wm.commands.settings import CHECKOUT, ENCODED, MIRRORED, SEEDS, SHIPPED, Settings
+from robot_wm.commands.settings import CHECKOUT, MIRRORED, SEEDS, SHIPPED, Settings
 from robot_wm.errors import DataError, WeightsError
 from robot_wm.manifest import MANIFEST, check_parent, read_manifest, storage_root
 
@@ -54,11 +54,11 @@ def dataset(settings: Settings, collection: str) -> Path:
 
 
 def encoder_datasets(session: Session) -> list[Path]:
-    """The collections of every task that pretrain the encoder."""
+    """Every collection of every task that pretrains the encoder."""
     return [
         dataset(session.for_task(task), collection)
         for task in session.settings.encoder_tasks
-        for collection in ENCODED
+        for collection in SEEDS
     ]
 
 

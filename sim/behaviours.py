@@ -1,15 +1,68 @@
-"""Pushing the T: towards goals, by chance, and small corrections."""
+"""Scripted behaviours that make the data: expert, noisy expert, weak and random.
+
+They see the privileged pose; planners never do. Each keeps a goal of its own and draws a new one
+when it is reached, so an episode holds several tasks.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
+import mujoco
 import numpy as np
 
-from sim.behaviours.base import Behaviour
+from robot_wm.errors import ConfigError
+from sim.tasks import TASKS
 from sim.tasks.base import wrap
 from sim.tasks.push_t import ORIGIN_OFFSET, REACH
+from sim.tasks.two_room import DOOR_HALF, DOOR_Y, RADIUS, WALL_HALF, WALL_X
+
+
+class Behaviour(ABC):
+    """Acts from poses. ``noise`` is the standard deviation added to each action, then clipped."""
+
+    def __init__(self, task: str, noise: float = 0.0) -> None:
+        self.task, self.noise = TASKS[task](), noise
+        self.goal: np.ndarray | None = None
+
+    def reset(
+        self,
+        rng: np.random.Generator,
+        goal: np.ndarray | None = None,
+        factors: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Start an episode; a given goal pose is kept, otherwise goals are drawn."""
+        self.rng, self.goal, self._keep = rng, goal, goal is not None
+        self.factors = factors or {}
+        self._last = np.zeros(2)
+
+    def _draw_goal(self) -> np.ndarray:
+        model = self.task.compile({})
+        data = mujoco.MjData(model)
+        self.task.place(data, self.rng)
+        return self.task.pose(data.qpos, data.qvel)
+
+    @abstractmethod
+    def choose(self, pose: np.ndarray) -> np.ndarray:
+        """Noise-free action in [-1, 1]²."""
+
+    def act(self, pose: np.ndarray) -> np.ndarray:
+        """Action with noise, clipped and confined to the picture, float32 ``[2]``."""
+        if self.goal is None:
+            self.goal = self._draw_goal()
+        action = self.choose(pose) + self.noise * self.rng.standard_normal(2)
+        self._last = self.task.confine(pose, np.clip(action, -1, 1))
+        return self._last.astype(np.float32)
+
+
+class RandomBehaviour(Behaviour):
+    """Independent uniform actions."""
+
+    def choose(self, pose: np.ndarray) -> np.ndarray:
+        """Uniform in [-1, 1]²."""
+        return self.rng.uniform(-1, 1, 2)
 
 
 class PushTExpert(Behaviour):
@@ -131,86 +184,6 @@ class PushTExpert(Behaviour):
         return np.minimum(*gaps)
 
 
-class PushTCorrector(PushTExpert):
-    """Leaves its place, moves the block a little, and comes back: what corrects a near miss.
-
-    In hindsight each such round shows how to reach a goal that differs by a few millimetres of the
-    block and hardly at all of the pusher, for which the expert's episodes have few examples. Now
-    and then it settles at another place beside the block.
-    """
-
-    DEPTH = (0.002, 0.04)  # a push, beyond contact [m]
-    STRAY = 0.25  # how often it stays where the push has ended, or beside another contact
-    PATIENCE = 20  # control steps for each part of a round
-    REST = 8  # at most as many between two rounds
-
-    def reset(
-        self,
-        rng: np.random.Generator,
-        goal: np.ndarray | None = None,
-        factors: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Begin a round at the first pose seen."""
-        super().reset(rng, goal, factors)
-        self._tempo = rng.uniform(0.6, 1.0)
-        self._rest()
-
-    def choose(self, pose: np.ndarray) -> np.ndarray:
-        """Approach, push, return."""
-        here, angle, centre = pose[:2], pose[4], self._centre(pose)
-        c, s = np.cos(angle), np.sin(angle)
-        rotation = np.array([[c, -s], [s, c]])
-        world = centre + self.points @ rotation.T
-        normals = self.normals @ rotation.T
-        self._steps += 1
-        if self._part == "rest":
-            if self._steps < self._pause:
-                return np.zeros(2)
-            self._begin(here, world, normals)
-        i = self._contact
-        stand = world[i] - normals[i] * (self.PUSHER + 0.012)
-        if self._part == "approach":
-            if np.linalg.norm(stand - here) < 0.008:
-                depth = np.exp(self.rng.uniform(*np.log(self.DEPTH)))
-                self._target = world[i] + normals[i] * (depth - self.PUSHER)
-                self._enter("push")
-            elif self._steps < self.PATIENCE:
-                return self._towards(pose, stand, centre, angle)
-            else:
-                return self._rest()
-        if self._part == "push":
-            left = self._target - here
-            if np.linalg.norm(left) > 0.004 and self._steps < self.PATIENCE:
-                return self._tempo * np.clip(left / (0.407 * REACH), -1, 1)
-            self._enter("return")
-            if self.rng.random() < self.STRAY:
-                j, gap = int(self.rng.integers(len(world))), self.rng.uniform(0.0, 0.05)
-                beside = world[j] - normals[j] * (self.PUSHER + gap)
-                self._home = self._target if self.rng.random() < 0.5 else beside
-        if np.linalg.norm(self._home - here) < 0.005 or self._steps >= self.PATIENCE:
-            return self._rest()
-        return self._towards(pose, self._home, centre, angle)
-
-    def _rest(self) -> np.ndarray:
-        self._enter("rest")
-        self._pause = int(self.rng.integers(self.REST))
-        return np.zeros(2)
-
-    def _enter(self, part: str) -> None:
-        self._part, self._steps, self._way = part, 0, 0.0
-
-    def _begin(self, here: np.ndarray, world: np.ndarray, normals: np.ndarray) -> None:
-        """Choose a contact whose push leaves the block in the picture; remember this place."""
-        stand = world - normals * (self.PUSHER + 0.012)
-        middle = world.mean(axis=0) + 0.04 * normals
-        weight = ((stand > 0.02) & (stand < 0.49)).all(axis=1).astype(float)
-        weight *= ((middle > 0.09) & (middle < 0.42)).all(axis=1) + 1e-3
-        weight += 1e-9
-        self._contact = int(self.rng.choice(len(world), p=weight / weight.sum()))
-        self._home = here.copy()
-        self._enter("approach")
-
-
 class PushTWeak(Behaviour):
     """Uniform actions, the target clipped to a 0.1 m square around the block: contact by chance."""
 
@@ -219,3 +192,71 @@ class PushTWeak(Behaviour):
         target = pose[:2] + REACH * self.rng.uniform(-1, 1, 2)
         target = np.clip(target, pose[2:4] - REACH, pose[2:4] + REACH)
         return np.clip((target - pose[:2]) / REACH, -1, 1)
+
+
+class TwoRoomExpert(Behaviour):
+    """Straight to the goal, through the middle of the door when it is in the other room."""
+
+    def choose(self, pose: np.ndarray) -> np.ndarray:
+        """Unit vector toward the next way-point, slower on the last step."""
+        assert self.goal is not None
+        if np.linalg.norm(self.goal - pose) < 0.02 and not self._keep:
+            self.goal = self._draw_goal()
+        step = self._waypoint(pose) - pose
+        return step / max(float(np.abs(step).max()), 0.05)
+
+    def _waypoint(self, pose: np.ndarray) -> np.ndarray:
+        assert self.goal is not None
+        side, goal_side = np.sign(pose[0] - WALL_X), np.sign(self.goal[0] - WALL_X)
+        gap = WALL_HALF + RADIUS + 0.01
+        door = self.factors.get("door_y", DOOR_Y)
+        in_door = abs(pose[0] - WALL_X) < gap and abs(pose[1] - door) < DOOR_HALF - RADIUS + 0.01
+        if side == goal_side and not in_door:
+            return self.goal
+        if in_door or abs(pose[1] - door) < 0.04:
+            return np.array([WALL_X + goal_side * (gap + 0.02), door])
+        return np.array([WALL_X + side * gap, door])
+
+
+class TwoRoomNoisy(TwoRoomExpert):
+    """The reference data policy: heavy noise, and one action in twenty repeated."""
+
+    def act(self, pose: np.ndarray) -> np.ndarray:
+        """Action with noise, or the previous action again."""
+        if self.rng.random() < 0.05:
+            return self._last.astype(np.float32)
+        return super().act(pose)
+
+
+class ReacherExpert(Behaviour):
+    """Computed PD control to the goal joints."""
+
+    GAIN: ClassVar[float] = 2.5
+    RATE: ClassVar[float] = 0.15
+
+    def choose(self, pose: np.ndarray) -> np.ndarray:
+        """Torque fractions; the goal is redrawn once reached at low speed."""
+        assert self.goal is not None
+        error = self.goal[:2] - pose[:2]
+        if np.abs(error).max() < 0.05 and np.abs(pose[2:]).max() < 0.5 and not self._keep:
+            self.goal = self._draw_goal()
+        return np.clip(self.GAIN * error - self.RATE * pose[2:], -1, 1)
+
+
+BEHAVIOURS: dict[str, dict[str, type[Behaviour]]] = {
+    "push_t": {"expert": PushTExpert, "weak": PushTWeak, "random": RandomBehaviour},
+    "two_room": {"expert": TwoRoomExpert, "noisy": TwoRoomNoisy, "random": RandomBehaviour},
+    "reacher": {"expert": ReacherExpert, "random": RandomBehaviour},
+}
+
+
+def make_behaviour(task: str, name: str, noise: float = 0.0) -> Behaviour:
+    """Build a behaviour.
+
+    Raises:
+        ConfigError: no such behaviour for this task.
+    """
+    if name not in BEHAVIOURS.get(task, {}):
+        known = {t: sorted(b) for t, b in BEHAVIOURS.items()}
+        raise ConfigError(f"behaviour {name!r} of task {task!r}", str(known), "name one of these")
+    return BEHAVIOURS[task][name](task, noise)
