@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,8 @@ class OnnxState:
 class OnnxWorldModel:
     """:class:`robot_wm.contracts.WorldModel` and ``Proposer`` from a bundle.
 
-    On the CPU candidates are shared out among threads that each run the whole rollout: its matrices
-    are too small to be shared out one by one.
+    On the CPU candidates and pictures are shared out among threads that each run a whole graph: its
+    matrices are too small to be shared out one by one.
 
     Args:
         folder: the bundle.
@@ -66,7 +67,7 @@ class OnnxWorldModel:
         self._threads = (threads or len(os.sched_getaffinity(0))) if provider == CPU else 1
         self._sessions = {
             name: open_session(Path(folder) / f"{name}.onnx", provider, count)
-            for name, count in (("encode", threads), ("step_costs", 1), ("propose", threads))
+            for name, count in (("encode", 1), ("step_costs", 1), ("propose", threads))
         }
         self._pool = ThreadPoolExecutor(max(1, self._threads - 1))
         # A frame is encoded once: it is the present frame now and the previous one a block later.
@@ -75,6 +76,13 @@ class OnnxWorldModel:
     def _run(self, name: str, **inputs: np.ndarray) -> np.ndarray:
         output: np.ndarray = self._sessions[name].run(None, inputs)[0]
         return output
+
+    def _together(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+        """What each call returns; all at the same time, as far as there are threads."""
+        if self._threads == 1:
+            return [call() for call in calls]
+        others = [self._pool.submit(call) for call in calls[1:]]
+        return [calls[0](), *(other.result() for other in others)]
 
     def latent(self, frame: np.ndarray) -> np.ndarray:
         """Latent ``[Z]`` of one image uint8 ``[S, S, 3]``."""
@@ -89,14 +97,34 @@ class OnnxWorldModel:
         return self._look(frame)[1]
 
     def _look(self, frame: np.ndarray) -> tuple[np.ndarray, float]:
-        key = frame.tobytes()
-        if key not in self._seen:
-            latents, novelty = self._sessions["encode"].run(None, {"images": frame[None]})
-            self._seen[key] = latents[0], float(novelty[0])
-            while len(self._seen) > 2 * (self.spec.context + 1):  # and their mirror images
-                self._seen.popitem(last=False)
-        self._seen.move_to_end(key)
-        return self._seen[key]
+        self._learn([frame])
+        self._seen.move_to_end(frame.tobytes())
+        return self._seen[frame.tobytes()]
+
+    def _learn(self, frames: Iterable[np.ndarray]) -> None:
+        """Encode those of the frames that were not seen before, all at the same time."""
+        fresh = {key: frame for frame in frames if (key := frame.tobytes()) not in self._seen}
+        if not fresh:
+            return
+        found = self._together([partial(self._encoded, frame) for frame in fresh.values()])
+        self._seen.update(zip(fresh, found, strict=True))
+        while len(self._seen) > 2 * (self.spec.context + 1):  # and their mirror images
+            self._seen.popitem(last=False)
+
+    def _encoded(self, frame: np.ndarray) -> tuple[np.ndarray, float]:
+        latents, novelty = self._sessions["encode"].run(None, {"images": frame[None]})
+        return latents[0], float(novelty[0])
+
+    def all_encode(self, histories: Sequence[History]) -> list[OnnxState]:
+        """:meth:`encode` of each, their new frames at the same time.
+
+        Raises:
+            InputError: see :meth:`encode`.
+        """
+        for history in histories:
+            check_history(history, self.spec)
+        self._learn(frame for history in histories for frame in history.frames[-2:])
+        return [self.encode(history) for history in histories]
 
     def encode(self, history: History) -> OnnxState:
         """State of the last two frames; from a single frame (a goal), a state without velocity.
@@ -141,13 +169,12 @@ class OnnxWorldModel:
             rows, inputs = self._rows(actions), self._inputs(state, goal)
             parts = np.array_split(rows, max(1, min(share, len(rows) // LEAST_ROWS)))
             waiting.append([(inputs, part) for part in parts])
-        calls = [call for parts in waiting for call in parts]
-        others = [
-            self._pool.submit(self._run, "step_costs", **inputs, actions=part)
-            for inputs, part in calls[1:]
+        calls = [
+            partial(self._run, "step_costs", **inputs, actions=part)
+            for parts in waiting
+            for inputs, part in parts
         ]
-        first = self._run("step_costs", **calls[0][0], actions=calls[0][1])
-        costs = iter([first, *(other.result() for other in others)])
+        costs = iter(self._together(calls))
         return [
             np.concatenate([next(costs) for _ in parts])[: len(job[2]), : job[2].shape[1]]
             for job, parts in zip(jobs, waiting, strict=True)

@@ -29,6 +29,10 @@ class Views:
 class Parallel(Protocol):
     """A model that works on several views at the same time."""
 
+    def all_encode(self, histories: Sequence[History]) -> list[Any]:
+        """``encode`` of each history."""
+        ...
+
     def all_step_costs(self, jobs: Sequence[tuple[Any, Any, np.ndarray]]) -> list[np.ndarray]:
         """``step_costs`` of each state, goal and actions."""
         ...
@@ -54,6 +58,8 @@ class MirroredModel:
         """Both states."""
         frames, actions = self.mirror.images(history.frames), self.mirror.actions(history.actions)
         reflected = replace(history, frames=frames, actions=actions)
+        if isinstance(self.model, Parallel):
+            return Views(*self.model.all_encode([history, reflected]))
         return Views(self.model.encode(history), self.model.encode(reflected))
 
     def step_costs(self, state: Views, goal: Views, actions: np.ndarray) -> np.ndarray:

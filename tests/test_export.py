@@ -102,6 +102,21 @@ def test_jobs_of_any_number_are_costed_together_as_alone(bundle, frames, threads
         np.testing.assert_allclose(costs, twin.step_costs(*job), rtol=1e-5)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_histories_are_encoded_together_as_alone(bundle, frames, threads, monkeypatch):
+    together, alone = (OnnxWorldModel(bundle, threads=threads) for _ in range(2))
+    if threads == 1:  # what was asked for
+        monkeypatch.setattr(together._pool, "submit", None)
+    action = np.full((1, len(together.spec.action_low)), 0.5, np.float32)
+    seen = [History(frames[i : i + 2], np.zeros((2, 0), np.float32), action) for i in (0, 1, 4)]
+    for found, history in zip(together.all_encode(seen), seen, strict=True):
+        wanted = alone.encode(history)
+        np.testing.assert_array_equal(found.z, wanted.z)
+        np.testing.assert_array_equal(found.action, wanted.action)
+    with pytest.raises(InputError):
+        together.all_encode([seen[0], replace(seen[1], frames=frames[:2, :4])])
+
+
 def test_images_unlike_the_held_out_ones_are_told(bundle, model, frames):
     twin = OnnxWorldModel(bundle)
     with torch.inference_mode():
