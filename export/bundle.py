@@ -22,6 +22,7 @@ from export.quantise import PRECISIONS, QUANTISED
 from export.runtime import OnnxPlanner, OnnxWorldModel, objective_of, optimiser_of
 from export.weights import NAME as WEIGHTS
 from export.weights import SharedWeights
+from planning.optimisers import SAMPLING
 from robot_wm.contracts import History, proposal_chance
 from robot_wm.errors import ConfigError, WeightsError
 from robot_wm.jepa import JEPAWorldModel
@@ -65,6 +66,12 @@ class ExportConfig:
         if self.precision not in PRECISIONS:
             raise ConfigError(
                 f"precision {self.precision!r}", ", ".join(PRECISIONS), "name one of them"
+            )
+        if self.optimiser not in SAMPLING:
+            raise ConfigError(
+                f"optimiser {self.optimiser!r} for the planner graph",
+                ", ".join(SAMPLING),
+                "export a search; the runtime takes any, e.g. agent_of(model, optimiser='choice')",
             )
 
 

@@ -178,6 +178,8 @@ def test_eight_bits_are_for_the_rollout_alone(model, frames, tmp_path, bundle):
     assert 0 < np.abs(coarse - full).max() < 0.2 * np.abs(full).max()
     with pytest.raises(ConfigError, match="int4"):
         ExportConfig(precision="int4")
+    with pytest.raises(ConfigError, match="agent_of"):
+        ExportConfig(optimiser="choice")
 
 
 @pytest.mark.parametrize(("candidates", "iterations"), [(24, 3), (64, 1), (40, 7)])
