@@ -2,8 +2,9 @@
 
 It times the model's parts where they will run, then takes away candidates, then rounds, then the
 samples (:class:`Choice` judges proposals alone), then the judgement (Mode-1), until a plan fits:
-three rounds of 24 candidates reach more goals than one round of 64. Which searches are worth their
-time was measured on validation episodes: ``docs/log.md``.
+three rounds of 24 candidates reach more goals than one round of 64, and twelve judged proposals as
+many as 64. Which searches are worth their time was measured on validation episodes:
+``docs/log.md``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from robot_wm.contracts import History, Proposer, WorldModel
 from robot_wm.errors import ConfigError
 
 LEAST = 8  # candidates below which the actor alone does as well
-REFINED = 16  # candidates of a round below which fewer rounds do as well
+REFINED = 16  # candidates of a round below which fewer rounds do as well, and choosing as one round
+PROPOSED = 0.8  # share of a single round's candidates that the actor proposes
 BEFORE = 2 / 3  # share of the first round's candidates that the actor proposes
 RESERVE = 1.25  # a machine at work is slower at times than one that is being timed
 SLOWEST = 95  # percentile of the timings a plan is reckoned with
@@ -99,7 +101,8 @@ def timed(
 
     state, goal = model.encode(history()), model.encode(History.of_goal(history().frames[0]))
     sizes = sorted({2, *(max(2, most // part) for part in (8, 2, 1))})
-    asked = most - 1  # as many as any smaller search will ask for
+    # As many as any smaller search will ask for.
+    asked = max(proposals, int(PROPOSED * most), min(most, REFINED) - 1)
     low, high = (np.asarray(b, np.float32) for b in (spec.action_low, spec.action_high))
 
     def look(plans: int) -> Callable[[], object]:
@@ -135,8 +138,8 @@ def timed(
 def fit(speed: Speed, deadline: float, optimiser: Optimiser, proposals: int) -> Budget:
     """The largest search within a deadline, no larger than the one given.
 
-    As many rounds as leave each ``REFINED`` candidates; where one round is left, the actor proposes
-    all that fits; below ``LEAST`` it acts alone.
+    As many rounds as leave each ``REFINED`` candidates, most of a single one proposed by the actor;
+    below, it proposes all of them; below ``LEAST`` it acts alone.
 
     Args:
         deadline: for a whole plan, from the frame to the action [s].
@@ -150,13 +153,16 @@ def fit(speed: Speed, deadline: float, optimiser: Optimiser, proposals: int) -> 
         return budget
     full = optimiser.candidates
     for rounds in range(optimiser.iterations, 0, -1):
-        for count in range(full, (LEAST if rounds == 1 else REFINED) - 1, -1):
-            smaller, asked = _smaller(optimiser, count, rounds), int(BEFORE * count)
-            if not proposals:
-                asked = 0
-            elif rounds == 1:
-                smaller, asked = Choice(candidates=count), count - 1
+        share = (PROPOSED if rounds == 1 else BEFORE) if proposals else 0
+        for count in range(full, (REFINED if rounds > 1 or proposals else LEAST) - 1, -1):
+            smaller, asked = _smaller(optimiser, count, rounds), int(share * count)
             budget = Budget(smaller, asked, speed.plan(smaller, asked))
+            if budget.seconds <= deadline:
+                return budget
+    if proposals:
+        for count in range(min(full, REFINED), LEAST - 1, -1):
+            choice = Choice(candidates=count)
+            budget = Budget(choice, count - 1, speed.plan(choice, count - 1))
             if budget.seconds <= deadline:
                 return budget
     if proposals:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_mpc import SPEC, ProposingModel, ToyModel
 
-from planning.configurator import LEAST, Budget, Speed, fit, timed
+from planning.configurator import LEAST, REFINED, Budget, Speed, fit, timed
 from planning.mpc import MPCAgent
 from planning.optimisers import CEM, ICEM, Choice, Mode1
 from robot_wm.errors import ConfigError
@@ -15,11 +15,11 @@ FULL = ICEM(candidates=128, iterations=3, elites=16)
 SPEED = Speed(act=0.005, look=0.006, sizes=(16, 64, 128), rollouts=(0.004, 0.012, 0.022))
 
 
-def size(budget: Budget) -> tuple[int, int]:
-    """Rounds of a plan, and candidates of a round."""
+def size(budget: Budget) -> int:
+    """Rollouts of a plan."""
     if isinstance(budget.optimiser, Mode1):
-        return 0, 0
-    return budget.optimiser.iterations, budget.optimiser.candidates
+        return 0
+    return sum(budget.optimiser.count(i) for i in range(budget.optimiser.iterations))
 
 
 def test_less_time_means_a_smaller_search_that_fits():
@@ -27,15 +27,17 @@ def test_less_time_means_a_smaller_search_that_fits():
     for ms in (200, 100, 60, 50, 40, 30, 25, 20, 15, 12, 7):
         budget = fit(SPEED, ms / 1e3, FULL, 64)
         assert budget.seconds <= ms / 1e3
-        assert budget.proposals <= max(1, budget.optimiser.candidates - 1)
+        least, most = budget.optimiser.proposals_accepted
+        assert least <= budget.proposals <= most
         assert before is None or size(budget) <= before
         before = size(budget)
     assert fit(SPEED, 0.2, FULL, 64) == (FULL, 64, SPEED.plan(FULL, 64))
     rounds = {ms: fit(SPEED, ms / 1e3, FULL, 64).optimiser.iterations for ms in (60, 40, 30, 25)}
     assert rounds == {60: 3, 40: 3, 30: 2, 25: 1}
-    single = fit(SPEED, 0.025, FULL, 64)
-    assert isinstance(single.optimiser, Choice)
-    assert single.proposals == single.optimiser.candidates - 1
+    for ms in (14, 13, 12.6):  # a round of sampling would be three rollouts
+        single = fit(SPEED, ms / 1e3, FULL, 64)
+        assert single.optimiser == Choice(candidates=REFINED)
+        assert single.proposals == REFINED - 1
     assert isinstance(fit(SPEED, 0.007, FULL, 64).optimiser, Mode1)
 
 
@@ -75,7 +77,7 @@ def test_a_model_is_timed_part_by_part(model, proposals):
     optimiser = CEM(candidates=64, iterations=2, elites=8)
     speed = timed(model, optimiser, proposals, repeats=5, clock=lambda: now[0])
     assert speed.act == pytest.approx(0.005 + 1e-4 * (proposals > 0))
-    assert speed.look == pytest.approx(0.005 + (1e-4 * 63 if proposals else 0))
+    assert speed.look == pytest.approx(0.005 + (1e-4 * 51 if proposals else 0))
     assert speed.sizes == (2, 8, 32, 64)
     np.testing.assert_allclose(speed.rollouts, 1e-4 * np.array(speed.sizes))
     assert speed.refit == 0  # this clock does not see it

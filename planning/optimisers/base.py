@@ -172,13 +172,14 @@ class Optimiser:
             std: ``[H, A]`` in action units, or None for ``init_std`` times half the range.
             low, high: ``[A]`` or ``[H, A]``, finite bounds; where they meet, nothing is searched.
             noise: ``[iterations, N, H, A]`` from :meth:`draw_noise`.
-            proposals: ``[M, H, A]``, ``M < N - 1``, candidates of iteration 0 beside ``mean``;
-                the cheapest of them all becomes the mean its samples are drawn around.
+            proposals: ``[M, H, A]``, as many as ``proposals_accepted`` says: candidates of
+                iteration 0 beside ``mean``; the cheapest of them all becomes the mean its samples
+                are drawn around.
             enough: asked before every round but the first; True ends the search with the best plan
                 so far.
 
         Raises:
-            InputError: noise of another shape, or too many proposals.
+            InputError: noise of another shape, too many proposals or too few.
         """
         self._check(mean, noise, proposals)
         xp = array_namespace(noise)
@@ -285,13 +286,16 @@ class Optimiser:
         wanted = (self.iterations, self.candidates, *mean.shape)
         if tuple(noise.shape) != wanted:
             raise InputError(f"noise of shape {tuple(noise.shape)}", f"{wanted}", "use draw_noise")
+        least, most = self.proposals_accepted
         if proposals is None:
-            return
-        if tuple(proposals.shape[1:]) != tuple(mean.shape) or not (
-            0 < proposals.shape[0] < self.candidates - 1
-        ):
+            fits, received = least == 0, "no proposals"
+        else:
+            fits = tuple(proposals.shape[1:]) == tuple(mean.shape)
+            fits = fits and max(1, least) <= proposals.shape[0] <= most
+            received = f"proposals of shape {tuple(proposals.shape)}"
+        if not fits:
             raise InputError(
-                f"proposals of shape {tuple(proposals.shape)}",
-                f"[1..{self.candidates - 2}, {mean.shape[0]}, {mean.shape[1]}]",
-                "ask for fewer proposals or raise `candidates`",
+                received,
+                f"[{max(1, least)}..{most}, {mean.shape[0]}, {mean.shape[1]}]",
+                "ask for as many proposals, or change `candidates`",
             )

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-
-from planning.arrays import array_namespace
-from planning.optimisers.base import Array, Cost, Optimiser, Plan, cheapest, clip
-from robot_wm.errors import InputError
+from planning.optimisers.base import Array, Cost, Optimiser, Search, cheapest, clip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice(Optimiser):
-    """The cheapest of the proposals and of what is left of the last plan.
+    """The cheapest of the proposals and of what is left of the last plan; nothing is sampled.
 
     One rollout where a round of sampling needs three (proposals, samples around the cheapest, the
     mean at the end), and a small rollout takes as long as a smaller one.
@@ -37,33 +33,13 @@ class Choice(Optimiser):
         """All candidates but one."""
         return self.candidates - 1, self.candidates - 1
 
-    def draw_noise(
-        self, rng: np.random.Generator, horizon: int, action_dim: int, block: int = 1
-    ) -> np.ndarray:
-        """Zeros: chance lies in the proposals."""
-        return np.zeros((1, 1, horizon, action_dim), np.float32)
-
-    def optimise(
-        self,
-        cost: Cost,
-        mean: Array,
-        std: Array | None,
-        low: Array,
-        high: Array,
-        noise: Array,
-        proposals: Array | None = None,
-        enough: Callable[[], bool] | None = None,
-    ) -> Plan:
-        """See :meth:`Optimiser.optimise`; candidate 0 is the mean, and a tie goes to it.
-
-        Raises:
-            InputError: no proposals.
-        """
-        if proposals is None:
-            wanted = f"{self.candidates - 1}"
-            raise InputError("no proposals", wanted, "plan with one proposal less than candidates")
-        xp = array_namespace(noise)
+    def begin(
+        self, xp: Any, cost: Cost, mean: Array, std: Array | None, low: Array, high: Array,
+        noise: Array, proposals: Array | None = None,
+    ) -> Search:  # fmt: skip
+        """The only round. Candidate 0 is the mean, and a tie goes to it."""
+        assert proposals is not None  # optimise() asks
         plans = clip(xp, xp.concat([mean[None, ...], proposals], axis=0), low, high)
         costs = cost(plans)
         best, least = cheapest(xp, plans, costs)
-        return Plan(best, 0 * best, best, least, plans, costs)
+        return Search(best, 0 * best, best, least, None, plans, costs)
