@@ -131,7 +131,7 @@ def export(
     }
     contract = replace(draft, graphs=described, novelty=threshold(model, frames))
     told = json.dumps(contract.to_json(), sort_keys=True)
-    with atomic_folder(Path(out)) as work:
+    with atomic_folder(Path(out), replaces=KIND) as work:
         write_json(work / CONTRACT, contract.to_json())
         weights = SharedWeights()
         for graph in made:

@@ -6,7 +6,6 @@ and the same evaluator run it; :class:`OnnxPlanner` runs the whole search as one
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +33,7 @@ from robot_wm.contracts import (
     proposal_chance,
 )
 from robot_wm.errors import InputError
+from robot_wm.manifest import usable_cores
 
 LEAST_ROWS = 8  # of candidates that are worth a thread of their own
 
@@ -64,7 +64,7 @@ class OnnxWorldModel:
     def __init__(self, folder: Path, provider: str = CPU, threads: int = 0) -> None:
         self.contract, self.manifest = read_contract(folder)
         self.spec: ModelSpec = self.contract.spec
-        self._threads = (threads or len(os.sched_getaffinity(0))) if provider == CPU else 1
+        self._threads = (threads or usable_cores()) if provider == CPU else 1
         self._sessions = {
             name: open_session(Path(folder) / f"{name}.onnx", provider, count)
             for name, count in (("encode", 1), ("step_costs", 1), ("propose", threads))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import onnxruntime as ort
 
 from robot_wm.errors import ConfigError, WeightsError
+from robot_wm.manifest import usable_cores
 
 CPU = "CPUExecutionProvider"
 
@@ -33,7 +33,7 @@ def open_session(path: Path, provider: str = CPU, threads: int = 0) -> ort.Infer
             "name one of these, or install the onnxruntime build that has it",
         )  # fmt: skip
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = threads or usable_cores()
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

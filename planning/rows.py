@@ -14,7 +14,7 @@ import numpy as np
 from planning.pairs import PairList
 from planning.statistics import wilson
 from robot_wm.errors import ConfigError, DataError
-from robot_wm.manifest import atomic_write, provenance, sha256_of
+from robot_wm.manifest import atomic_write, provenance, sha256_of, usable_cores
 
 if TYPE_CHECKING:
     from planning.evaluate import EvaluateConfig
@@ -189,7 +189,7 @@ class EvaluationResult:
             "plans_per_episode": round(len(plan) / total, 3),
             "counts": {name: sum(e.counts[name] for e in episodes) for name in episodes[0].counts},
             "workers": self.config.workers,
-            "threads": int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0)),
+            "threads": int(os.environ.get("OMP_NUM_THREADS", 0)) or usable_cores(),
             **provenance(),
         }
 

@@ -59,7 +59,7 @@ def save_artifact(
     Raises:
         StorageError: the disk is full; nothing half-written is left.
     """
-    with atomic_folder(Path(folder)) as work:
+    with atomic_folder(Path(folder), replaces=kind) as work:
         save_file(_plain(tensors), work / WEIGHTS)
         write_json(work / CONFIG, dict(config))
         (work / CARD).write_text(card)
@@ -152,7 +152,7 @@ def save_training_state(
         "groups": optimizer.state_dict()["param_groups"],
     }
     target = Path(folder) / f"step-{step:08d}"
-    with atomic_folder(target) as work:
+    with atomic_folder(target, replaces=STATE_KIND) as work:
         save_file(_plain(tensors), work / WEIGHTS)
         write_json(work / CONFIG, scalars)
         write_manifest(work, STATE_KIND, parents={}, facts={"step": step})

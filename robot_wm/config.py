@@ -8,16 +8,70 @@ command line explains options in the very words of the code.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import types
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from robot_wm.errors import ConfigError
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Within:
+    """A range of numbers, for ``Annotated[float, Within(above=0)]``. All bounds are optional.
+
+    Attributes:
+        low, high: smallest and largest value.
+        above, below: the value itself excluded.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+
+    def holds(self, value: Any) -> bool:
+        """Whether the number lies within."""
+        return bool(self.low <= value <= self.high and self.above < value < self.below)
+
+    def __str__(self) -> str:
+        told = (
+            (math.isfinite(self.low), f"at least {self.low:g}"),
+            (math.isfinite(self.above), f"above {self.above:g}"),
+            (math.isfinite(self.high), f"at most {self.high:g}"),
+            (math.isfinite(self.below), f"below {self.below:g}"),
+        )
+        return ", ".join(text for holds, text in told if holds)
+
+
+@dataclass(frozen=True)
+class Matching:
+    """A form of text: the whole of it matches ``pattern``, which ``words`` describe."""
+
+    pattern: str
+    words: str
+
+    def holds(self, value: Any) -> bool:
+        """Whether the text has this form."""
+        return re.fullmatch(self.pattern, value) is not None
+
+    def __str__(self) -> str:
+        return self.words
+
+
+Natural = Annotated[int, Within(low=0)]
+Count = Annotated[int, Within(low=1)]
+Seed = Annotated[int, Within(low=0, below=2**63)]
+NonNegative = Annotated[float, Within(low=0)]
+Positive = Annotated[float, Within(above=0)]
+Fraction = Annotated[float, Within(low=0, high=1)]
+Sha256 = Annotated[str, Matching("[0-9a-f]{64}", "64 hexadecimal digits")]
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> ConfigError:
@@ -49,13 +103,31 @@ def build(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
     for key in mapping:
         if key not in known:
             raise unknown(f"key in {where or cls.__name__}:", str(key), known)
-    hints = get_type_hints(cls)
+    hints = hints_of(cls)  # type: ignore[arg-type]
     prefix = f"{where}." if where else ""
     for name, item in known.items():
         missing = item.default is MISSING and item.default_factory is MISSING
         if missing and name not in mapping:
             raise ConfigError(f"{prefix}{name} is missing", str(hints[name]), f"set {prefix}{name}")
     return cls(**{k: convert(hints[k], v, prefix + str(k)) for k, v in mapping.items()})
+
+
+@cache
+def hints_of(cls: Any) -> dict[str, Any]:
+    """Types of a dataclass's fields with their ranges."""
+    return get_type_hints(cls, include_extras=True)
+
+
+def check_fields(made: Any, where: str = "") -> None:
+    """Check types and ranges of a dataclass that was made in Python; for ``__post_init__``.
+
+    Raises:
+        ConfigError: a value of another type or out of its range.
+    """
+    hints = hints_of(type(made))  # type: ignore[arg-type]
+    prefix = f"{where}." if where else ""
+    for item in fields(made):
+        convert(hints[item.name], getattr(made, item.name), prefix + item.name)
 
 
 def convert(kind: Any, value: Any, where: str) -> Any:
@@ -67,6 +139,12 @@ def convert(kind: Any, value: Any, where: str) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if kind is Any:
         return value
+    if origin is Annotated:
+        made = convert(inner[0], value, where)
+        for rule in inner[1:]:
+            if not rule.holds(made):
+                raise ConfigError(f"{where} = {value!r}", str(rule), f"correct {where}")
+        return made
     if origin in (Union, types.UnionType):
         return _first_that_fits(inner, value, where)
     if origin is Literal:
@@ -91,7 +169,10 @@ def convert(kind: Any, value: Any, where: str) -> Any:
             return Path(value)
     elif kind is float:
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+            # A whole number too large for a float is as useless as an infinite one.
+            if abs(value) < 1e300:
+                return float(value)
+            raise ConfigError(f"{where} = {value!r}", "a finite number", f"correct {where}")
     # A bool is an int to Python, never to a reader of a configuration.
     elif isinstance(value, kind) and (kind is not int or not isinstance(value, bool)):
         return value
@@ -130,6 +211,9 @@ def type_name(kind: Any) -> str:
     """A type as a reader would write it."""
     if kind is None or kind is types.NoneType:
         return "null"
+    if get_origin(kind) is Annotated:
+        base, *rules = get_args(kind)
+        return f"{type_name(base)} {', '.join(map(str, rules))}"
     plain = isinstance(kind, type) and not get_args(kind)
     return kind.__name__ if plain else str(kind).replace("typing.", "")
 

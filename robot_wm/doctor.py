@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from robot_wm.manifest import hardware, storage_root
+from robot_wm.manifest import hardware, storage_root, usable_cores
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 BACKENDS = ("egl", "osmesa")
@@ -108,7 +108,7 @@ def check_renderer(probe: Probe = probe_backend) -> Check:
 
 def check_cores() -> Check:
     """Usable cores, and threads asked for in the environment."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     threads = os.environ.get("OMP_NUM_THREADS", "unset")
     found = f"{hardware()}, OMP_NUM_THREADS {threads}"
     if threads.isdigit() and int(threads) > cores:

@@ -19,6 +19,10 @@ class RobotWMError(Exception):
         self.received, self.accepted, self.next_step = received, accepted, next_step
         super().__init__(f"{received}. Accepted: {accepted}. Next: {next_step}.")
 
+    def __reduce__(self) -> tuple[type[RobotWMError], tuple[str, str, str]]:
+        """Three arguments, not the one message: errors travel between processes."""
+        return type(self), (self.received, self.accepted, self.next_step)
+
 
 class InputError(RobotWMError):
     """An observation, goal or action that breaks the contract (shape, dtype, NaN, bounds)."""

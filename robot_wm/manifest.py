@@ -1,133 +1,66 @@
-"""Provenance and safe writing: hashes, atomic files and folders, manifests, the storage root.
+"""Provenance of artefacts: every folder's ``manifest.json`` names kind, parents and file hashes.
 
-Every artefact folder holds a ``manifest.json`` naming its kind, its parents by hash and the
-sha256 of its files. Everything is written beside its place and moved there in one step, so a
-crash or a full disk leaves either the old thing or the new thing, never half of one.
+What safe writing needs (:mod:`robot_wm.core.atomic_io`) can be imported from here as well.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import hashlib
-import json
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from robot_wm.errors import DataError, StorageError
+from robot_wm.config import Sha256
+from robot_wm.core.atomic_io import (
+    MANIFEST,
+    atomic_folder,
+    atomic_write,
+    check_name,
+    claim,
+    sha256_file,
+    storage_root,
+)
+from robot_wm.core.json_io import (
+    append_line,
+    canonical_json,
+    read_json,
+    read_lines,
+    sha256_of,
+    write_json,
+)
+from robot_wm.core.locks import lock, queue
+from robot_wm.core.machine import git_commit, hardware, provenance, usable_cores
+from robot_wm.core.records import read_record
+from robot_wm.errors import DataError
 
-MANIFEST = "manifest.json"
-
-
-def storage_root() -> Path:
-    """``$ROBOT_WM_HOME``, or ``~/.robot_wm``: data, caches and runs live below it."""
-    return Path(os.environ.get("ROBOT_WM_HOME", "~/.robot_wm")).expanduser().resolve()
-
-
-def canonical_json(value: Any) -> str:
-    """The same text for equal values: sorted keys, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def sha256_of(value: Any) -> str:
-    """Hash of a JSON value."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-def sha256_file(path: Path) -> str:
-    """Hash of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def _disk_errors(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
-            raise StorageError(
-                f"cannot write {target}: {error.strerror}",
-                "a writable disk with free space",
-                "free space or set ROBOT_WM_HOME to another disk; nothing half-written was left",
-            ) from error
-        raise
+__all__ = [
+    "MANIFEST", "Manifest", "append_line", "atomic_folder", "atomic_write", "canonical_json",
+    "check_name", "check_parent", "claim", "git_commit", "hardware", "lock", "provenance", "queue",
+    "read_json", "read_lines", "read_manifest", "sha256_file", "sha256_of", "storage_root",
+    "usable_cores", "write_json", "write_manifest",
+]  # fmt: skip
+_verified: set[tuple[str, int, int, int, str]] = set()
 
 
-@contextlib.contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder that becomes ``target`` when the block ends without an error.
+@dataclass(frozen=True)
+class Manifest:
+    """Layout of ``manifest.json``.
 
-    An existing ``target`` is replaced. On any error the temporary folder is removed.
-
-    Raises:
-        StorageError: the disk is full or not writable.
+    Attributes:
+        kind: e.g. ``dataset``, ``encoder``, ``latents``, ``world_model``.
+        parents: sha256 of each parent artefact, by role.
+        files: sha256 of every other file of the folder, by relative path.
+        facts: configuration and measured numbers.
+        provenance: who made it, where, when.
+        sha256: of kind, parents and files: the artefact's identity.
     """
-    with _disk_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        with _disk_errors(target):
-            yield work
-            for path in work.rglob("*"):
-                if path.is_file():
-                    with path.open("rb") as stream:
-                        os.fsync(stream.fileno())
-            work.chmod(0o755)
-            if target.exists():
-                shutil.rmtree(target)
-            work.rename(target)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
 
-
-def atomic_write(target: Path, content: bytes | str) -> None:
-    """Write a file in one step.
-
-    Raises:
-        StorageError: the disk is full or not writable.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    with _disk_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-
-
-def write_json(target: Path, value: Any) -> None:
-    """Write readable JSON in one step."""
-    atomic_write(target, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON.
-
-    Raises:
-        DataError: the file is missing or not JSON.
-    """
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"cannot read {path}: {error}", "a JSON file", "re-run the stage that makes it"
-        ) from error
+    kind: str
+    parents: dict[str, str]
+    files: dict[str, Sha256]
+    facts: dict[str, Any]
+    provenance: dict[str, str]
+    sha256: Sha256
 
 
 def write_manifest(
@@ -136,16 +69,12 @@ def write_manifest(
     """Write ``manifest.json`` over all files now in ``folder`` and return it.
 
     Args:
-        folder: usually the temporary folder of :func:`atomic_folder`.
+        folder: usually the temporary folder of :func:`robot_wm.core.atomic_io.atomic_folder`.
         kind: e.g. ``dataset``, ``encoder``, ``latents``, ``world_model``.
         parents: sha256 of each parent artefact, by role.
         facts: anything else a reader should know (config, measured numbers).
     """
-    files = {
-        str(path.relative_to(folder)): sha256_file(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
-    }
+    files = {name: sha256_file(folder / name) for name in _listed(folder)}
     manifest = {
         "kind": kind,
         "parents": dict(parents),
@@ -158,24 +87,59 @@ def write_manifest(
     return manifest
 
 
+def _listed(folder: Path) -> list[str]:
+    """Files of an artefact, hidden ones (locks, what systems scatter) and the manifest left out."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    return sorted(
+        path.as_posix()
+        for path in found
+        if path.as_posix() != MANIFEST and not any(part.startswith(".") for part in path.parts)
+    )
+
+
 def read_manifest(folder: Path, kind: str, verify: bool = True) -> dict[str, Any]:
-    """Read a manifest and, unless ``verify`` is off, check every file's hash.
+    """Read a manifest and, unless ``verify`` is off, check every file's hash and that all are told.
+
+    A file that this process has verified before, and that has not changed since by size and time,
+    is not hashed again.
 
     Raises:
-        DataError: no manifest, another kind, a missing or altered file.
+        DataError: no manifest, another kind, an edited one, a missing, altered or unlisted file.
     """
-    manifest = read_json(folder / MANIFEST)
-    if manifest.get("kind") != kind:
-        raise DataError(
-            f"{folder} holds a {manifest.get('kind')!r}", f"a {kind!r}", "check the path you gave"
-        )
-    for name, digest in manifest["files"].items() if verify else ():
-        path = folder / name
-        if not path.is_file() or sha256_file(path) != digest:
+    found = read_record(folder / MANIFEST, Manifest)
+    if found.kind != kind:
+        raise DataError(f"{folder} holds a {found.kind!r}", f"a {kind!r}", "check the path given")
+    core = {"kind": found.kind, "parents": found.parents, "files": found.files}
+    if found.sha256 != sha256_of(core):
+        raise DataError(f"{folder / MANIFEST} was edited", "it as written", "rebuild the artefact")
+    if verify:
+        _verify(folder, found.files)
+    return {name: getattr(found, name) for name in Manifest.__dataclass_fields__}
+
+
+def _verify(folder: Path, files: Mapping[str, str]) -> None:
+    for name, digest in files.items():
+        path, pure = folder / name, PurePosixPath(name)
+        inside = not pure.is_absolute() and ".." not in pure.parts and "\\" not in name
+        linked = any(p.is_symlink() for p in (path, *path.parents[: len(pure.parts) - 1]))
+        if not inside or linked or not path.is_file() or not _is_whole(path, digest):
             raise DataError(
-                f"{path} is missing or altered", f"sha256 {digest[:12]}…", "rebuild this artefact"
-            )
-    return manifest
+                f"{path} is missing or altered", f"a file of sha256 {digest[:12]}…",
+                "rebuild this artefact or copy it again",
+            )  # fmt: skip
+    if unlisted := sorted(set(_listed(folder)) - set(files)):
+        raise DataError(
+            f"{folder} holds {', '.join(unlisted[:3])}, of which its manifest says nothing",
+            "the files it lists", "move them away, rebuild this artefact or copy it again",
+        )  # fmt: skip
+
+
+def _is_whole(path: Path, digest: str) -> bool:
+    stat = path.stat()
+    key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino, digest)
+    if key not in _verified and sha256_file(path) == digest:
+        _verified.add(key)
+    return key in _verified
 
 
 def check_parent(manifest: Mapping[str, Any], role: str, digest: str) -> None:
@@ -191,41 +155,3 @@ def check_parent(manifest: Mapping[str, Any], role: str, digest: str) -> None:
             f"{role} {digest[:12]}…",
             f"rebuild the {manifest['kind']} with the {role} you are using",
         )
-
-
-def git_commit() -> str:
-    """Commit of the source tree, with ``+dirty`` when files differ; ``unknown`` outside git."""
-    here = Path(__file__).parent
-    try:
-        run = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
-        )
-        dirty = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=here, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return run.stdout.strip() + ("+dirty" if dirty.stdout.strip() else "")
-
-
-def hardware() -> str:
-    """Processor name and number of usable cores."""
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
-    return f"{name}, {len(os.sched_getaffinity(0))} cores"
-
-
-def provenance() -> dict[str, str]:
-    """Commit, hardware, Python and date: who made this, where, when."""
-    return {
-        "commit": git_commit(),
-        "hardware": hardware(),
-        "python": platform.python_version(),
-        "os": platform.system(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }

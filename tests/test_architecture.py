@@ -39,7 +39,7 @@ FORBIDDEN = {
     ),
 }
 # Of the house's own modules, those a room may name (others would tie it to a model class).
-CONTRACT_MODULES = {f"robot_wm.{name}" for name in CONTRACTS if name != "__init__"}
+CONTRACT_MODULES = {f"robot_wm.{name}" for name in (*CONTRACTS, "core") if name != "__init__"}
 HARD_LIMIT = 400
 
 
@@ -51,7 +51,7 @@ def room_of(path: Path) -> str:
         return relative.parts[0]
     if relative.parts[1] == "commands" or relative.name in ("cli.py", "doctor.py"):
         return "commands"
-    if len(relative.parts) == 2 and relative.stem in CONTRACTS:
+    if relative.parts[1] == "core" or (len(relative.parts) == 2 and relative.stem in CONTRACTS):
         return "contracts side"
     return "learning side"
 

@@ -2,11 +2,23 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
-from robot_wm.config import build, document, join, unknown
+from robot_wm.config import (
+    Count,
+    Fraction,
+    Natural,
+    Positive,
+    Sha256,
+    Within,
+    build,
+    check_fields,
+    document,
+    join,
+    unknown,
+)
 from robot_wm.errors import ConfigError
 
 
@@ -111,3 +123,39 @@ def test_options_are_explained_by_the_docstring() -> None:
 
 def test_a_far_name_gets_no_false_suggestion() -> None:
     assert "did you mean" not in str(unknown("key", "zzz", ["rate"]))
+
+
+@dataclass(frozen=True)
+class Ranged:
+    share: Fraction = 0.5
+    step: Positive = 1.0
+    many: Count = 1
+    none: Natural = 0
+    digest: Sha256 = "0" * 64
+    span: Annotated[float, Within(low=-1, below=2)] = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+WRONG = [
+    ("share", 1.1), ("share", -0.1), ("share", float("nan")), ("share", float("inf")),
+    ("step", 0), ("step", 10**400), ("many", 0), ("many", 1.5), ("none", -1), ("none", True),
+    ("digest", "0" * 63), ("digest", "g" * 64), ("span", 2), ("span", -1.01),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_values_out_of_range_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"x.{name} = ") as caught:
+        build(Ranged, {name: value}, "x")
+    assert caught.value.accepted
+    if not isinstance(value, bool | int | float) or abs(value) < 1e300:
+        with pytest.raises(ConfigError, match=name):
+            Ranged(**{name: value})
+
+
+def test_values_at_the_ends_of_a_range_are_taken() -> None:
+    ends = {"share": 1, "step": 1e-9, "many": 1, "none": 0, "digest": "a" * 64, "span": -1}
+    assert build(Ranged, ends).span == -1.0
+    assert str(Within(low=0, below=2)) == "at least 0, below 2"

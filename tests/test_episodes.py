@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -108,6 +109,7 @@ def test_hash_tells_contents_not_time(root, tmp_path_factory):
     for shard in (1, 0):
         write_shard(copy, shard, [episode(i, LENGTHS[i]) for i in (2 * shard, 2 * shard + 1)])
     assert EpisodeStore(copy).sha256 == EpisodeStore(root).sha256
+    shutil.rmtree(shard_path(copy, 1))
     write_shard(copy, 1, [episode(2, 5), episode(9, 10)])
     assert EpisodeStore(copy).sha256 != EpisodeStore(root).sha256
 

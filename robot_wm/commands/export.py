@@ -79,7 +79,7 @@ def publish(session: Session, folder: Path) -> Path:
         )
     shipped = settings.shipped_bundle
     shipped = shipped.with_name(shipped.name + kind(settings))
-    with atomic_folder(shipped) as work:
+    with atomic_folder(shipped, replaces="bundle") as work:
         shutil.copytree(folder, work, dirs_exist_ok=True)
     return shipped
 

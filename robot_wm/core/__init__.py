@@ -1,0 +1,1 @@
+"""What every other package rests on: safe files, strict records, the machine. NumPy and stdlib."""
