@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robot_wm.config import Count, Positive, check_fields
 from robot_wm.errors import ConfigError
 
 
@@ -18,29 +19,48 @@ class Workspace:
         reach: how far from the robot a full command sets its target [m].
 
     Raises:
-        ConfigError: a box without inside, or a reach that is not positive.
+        ConfigError: a box without inside, or numbers that are not finite.
     """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
-    reach: float
+    reach: Positive
 
     def __post_init__(self) -> None:
-        paired = len(self.low) == len(self.high)
-        if not (paired and (np.asarray(self.low) < self.high).all() and self.reach > 0):
+        check_fields(self, "workspace")
+        paired = len(self.low) == len(self.high) > 0
+        if not (paired and (np.asarray(self.low) < self.high).all()):
             raise ConfigError(
-                f"a workspace from {self.low} to {self.high}, reach {self.reach}",
-                "low below high in every entry, a reach above 0",
+                f"a workspace from {self.low} to {self.high}",
+                "low below high in every entry, as many entries as the action has",
                 "correct the workspace",
             )
 
-    def confine(self, action: np.ndarray, position: np.ndarray, hold: np.ndarray) -> np.ndarray:
-        """The action whose target lies in the box; to hold is allowed anywhere.
+    def bounds(
+        self, position: np.ndarray, hold: np.ndarray, step: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest action ``[A]`` from which the robot can still stop inside.
 
-        A robot outside is not driven back by itself, but neither any further out.
+        A command may be large far from a wall and must be small near it, since the rate limit
+        ``step`` lets it shrink only so fast: what it still moves while braking counts as well. To
+        hold is allowed anywhere: a robot outside is not driven back by itself, nor further out.
         """
-        low, high = ((np.asarray(c) - position) / self.reach for c in (self.low, self.high))
-        return np.clip(action, np.minimum(low, hold), np.maximum(high, hold))
+        below = (position - np.asarray(self.low)) / self.reach
+        above = (np.asarray(self.high) - position) / self.reach
+        return np.minimum(hold, -braking(below, step)), np.maximum(hold, braking(above, step))
+
+
+def braking(distance: np.ndarray, step: float) -> np.ndarray:
+    """Largest speed from which one stops within a distance; speed shrinks by ``step`` at a time.
+
+    The largest ``v`` with ``v + (v - step) + (v - 2 step) + … <= distance``, as long as the terms
+    are positive; both in units of the speed. With ``n`` terms that is
+    ``v = distance / n + step (n - 1) / 2``.
+    """
+    room = np.maximum(np.asarray(distance, np.float64), 0.0)
+    terms = np.maximum(1.0, np.ceil((np.sqrt(1.0 + 8.0 * room / step) - 1.0) / 2.0))
+    speed: np.ndarray = room / terms + step * (terms - 1.0) / 2.0
+    return speed
 
 
 @dataclass(frozen=True)
@@ -53,26 +73,28 @@ class Limits:
         hold: the action that does nothing, ``control_dim`` numbers.
         stale: oldest frame to plan from [s].
         late: longest time a plan may take [s]; later plans are not used.
-        jump: largest step of the clock between two ticks, either way, in control periods.
+        jump: largest step of the clock between two ticks, in control periods.
         frozen: as many equal frames at successive plans, while moving, mean a dead camera.
         patience: faulty plans in a row after which it stops until :meth:`Controller.start`.
-        workspace: see :class:`Workspace`; it comes before ``max_change``. Frames must then say
-            where the robot is.
+        workspace: see :class:`Workspace`. Frames must then say where the robot is.
+        pace: largest mean distance between the last ticks, in control periods; its inverse is the
+            smallest.
 
     Raises:
-        ConfigError: a limit that is not positive.
+        ConfigError: a limit that is not positive and finite.
     """
 
-    max_change: float
+    max_change: Positive
     hold: tuple[float, ...]
-    stale: float
-    late: float
-    jump: float = 5.0
-    frozen: int = 4
-    patience: int = 5
+    stale: Positive
+    late: Positive
+    jump: Positive = 5.0
+    frozen: Count = 4
+    patience: Count = 5
     workspace: Workspace | None = None
+    pace: Positive = 1.5
 
     def __post_init__(self) -> None:
-        for name in ("max_change", "stale", "late", "jump", "frozen", "patience"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} = {getattr(self, name)}", "above 0", "raise the limit")
+        check_fields(self, "limits")
+        if self.pace <= 1:
+            raise ConfigError(f"limits.pace = {self.pace}", "above 1", "raise the limit")

@@ -14,7 +14,8 @@ import numpy as np
 
 from planning.practice import POLICY
 from robot_wm.contracts import ModelSpec
-from robot_wm.episodes import Recording, Schema, open_dataset, write_shard
+from robot_wm.episodes import Recording, Schema, open_dataset, shard_path, write_shard
+from robot_wm.errors import StorageError
 
 NOTHING = np.zeros(0)
 KNOWN: dict[str, Any] = {"state": NOTHING, "pose": NOTHING}  # of the world: nothing
@@ -23,7 +24,8 @@ KNOWN: dict[str, Any] = {"state": NOTHING, "pose": NOTHING}  # of the world: not
 class RobotLog:
     """Appends episodes to a data set, one shard each.
 
-    A control step never touches the disk: episodes stay in memory until :meth:`end`.
+    A control step never touches the disk: episodes stay in memory until :meth:`end`. Several logs,
+    also of several processes, may write to one folder: each takes the next free shard.
 
     Args:
         root: the data set's folder; made, or appended to if it is of the same robot and model.
@@ -54,7 +56,9 @@ class RobotLog:
         )
         self.root.mkdir(parents=True, exist_ok=True)
         open_dataset(self.root, schema)
-        taken = [int(path.name.split("-")[1]) for path in self.root.glob("shard-*")]
+        taken = [
+            int(name) for path in self.root.glob("shard-*") if (name := path.name[6:]).isdigit()
+        ]
         self._next = max(taken, default=-1) + 1
         self._ended: list[Recording] = []
         self._size = spec.image_size
@@ -63,7 +67,12 @@ class RobotLog:
         self._moved = False  # whether a second frame has come
 
     def tick(self, image: Any, action: np.ndarray) -> None:
-        """One control step: the newest image, whatever the camera gave, and the action sent."""
+        """One control step: the newest image and the action sent.
+
+        Args:
+            image: uint8 ``[S, S, 3]``; at the beginning of a block anything else (None: there is
+                none, or none to be trusted) ends the episode. In between it is not looked at.
+        """
         if self._recording is None or len(self._waiting) == self._every:
             self._frame(image)
         if self._recording is not None:
@@ -75,24 +84,37 @@ class RobotLog:
         Raises:
             StorageError: the disk is full; what is not written is kept for the next call.
         """
-        self._close()
-        while self._ended:
-            meta = {"seed": 0, "policy": POLICY, "noise": 0.0, "factors": {}}
-            write_shard(self.root, self._next, [self._ended[0].episode(self._next, meta)])
-            del self._ended[0]
-            self._next += 1
+        self.close()
+        self.flush()
 
-    def _close(self) -> None:
-        """The episode is over; it counts if it has a block."""
+    def close(self) -> None:
+        """The episode is over; it counts if it has a block. Nothing is written yet."""
         if self._recording is not None and self._moved:
             self._ended.append(self._recording)
         self._recording, self._waiting, self._moved = None, [], False
+
+    def flush(self) -> None:
+        """Write the episodes that are over.
+
+        Raises:
+            StorageError: see :meth:`end`.
+        """
+        meta = {"seed": 0, "policy": POLICY, "noise": 0.0, "factors": {}}
+        while self._ended:
+            try:
+                write_shard(self.root, self._next, [self._ended[0].episode(self._next, meta)])
+            except StorageError:
+                if not shard_path(self.root, self._next).exists():
+                    raise
+            else:  # otherwise another log was there first
+                del self._ended[0]
+            self._next += 1
 
     def _frame(self, image: Any) -> None:
         shape = (self._size, self._size, 3)
         good = isinstance(image, np.ndarray) and image.dtype == np.uint8
         if not (good and image.shape == shape):
-            self._close()
+            self.close()
             return
         obs = {"image": np.array(image), "proprio": NOTHING.astype(np.float32)}
         if self._recording is None:

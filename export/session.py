@@ -37,9 +37,17 @@ def open_session(path: Path, provider: str = CPU, threads: int = 0) -> ort.Infer
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(str(path), options, providers=[provider])
+        session = ort.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # onnxruntime's own classes derive from nothing narrower
         raise WeightsError(
             f"onnxruntime cannot load {path}: {error}", "a graph of this bundle",
             "copy the bundle again or export it again",
         ) from error  # fmt: skip
+    # onnxruntime falls back to the CPU where a provider's own libraries are missing.
+    if session.get_providers()[0] != provider:
+        raise ConfigError(
+            f"execution provider {provider!r}, which could not be started",
+            f"what this machine runs: {', '.join(session.get_providers())}",
+            "install that provider's libraries, or name one of these",
+        )
+    return session

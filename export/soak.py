@@ -1,76 +1,141 @@
-"""The controller on a recorded stream for as long as you like, with every fault thrown at it.
+"""The controller on a recorded stream for as long as you like, with everything going wrong.
 
-Faults are drawn one at a time, at the ticks at which the controller looks at the camera: a fault
-that nobody looks at is none. What is checked is what must never happen: an action outside its
-bounds or further from the last one than allowed, a number that is not finite, an exception, a fault
-that is not reported. No torch, no scene: this runs on the robot.
+This file knows the controller's promise (:class:`export.controller.Controller`) and none of its
+checks: it breaks what comes from the camera, the clock, the planner and the callers, and looks at
+the commands alone. A robot that goes exactly where it is told says where it is. No torch, no scene:
+this runs on the robot.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
-from dataclasses import dataclass, field, fields
-from enum import StrEnum
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from export.controller import Command, Controller, Fault, Frame, Limits
+from export.controller import Command, Controller, Frame
+from export.limits import Limits, Workspace
 from export.memory import memory_mb
 from planning.mpc import MPCAgent
-from robot_wm.errors import InputError
+from robot_wm.errors import InputError, RobotWMError
 from robot_wm.progress import progress
 
+ERRORS: tuple[Callable[[], Exception], ...] = (
+    lambda: InputError("a broken planner", "a working one", "this error is on purpose"),
+    lambda: RuntimeError("device lost"),
+    MemoryError,
+    lambda: OSError(5, "input/output error"),
+    lambda: IndexError("x"),
+    lambda: KeyError("x"),
+    ZeroDivisionError,
+    lambda: TypeError("x"),
+    StopIteration,
+    lambda: type("Foreign", (Exception,), {})("of a library"),
+)
+ACTIONS: tuple[Any, ...] = (np.nan, np.inf, "text", None, [[1.0], [1.0, 2.0]], np.zeros(7), {})
+SOMETHING: tuple[Any, ...] = ("text", [[1], [1, 2]], None, float("nan"), {}, object())
+HUNG = 1.5  # how long a planner hangs, in units of what it is allowed [longest plan]
 
-class Injected(StrEnum):
-    """What goes wrong, by the fault that the controller must report (below)."""
 
-    DROPPED = "dropped frame"
-    OLD = "frame from a second ago"
-    BLACK = "black frame"
-    NAN = "frame of NaN"
-    SIZE = "frame of another size"
-    STUCK = "camera repeats its last frame"
-    DEAD = "camera process killed, restarted later"
-    SLOW = "planner needs too long"
-    BROKEN = "planner raises an error"
-    CLOCK = "clock jumps"
+@dataclass(frozen=True)
+class Trouble:
+    """Something that goes wrong.
+
+    Attributes:
+        told: what the controller may call it; empty where there is nothing to tell.
+        ticks: how long it lasts, in control steps.
+        share: how often it is drawn, against 1 for the others.
+    """
+
+    told: tuple[str, ...]
+    ticks: int = 12
+    share: float = 1.0
 
 
-REPORTED = {
-    Injected.DROPPED: Fault.NO_FRAME,
-    Injected.OLD: Fault.STALE,
-    Injected.BLACK: Fault.BLANK,
-    Injected.NAN: Fault.MALFORMED,
-    Injected.SIZE: Fault.MALFORMED,
-    Injected.STUCK: Fault.FROZEN,
-    Injected.DEAD: Fault.NO_FRAME,
-    Injected.SLOW: Fault.LATE,
-    Injected.BROKEN: Fault.PLANNER,
-    Injected.CLOCK: Fault.CLOCK,
+TROUBLES: dict[str, Trouble] = {
+    "dropped frames": Trouble(("no frame",)),
+    "camera gone for long": Trouble(("no frame",), 80),
+    "old frames": Trouble(("stale frame",)),
+    "frames of the future": Trouble(("stale frame",)),
+    "stamp that is no number": Trouble(("stale frame",)),
+    "stamp that repeats": Trouble(("frame not newer than the last", "stale frame"), 24),
+    "stamps that run backwards": Trouble(("frame not newer than the last", "stale frame"), 24),
+    "black frames": Trouble(("blank frame",)),
+    "frames of NaN": Trouble(("malformed frame",)),
+    "frames of another size": Trouble(("malformed frame",)),
+    "frames that are none": Trouble(("malformed frame", "no frame")),
+    "noise for frames": Trouble(("unknown scene",)),
+    "frozen camera": Trouble(("frozen camera",), 150),
+    "driver that reuses its buffer": Trouble(()),
+    "clock that jumps": Trouble(("clock jump",), 1),
+    "clock that runs backwards": Trouble(("clock jump",), 1),
+    "clock that is no number": Trouble(("clock jump",), 3),
+    "loop at a third of its rate": Trouble(("ticks too far apart or too close",), 20),
+    "loop at thrice its rate": Trouble(("ticks too far apart or too close",), 20),
+    "planner that needs too long": Trouble(("late plan",), 2),
+    "planner that hangs": Trouble(("late plan",), 2, 0.005),
+    "planner that raises": Trouble(("planner failed",), 2),
+    "planner that says nonsense": Trouble(("planner failed",), 2),
+    "planner that wants too much": Trouble((), 20),
+    "position that is none": Trouble(("position unknown",)),
+    "another goal in motion": Trouble((), 1),
+    "goal that is none": Trouble((), 1),
+    "goal from another thread": Trouble((), 1, 0.2),
+    "thoughts from another thread": Trouble((), 1, 0.2),
 }
-COUNTED = ("injected", "reported")
-LOOKS = {Injected.STUCK: 6, Injected.DEAD: 12}  # how many looks a fault lasts; others last one
 
 
-class _Troubled:
-    """The agent, slow or broken when told so. Slowness is told to the clock, nobody waits."""
+class _Faulty:
+    """The agent, slow, hung or broken when told so; and it notes what it is shown."""
 
-    def __init__(self, agent: MPCAgent) -> None:
-        self.agent, self.model = agent, agent.model
-        self.time, self.trouble = 0.0, ""
+    def __init__(self, agent: MPCAgent, limits: Limits) -> None:
+        self.agent, self.model, self._limits = agent, agent.model, limits
+        self.time, self.trouble, self.mixed, self.inside = 0.0, "", 0, 0
+        self.error: Callable[[], Exception] = ZeroDivisionError
+        self.answer: Any = None
+        self.shown: np.ndarray | None = None
+        self.buffer: np.ndarray | None = None
 
     def reset(self, goal: dict[str, np.ndarray], seed: int) -> None:
-        self.agent.reset(goal, seed)
+        self._alone(partial(self.agent.reset, goal, seed))
 
     def restart(self, seed: int) -> None:
-        self.agent.restart(seed)
+        self._alone(partial(self.agent.restart, seed))
 
-    def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
-        if self.trouble == Injected.BROKEN:
-            raise InputError("a broken planner", "a working one", "this error is on purpose")
-        self.time += 1e3 * (self.trouble == Injected.SLOW)
-        return self.agent.act(obs)
+    def think(self) -> None:
+        self._alone(getattr(self.agent, "think", lambda: None))
+
+    def act(self, obs: dict[str, np.ndarray]) -> Any:
+        trouble = self.trouble
+        if self.buffer is not None:
+            self.buffer[:] = 0  # the driver writes the next frame
+        if self.shown is not None and not np.array_equal(obs["image"], self.shown):
+            self.mixed += 1
+        action = self._alone(partial(self.agent.act, obs))
+        if trouble == "planner that hangs":
+            time.sleep(HUNG * self._limits.late)
+        elif trouble == "planner that raises":
+            raise self.error()
+        elif trouble == "planner that says nonsense":
+            return self.answer
+        elif trouble == "planner that wants too much":
+            return 1e6 * np.sign(action)
+        self.time += 1e3 * (trouble == "planner that needs too long")
+        return action
+
+    def _alone(self, work: Callable[[], Any]) -> Any:
+        """Note where two threads use the agent at once."""
+        self.inside += 1
+        self.mixed += self.inside > 1
+        try:
+            return work()
+        finally:
+            self.inside -= 1
 
 
 @dataclass
@@ -79,10 +144,14 @@ class Soak:
 
     Attributes:
         ticks, episodes, stops: control steps; goals begun; how often the controller stopped.
-        injected, reported: how often each thing went wrong, and was reported as its fault.
-        unreported: injections of which the controller said nothing, but for a stuck camera, which
-            a robot that holds still cannot notice.
-        outside: commands beyond bounds or rate limit, or not finite.
+        injected, reported: how often each thing went wrong, and was told while it lasted.
+        unreported: things gone wrong of which the controller said nothing, but for a frozen camera
+            while the robot stands still.
+        outside: commands beyond bounds, rate limit or workspace, or not finite.
+        raised: ticks that raised an error.
+        slow: ticks longer than promised; longest: of them all [s].
+        mixed: images planned from that were not those given, agents used by two threads at once,
+            refused goals that were taken, and faults told but not counted.
         moved: largest change of an action's entry from one command to the next.
         memory_mb: peak resident memory of the process after a tenth of the ticks and at the end
             [MiB].
@@ -95,6 +164,10 @@ class Soak:
     reported: Counter[str] = field(default_factory=Counter)
     unreported: int = 0
     outside: int = 0
+    raised: int = 0
+    slow: int = 0
+    longest: float = 0.0
+    mixed: int = 0
     moved: float = 0.0
     memory_mb: tuple[float, float] = (0.0, 0.0)
 
@@ -102,14 +175,19 @@ class Soak:
         """Plain types, the verdict among them."""
         # Not dataclasses.asdict: it would count the counters' items.
         told = {f.name: getattr(self, f.name) for f in fields(self)}
-        told |= {name: {str(k): n for k, n in told[name].items()} for name in COUNTED}
+        told |= {name: dict(sorted(told[name].items())) for name in ("injected", "reported")}
         return {**told, "memory_mb": list(self.memory_mb), "passed": self.passed}
 
     @property
+    def broken(self) -> int:
+        """How often the promise was broken."""
+        return self.outside + self.raised + self.slow + self.mixed + self.unreported
+
+    @property
     def passed(self) -> bool:
-        """No action outside the limits, no fault unreported, memory flat within 5 %."""
+        """Nothing outside the promise, memory flat within 5 %."""
         early, late = self.memory_mb
-        return not self.outside and not self.unreported and late <= 1.05 * early
+        return not self.broken and late <= 1.05 * early
 
 
 def soak(
@@ -125,19 +203,19 @@ def soak(
 
     Args:
         agent: plans from images.
-        limits: see :class:`export.controller.Limits`.
+        limits: see :class:`export.limits.Limits`; without a workspace one is made around the robot.
         frames: recorded stream uint8 ``[F, S, S, 3]``, played round and round.
         ticks: control steps.
-        rate: faults per look at the camera.
+        rate: things that go wrong per block, while nothing else does.
         length: control steps per goal, unless the controller stops before.
-        seed: of faults and goals.
+        seed: of everything drawn.
 
     Raises:
         InputError: no frames.
     """
     if not len(frames):
         raise InputError("no recorded frames", "a stream of at least one", "record some")
-    run = _Run(_Troubled(agent), limits, frames, np.random.default_rng(seed), rate, length)
+    run = _Run(agent, limits, frames, np.random.default_rng(seed), rate, length)
     early = max(1, ticks // 10)
     with progress("soak", ticks) as report:
         for tick in range(ticks):
@@ -146,6 +224,7 @@ def soak(
                 run.out.memory_mb = (memory_mb()[1], 0.0)
             if (tick + 1) % 1000 == 0:
                 report(tick + 1, f"{sum(run.out.injected.values())} faults")
+    run.close()
     run.out.memory_mb = (run.out.memory_mb[0], memory_mb()[1])
     return run.out
 
@@ -155,79 +234,194 @@ class _Run:
 
     def __init__(
         self,
-        agent: _Troubled,
+        agent: MPCAgent,
         limits: Limits,
         frames: np.ndarray,
         rng: np.random.Generator,
         rate: float,
         length: int,
     ) -> None:
-        self.agent, self.limits, self.frames, self.rng = agent, limits, frames, rng
-        self.rate, self.length, self.out = rate, length, Soak()
-        controlled: Any = agent  # the two methods and the model of an MPCAgent
-        self.controller = Controller(controlled, limits, clock=lambda: agent.time)
         spec = agent.model.spec
+        dim = spec.control_dim
+        if limits.workspace is None:
+            box = Workspace((-0.5,) * dim, (0.5,) * dim, 0.1)
+            limits = replace(limits, workspace=box)
+        self.box: Any = limits.workspace
+        self.agent = _Faulty(agent, limits)
+        self.limits, self.frames, self.rng, self.rate = limits, frames, rng, rate
+        self.length, self.out = length, Soak()
+        controlled: Any = self.agent  # the methods and the model of an MPCAgent
+        self.controller = Controller(controlled, limits, clock=lambda: self.agent.time)
         self.block, self.period = spec.block, spec.control_dt
-        self.low = np.asarray(spec.action_low[: spec.control_dim], np.float32)
-        self.high = np.asarray(spec.action_high[: spec.control_dim], np.float32)
-        self.now, self.played, self.left = 0.0, 0, 0
-        self.fault: Injected | None = None
+        self.low = np.asarray(spec.action_low[:dim], np.float32)
+        self.high = np.asarray(spec.action_high[:dim], np.float32)
+        self.last = np.asarray(limits.hold, np.float32)
+        self.here = np.zeros(dim)
+        self.now, self.played, self.left, self.age = 0.0, 0, 0, 0
+        self.name, self.told, self.excused, self.still = "", True, False, True
+        self.stuck = np.array(frames[0])
+        self.names = [
+            n for n in TROUBLES if n != "noise for frames" or hasattr(agent.model, "is_novel")
+        ]
+        shares = np.array([TROUBLES[n].share for n in self.names])
+        self.shares = shares / shares.sum()
+        self.threads: list[threading.Thread] = []
         self.begin()
 
     def begin(self) -> None:
         """Another goal."""
-        goal = self.frames[self.rng.integers(len(self.frames))]
-        self.controller.start(goal, seed=int(self.rng.integers(2**31)))
-        self.last = np.asarray(self.limits.hold, np.float32)
-        self.age, self.pending = 0, 0
+        self.controller.start(self.goal(), seed=int(self.rng.integers(2**31)))
+        self.age, self.excused = 0, True
         self.out.episodes += 1
+
+    def goal(self) -> np.ndarray:
+        """Some recorded picture."""
+        return np.asarray(self.frames[self.rng.integers(len(self.frames))])
+
+    def close(self) -> None:
+        """Wait for what other threads do."""
+        for thread in self.threads:
+            thread.join()
 
     def tick(self) -> None:
         """One control step, checked."""
         if self.age >= self.length or self.controller.stopped:
             self.out.stops += self.controller.stopped
             self.begin()
-        looks = self.age % self.block == 0
-        if looks:
-            self.choose()
-        self.now += self.period * (100 if looks and self.fault is Injected.CLOCK else 1)
-        self.agent.trouble = (self.fault or "") if looks else ""
-        command = self.controller.tick(self.now, self.camera())
-        self.check(command, looks)
+        self.choose()
+        now, frame = self.clock(), self.camera()
+        began = time.perf_counter()
+        try:
+            command = self.controller.tick(now, frame)
+        except Exception:
+            self.out.raised += 1
+            self.begin()
+            return
+        took = time.perf_counter() - began
+        self.out.longest = max(self.out.longest, took)
+        self.out.slow += took > self.limits.late + 0.05
+        self.check(command)
+        self.controller.think()
         self.age += 1
         self.out.ticks += 1
 
     def choose(self) -> None:
-        """Go on with a fault that lasts, or draw one."""
+        """Go on with what lasts, or draw something."""
         self.left -= 1
         if self.left > 0:
             return
-        self.fault, self.left = None, 0
-        if self.rng.random() < self.rate:
-            # An episode that begins has no time before, so its clock cannot jump.
-            possible = [fault for fault in Injected if self.age or fault is not Injected.CLOCK]
-            self.fault = possible[self.rng.integers(len(possible))]
-            self.left = LOOKS.get(self.fault, 1)
-            self.out.injected[self.fault] += 1
-            self.pending = self.left
+        if self.name:
+            self.judge()
+        self.name, self.agent.trouble = "", ""
+        if self.rng.random() >= self.rate / self.block:
+            return
+        self.name = str(self.rng.choice(self.names, p=self.shares))
+        self.told, self.excused = False, self.age < 2 * self.block
+        # It must last until a block's frame is looked at.
+        least = 2 * self.block if self.name.startswith("planner") else 1
+        self.left = max(TROUBLES[self.name].ticks, least)
+        self.out.injected[self.name] += 1
+        self.agent.trouble = self.name
+        self.agent.error = ERRORS[self.rng.integers(len(ERRORS))]
+        self.agent.answer = ACTIONS[self.rng.integers(len(ACTIONS))]
+        self.stuck = np.array(self.frames[self.played])
+        self.still = True
+        self.call()
 
-    def camera(self) -> Frame | None:
+    def judge(self) -> None:
+        """Whether what is over was told."""
+        if not TROUBLES[self.name].told:
+            return
+        self.out.reported[self.name] += self.told
+        silent = self.excused or (self.name == "frozen camera" and self.still)
+        self.out.unreported += not (self.told or silent)
+
+    def call(self) -> None:
+        """What other callers do to the controller."""
+        if self.name == "another goal in motion":
+            self.begin()
+        elif self.name == "goal that is none":
+            wrong = (
+                np.zeros_like(self.frames[0]),
+                self.frames[0][:-1],
+                "text",
+                None,
+                [[1], [1, 2]],
+            )
+            try:
+                self.controller.start(wrong[self.rng.integers(len(wrong))])  # type: ignore[arg-type]
+                self.out.mixed += 1
+            except RobotWMError:
+                pass
+        elif self.name == "goal from another thread":
+            self.excused, self.age = True, 0
+            self.spawn(partial(self.controller.start, self.goal()))
+        elif self.name == "thoughts from another thread":
+            self.spawn(self.controller.think)
+
+    def spawn(self, work: Callable[[], Any]) -> None:
+        """Do it beside the ticks."""
+        self.threads = [t for t in self.threads if t.is_alive()]
+        self.threads.append(threading.Thread(target=work, daemon=True))
+        self.threads[-1].start()
+
+    def clock(self) -> Any:
+        """The caller's time."""
+        step = self.period * (1 + 0.1 * self.rng.uniform(-1, 1))
+        if self.name == "clock that jumps":
+            step = 100 * self.period
+        if self.name == "clock that runs backwards":
+            step = -3 * self.period
+        if self.name == "loop at a third of its rate":
+            step *= 3
+        if self.name == "loop at thrice its rate":
+            step /= 3
+        self.now += step
+        if self.name == "clock that is no number":
+            return SOMETHING[self.rng.integers(len(SOMETHING))]
+        return self.now
+
+    def camera(self) -> Any:
         """The newest frame, or what is left of it."""
-        fault = self.fault
-        if fault is not Injected.STUCK:
-            self.played = (self.played + 1) % len(self.frames)
-        image = self.frames[self.played]
-        if fault in (Injected.DROPPED, Injected.DEAD):
+        name = self.name
+        self.played = (self.played + 1) % len(self.frames)
+        image: Any = np.array(self.frames[self.played])
+        # No two pictures of a living camera are the same to the last bit.
+        image[0, 0, 0] = self.out.ticks % 251
+        stamp: Any = self.now - 0.1 * self.period * self.rng.random()
+        position: Any = self.here.copy()
+        if name in ("dropped frames", "camera gone for long"):
             return None
-        if fault is Injected.BLACK:
+        if name == "frozen camera":
+            image = self.stuck.copy()
+        if name == "black frames":
             image = np.zeros_like(image)
-        if fault is Injected.NAN:
+        if name == "frames of NaN":
             image = np.full(image.shape, np.nan, np.float32)
-        if fault is Injected.SIZE:
+        if name == "frames of another size":
             image = image[: len(image) // 2]
-        return Frame(image, self.now - (1e3 if fault is Injected.OLD else 0.0))
+        if name == "frames that are none":
+            image = SOMETHING[self.rng.integers(len(SOMETHING))]
+        if name == "noise for frames":
+            image = self.rng.integers(0, 256, image.shape, dtype=np.uint8)
+        if name == "old frames":
+            stamp -= 1e3
+        if name == "frames of the future":
+            stamp += 1e3
+        if name == "stamp that is no number":
+            stamp = SOMETHING[self.rng.integers(len(SOMETHING))]
+        if name == "stamp that repeats":
+            stamp = self.now - self.period * (TROUBLES[name].ticks - self.left)
+        if name == "stamps that run backwards":
+            stamp = self.now - 1.3 * self.period * (TROUBLES[name].ticks - self.left)
+        if name == "position that is none":
+            position = SOMETHING[self.rng.integers(len(SOMETHING))]
+        self.agent.shown = self.agent.buffer = None
+        if name == "driver that reuses its buffer":
+            self.agent.buffer = image
+        return Frame(image, stamp, position)
 
-    def check(self, command: Command, looks: bool) -> None:
+    def check(self, command: Command) -> None:
         """Count what must never happen."""
         action, out = command.action, self.out
         moved = float(np.abs(action - self.last).max())
@@ -235,13 +429,17 @@ class _Run:
         inside = (
             np.isfinite(action).all() and (action >= self.low).all() and (action <= self.high).all()
         )
+        self.here = self.here + self.box.reach * action
+        inside = inside and (self.here >= np.asarray(self.box.low) - 1e-6).all()
+        inside = inside and (self.here <= np.asarray(self.box.high) + 1e-6).all()
         out.outside += not inside or moved > self.limits.max_change + 1e-6
+        if not inside:
+            self.here = np.zeros_like(self.here)
         self.last = action
-        if not looks or self.fault is None:
-            return
-        self.pending -= 1
-        if REPORTED[self.fault] in command.faults:
-            out.reported[self.fault] += 1
-            self.pending = -1  # said at least once is enough for a fault that lasts
-        elif self.pending == 0 and not command.stopped and self.fault is not Injected.STUCK:
-            out.unreported += 1
+        self.still = self.still and float(np.abs(action).max()) < 0.05
+        self.excused = self.excused or command.stopped
+        if self.name and set(map(str, command.faults)) & set(TROUBLES[self.name].told):
+            self.told = True
+        out.mixed += self.agent.mixed
+        self.agent.mixed = 0
+        out.mixed += any(not self.controller.faults[fault] for fault in command.faults)

@@ -124,10 +124,10 @@ class MPCAgent:
         Raises:
             InputError: an image of another size or dtype, or none.
         """
-        self._pursuit = None
         images = np.asarray(goal["image"])
         goals = [[state] for state in self._encoded(goal, goal.get("via", ()))]
         goals.append(self._encoded(goal, images if images.ndim == 4 else images[None]))
+        # A goal that cannot be encoded leaves the one before.
         self._pursuit = Pursuit(self.model, goals, self.near, self.patience, self._memory_mb)
         self.restart(seed)
 

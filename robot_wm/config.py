@@ -7,6 +7,7 @@ command line explains options in the very words of the code.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import re
@@ -14,6 +15,7 @@ import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -168,11 +170,14 @@ def convert(kind: Any, value: Any, where: str) -> Any:
         if isinstance(value, str | Path):
             return Path(value)
     elif kind is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, Real) and not isinstance(value, bool):
             # A whole number too large for a float is as useless as an infinite one.
-            if abs(value) < 1e300:
-                return float(value)
+            with contextlib.suppress(OverflowError):
+                if math.isfinite(float(value)):
+                    return float(value)
             raise ConfigError(f"{where} = {value!r}", "a finite number", f"correct {where}")
+    elif kind is int and isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)  # NumPy's own whole numbers
     # A bool is an int to Python, never to a reader of a configuration.
     elif isinstance(value, kind) and (kind is not int or not isinstance(value, bool)):
         return value

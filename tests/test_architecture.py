@@ -12,7 +12,7 @@ CONTRACTS = (
     "__init__", "contracts", "symmetry", "errors", "episodes", "normalization", "manifest",
     "progress", "config",
 )  # fmt: skip
-RUNTIME = ("contract", "runtime", "controller", "limits", "record", "soak")
+RUNTIME = ("contract", "runtime", "controller", "limits", "record", "soak", "watchdog")
 ROOMS = ("robot_wm", "sim", "planning", "export", "configs", "tests")
 SIMULATORS = ("mujoco", "dm_control", "gymnasium")
 HEAVY = ("torch", "safetensors", "onnx", "onnxruntime", *SIMULATORS)

@@ -1,0 +1,86 @@
+"""A thread that works for another which cannot wait: it is asked, and left behind if it hangs."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+class Late(Exception):
+    """The work was not done in time. It goes on; its result will be thrown away."""
+
+
+@dataclass
+class _Job:
+    work: Callable[[], Any]
+    done: threading.Event = field(default_factory=threading.Event)
+    result: Any = None
+    error: BaseException | None = None
+
+
+def _serve(jobs: queue.SimpleQueue[_Job | None], free: threading.Semaphore) -> None:
+    while (job := jobs.get()) is not None:
+        try:
+            job.result = job.work()
+        except BaseException as error:  # all of it belongs to whoever asked
+            job.error = error
+        job.done.set()
+        del job
+        free.release()
+
+
+class Worker:
+    """Does one thing at a time in a thread of its own, which ends with the worker.
+
+    Work that never lets other threads run, in a library that keeps Python's lock, cannot be
+    watched: nothing in this process could.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._free = threading.Semaphore(1)
+        self._started = False
+        # A thread that hangs must not keep the process from ending.
+        self._thread = threading.Thread(
+            target=_serve, args=(self._jobs, self._free), name="planner", daemon=True
+        )
+        weakref.finalize(self, self._jobs.put, None)
+
+    def call(self, work: Callable[[], Result], patience: float) -> Result:
+        """What ``work`` returns or raises.
+
+        Args:
+            patience: longest wait [s], for work that was begun before included.
+
+        Raises:
+            Late: it was not done by then.
+        """
+        end = time.monotonic() + patience
+        if not self._free.acquire(timeout=patience):
+            raise Late
+        if not self._started:
+            self._thread.start()
+            self._started = True
+        job = _Job(work)
+        self._jobs.put(job)
+        if not job.done.wait(max(0.0, end - time.monotonic())):
+            raise Late
+        if job.error is not None:
+            raise job.error
+        result: Result = job.result
+        return result
+
+    @property
+    def busy(self) -> bool:
+        """Whether something that was asked is still being done."""
+        if self._free.acquire(blocking=False):
+            self._free.release()
+            return False
+        return True
