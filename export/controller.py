@@ -177,9 +177,9 @@ class Controller:
         passed = np.concatenate([self._pictures(each) for each in via]) if len(via) else ()
         told: dict[str, Any] = {"image": images[0] if np.ndim(goal) == 3 else images, "via": passed}
         with self._starts:
-            if self._is_novel is not None and not unlike:
-                for image in (*images, *passed):
-                    self._known(image)
+            check = None if unlike else getattr(self.agent.model, "check_goal", None)
+            for image in (*images, *passed) if check is not None else ():
+                self._patiently(partial(check, image))
             with self._state:
                 self._starting = True
                 if self.log is not None:
@@ -218,14 +218,6 @@ class Controller:
                     "a goal image of one colour", "a picture of the scene", "look at the goal"
                 )
         return images
-
-    def _known(self, image: np.ndarray) -> None:
-        if self._is_novel is not None and self._patiently(partial(self._is_novel, image)):
-            raise InputError(
-                "a goal image unlike everything the model was trained on",
-                "a picture of its scene from its camera, RGB",
-                "look at the goal; start(..., unlike=True) takes it all the same",
-            )
 
     def _patiently(self, work: Callable[[], Any]) -> Any:
         try:

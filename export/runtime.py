@@ -96,6 +96,30 @@ class OnnxWorldModel:
         """How unlike the training frames one image is; about 1 for those."""
         return self._look(frame)[1]
 
+    def check_goal(self, image: np.ndarray) -> None:
+        """Refuse a goal image ``[S, S, 3]`` that cannot be of the trained scene.
+
+        A picture whose red and blue are exchanged can be as little novel as one of an odd corner
+        of the scene; but then it is more familiar the other way round.
+
+        Raises:
+            InputError: unlike everything seen, or more familiar with its channels exchanged.
+        """
+        image = np.ascontiguousarray(image)
+        novelty = self._encoded(image)[1]
+        if not novelty <= self.contract.novelty:
+            raise InputError(
+                f"a goal image of novelty {novelty:.2f}: unlike everything the model was trained on",
+                f"a picture of its scene from its camera, novelty {self.contract.novelty:.2f} or less",
+                "look at the goal image; start(..., unlike=True) pursues it all the same",
+            )
+        if self._encoded(np.ascontiguousarray(image[..., ::-1]))[1] < novelty:
+            raise InputError(
+                "a goal image that is more familiar with red and blue exchanged",
+                "RGB, not BGR",
+                "pass image[..., ::-1]; start(..., unlike=True) pursues it as it is",
+            )
+
     def _look(self, frame: np.ndarray) -> tuple[np.ndarray, float]:
         self._learn([frame])
         self._seen.move_to_end(frame.tobytes())

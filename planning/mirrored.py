@@ -42,15 +42,16 @@ class MirroredModel:
     """A model and its mirror image (:class:`robot_wm.contracts.WorldModel`).
 
     Args:
-        model: any model; what else it can do (``is_novel``, ``nearest_frames``) stays.
+        model: any model; what else it can do (``is_novel``, ``check_goal``, ``nearest_frames``) stays.
         mirror: of its scene.
     """
 
     def __init__(self, model: WorldModel[Any], mirror: Mirror) -> None:
         self.model, self.mirror, self.spec = model, mirror, model.spec
         own: Any = model
-        if hasattr(model, "is_novel"):
-            self.is_novel = own.is_novel
+        for ability in ("is_novel", "check_goal"):
+            if hasattr(model, ability):
+                setattr(self, ability, getattr(own, ability))
         if hasattr(model, "nearest_frames"):
             self.nearest_frames = lambda state, actions: own.nearest_frames(state.plain, actions)
 
