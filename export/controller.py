@@ -177,9 +177,10 @@ class Controller:
         passed = np.concatenate([self._pictures(each) for each in via]) if len(via) else ()
         told: dict[str, Any] = {"image": images[0] if np.ndim(goal) == 3 else images, "via": passed}
         with self._starts:
-            check = None if unlike else getattr(self.agent.model, "check_goal", None)
-            for image in (*images, *passed) if check is not None else ():
-                self._patiently(partial(check, image))
+            check = getattr(self.agent.model, "check_goal", None)
+            if check is not None and not unlike:
+                for image in (*images, *passed):
+                    self._patiently(partial(check, image))
             with self._state:
                 self._starting = True
                 if self.log is not None:

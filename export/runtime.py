@@ -109,8 +109,8 @@ class OnnxWorldModel:
         novelty = self._encoded(image)[1]
         if not novelty <= self.contract.novelty:
             raise InputError(
-                f"a goal image of novelty {novelty:.2f}: unlike everything the model was trained on",
-                f"a picture of its scene from its camera, novelty {self.contract.novelty:.2f} or less",
+                f"a goal image of novelty {novelty:.2f}, unlike everything the model learned from",
+                f"a picture of its scene from its camera, {self.contract.novelty:.2f} or less",
                 "look at the goal image; start(..., unlike=True) pursues it all the same",
             )
         if self._encoded(np.ascontiguousarray(image[..., ::-1]))[1] < novelty:

@@ -42,7 +42,8 @@ class MirroredModel:
     """A model and its mirror image (:class:`robot_wm.contracts.WorldModel`).
 
     Args:
-        model: any model; what else it can do (``is_novel``, ``check_goal``, ``nearest_frames``) stays.
+        model: any model; what else it can do stays (``is_novel``, ``check_goal``,
+            ``nearest_frames``).
         mirror: of its scene.
     """
 
