@@ -26,7 +26,7 @@ from planning.optimisers import SAMPLING
 from robot_wm.contracts import History, proposal_chance
 from robot_wm.errors import ConfigError, WeightsError
 from robot_wm.jepa import JEPAWorldModel
-from robot_wm.manifest import atomic_folder, write_json, write_manifest
+from robot_wm.manifest import atomic_folder, claim, write_json, write_manifest
 from robot_wm.symmetry import Mirror
 
 TOLERANCE = 1e-4  # relative, of costs
@@ -120,6 +120,7 @@ def export(
         ConfigError: a search that cannot be exported.
         DataError: the process that measures the latency failed.
     """
+    claim(Path(out), KIND)  # before the minutes of work, not after
     draft = contract_of(model, config)
     made = graphs(model, optimiser_of(draft), objective_of(draft), draft.spec.horizon)
     described = {

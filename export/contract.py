@@ -7,11 +7,14 @@ so that a file that has lost its folder still carries its manual.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from robot_wm.contracts import ModelSpec, spec_from_json, spec_to_json
+from planning.optimisers import OPTIMISERS, Optimiser
+from robot_wm.config import Positive, Within, build, unknown
+from robot_wm.contracts import ModelSpec, check_spec, spec_to_json
+from robot_wm.core.json_io import parse_json
 from robot_wm.errors import ConfigError, DataError, WeightsError
 from robot_wm.manifest import read_json, read_manifest
 from robot_wm.symmetry import Mirror
@@ -19,6 +22,7 @@ from robot_wm.symmetry import Mirror
 KIND, CONTRACT, VERSION = "bundle", "contract.json", 2
 METADATA_KEY = "robot_wm.contract"
 GOLDEN = "golden.npz"  # inputs and outputs of the planner graph
+MOST = 100_000  # candidates, proposals or rounds: more would take all memory or for ever
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,13 @@ class Contract:
     spec: ModelSpec
     camera: str
     action_unit: str
-    heads: int
-    latent: int
+    heads: Annotated[int, Within(1, 1024)]
+    latent: Annotated[int, Within(1, 2**16)]
     optimiser: str
     options: dict[str, Any]
-    discount: float
-    proposals: int
-    novelty: float
+    discount: Annotated[float, Within(0, 100)]
+    proposals: Annotated[int, Within(0, MOST)]
+    novelty: Positive
     graphs: dict[str, dict[str, dict[str, Any]]]
     licence: str = "Apache-2.0"
     precision: str = "float32"
@@ -65,26 +69,50 @@ class Contract:
         return {**asdict(self), "spec": spec}
 
 
-def parse(value: Mapping[str, Any], source: str) -> Contract:
-    """A contract from its readable form.
+def parse(value: Any, source: str) -> Contract:
+    """A contract from its readable form; nothing in it is believed that makes no sense.
 
     Raises:
         WeightsError: of another version, or not a contract.
     """
     version = value.get("version") if isinstance(value, Mapping) else None
-    if version != VERSION:
+    if version != VERSION or isinstance(version, bool):
         raise WeightsError(
             f"{source} has contract version {version}", f"version {VERSION}",
             "export the bundle again with this release",
         )  # fmt: skip
     try:
-        mirror = Mirror.from_json(value["mirror"]) if value.get("mirror") else None
-        spec = spec_from_json(value["spec"])
-        return Contract(**{**value, "spec": spec, "mirror": mirror})
-    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+        contract = build(Contract, value)
+        check_spec(contract.spec)
+        search = search_of(contract)
+    except ConfigError as error:
         raise WeightsError(
-            f"{source} is no contract: {error}", "the keys of Contract", "export the bundle again"
+            f"{source}: {error.received}", error.accepted, "export the bundle again"
         ) from error
+    size = search.candidates, search.iterations
+    if max(size) > MOST or size[0] * size[1] > 10 * MOST:
+        raise WeightsError(
+            f"{source}: a search of {size[0]} candidates in {size[1]} rounds",
+            f"at most {MOST} of each", "export the bundle again",
+        )  # fmt: skip
+    mirror = contract.mirror
+    if mirror is not None and len(mirror.order) != contract.spec.control_dim:
+        raise WeightsError(
+            f"{source}: a mirror of {len(mirror.order)} controls", f"{contract.spec.control_dim}",
+            "export the bundle again",
+        )  # fmt: skip
+    return contract
+
+
+def search_of(contract: Contract) -> Optimiser:
+    """The search that a contract names.
+
+    Raises:
+        ConfigError: an unknown search or option, or a value out of range.
+    """
+    if contract.optimiser not in OPTIMISERS:
+        raise unknown("optimiser", contract.optimiser, OPTIMISERS)
+    return build(OPTIMISERS[contract.optimiser], contract.options, "options")
 
 
 def read_contract(folder: Path) -> tuple[Contract, dict[str, Any]]:
@@ -96,9 +124,55 @@ def read_contract(folder: Path) -> tuple[Contract, dict[str, Any]]:
     folder = Path(folder)
     try:
         manifest = read_manifest(folder, KIND)
-        return parse(read_json(folder / CONTRACT), str(folder / CONTRACT)), manifest
+        contract = parse(read_json(folder / CONTRACT), str(folder / CONTRACT))
     except DataError as error:
         raise WeightsError(
             f"cannot use the bundle {folder}: {error.received}", error.accepted,
             "copy the bundle again or export it again",
         ) from error  # fmt: skip
+    if manifest["parents"] != dict(contract.spec.hashes):
+        raise WeightsError(
+            f"{folder}: contract and manifest name different parents", "the same",
+            "copy the bundle again or export it again",
+        )  # fmt: skip
+    return contract, manifest
+
+
+def check_graph(contract: Contract, name: str, session: Any, source: Path) -> None:
+    """Compare a contract with what a graph itself says: its own copy of the contract, its shapes.
+
+    Args:
+        session: onnxruntime's, of the graph ``name``.
+
+    Raises:
+        WeightsError: they differ; so the bounds, periods and sizes of a contract cannot be edited.
+    """
+    try:
+        stored = parse(parse_json(session.get_modelmeta().custom_metadata_map[METADATA_KEY]), "it")
+    except (KeyError, ValueError) as error:
+        raise WeightsError(
+            f"{source} carries no contract", "a graph of a bundle", "export the bundle again"
+        ) from error
+    if stored != contract:
+        names = [f.name for f in fields(Contract)]
+        differ = [name for name in names if getattr(stored, name) != getattr(contract, name)]
+        raise WeightsError(
+            f"{source} carries another contract than its folder (differs in: {', '.join(differ)})",
+            "the contract it was exported with", "copy the bundle again or export it again",
+        )  # fmt: skip
+    for told, nodes in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
+        wanted = contract.graphs.get(name, {}).get(told, {})
+        found = {node.name: _shaped(node.type, node.shape) for node in nodes}
+        # A letter in the contract is free at run time, as is a name in the graph.
+        if {k: _shaped(v[0], v[1:]) for k, v in wanted.items()} != found:
+            raise WeightsError(
+                f"{source} has {told} {found}", f"those of the contract: {wanted}",
+                "copy the bundle again or export it again",
+            )  # fmt: skip
+
+
+def _shaped(dtype: str, shape: Any) -> tuple[str, tuple[Any, ...]]:
+    """Type and sizes in one form: ``tensor(float)`` is float32, whatever is no number is free."""
+    names = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+    sizes = tuple(size if isinstance(size, int) else None for size in shape)
+    return names.get(dtype, dtype), sizes

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from export.contract import Contract, read_contract
-from export.session import CPU, open_session
+from export.contract import Contract, check_graph, read_contract, search_of
+from export.session import CPU, open_session, run_session
 from planning.clock import ClockAgent
 from planning.configurator import fit, timed
 from planning.costs import Objective
@@ -69,13 +69,14 @@ class OnnxWorldModel:
             name: open_session(Path(folder) / f"{name}.onnx", provider, count)
             for name, count in (("encode", 1), ("step_costs", 1), ("propose", threads))
         }
+        for name, session in self._sessions.items():
+            check_graph(self.contract, name, session, Path(folder) / f"{name}.onnx")
         self._pool = ThreadPoolExecutor(max(1, self._threads - 1))
         # A frame is encoded once: it is the present frame now and the previous one a block later.
         self._seen: OrderedDict[bytes, tuple[np.ndarray, float]] = OrderedDict()
 
     def _run(self, name: str, **inputs: np.ndarray) -> np.ndarray:
-        output: np.ndarray = self._sessions[name].run(None, inputs)[0]
-        return output
+        return run_session(self._sessions[name], inputs, name)[0]
 
     def _together(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
         """What each call returns; all at the same time, as far as there are threads."""
@@ -136,7 +137,8 @@ class OnnxWorldModel:
             self._seen.popitem(last=False)
 
     def _encoded(self, frame: np.ndarray) -> tuple[np.ndarray, float]:
-        latents, novelty = self._sessions["encode"].run(None, {"images": frame[None]})
+        images = {"images": frame[None]}
+        latents, novelty = run_session(self._sessions["encode"], images, "encode")
         return latents[0], float(novelty[0])
 
     def all_encode(self, histories: Sequence[History]) -> list[OnnxState]:
@@ -253,7 +255,7 @@ def optimiser_of(contract: Contract, optimiser: str = "", **changes: Any) -> Opt
     """
     if optimiser:
         return make(optimiser, **changes)
-    return make(contract.optimiser, **{**contract.options, **changes})
+    return search_of(replace(contract, options={**contract.options, **changes}))
 
 
 def objective_of(contract: Contract) -> Objective:
@@ -328,7 +330,9 @@ class OnnxPlanner:
     def __init__(self, folder: Path, provider: str = CPU, threads: int = 0) -> None:
         self.contract, self.manifest = read_contract(folder)
         self.optimiser = optimiser_of(self.contract)
-        self._session = open_session(Path(folder) / "planner.onnx", provider, threads)
+        path = Path(folder) / "planner.onnx"
+        self._session = open_session(path, provider, threads)
+        check_graph(self.contract, "planner", self._session, path)
 
     def plan(
         self,
@@ -363,5 +367,5 @@ class OnnxPlanner:
         for name, value in named.items():
             if not np.isfinite(value).all():
                 raise InputError(f"NaN or infinity in {name}", "finite numbers", "check the sensor")
-        plan, cost, steps, latent = self._session.run(None, named)
+        plan, cost, steps, latent = run_session(self._session, named, "planner")
         return Planned(plan, float(cost), steps, latent)

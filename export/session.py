@@ -4,12 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnxruntime as ort
 
 from robot_wm.errors import ConfigError, WeightsError
 from robot_wm.manifest import usable_cores
 
 CPU = "CPUExecutionProvider"
+
+
+def run_session(
+    session: ort.InferenceSession, inputs: dict[str, np.ndarray], source: str
+) -> list[np.ndarray]:
+    """All outputs of a graph.
+
+    Raises:
+        WeightsError: onnxruntime failed, e.g. out of memory or on a device that is gone.
+    """
+    try:
+        outputs: list[np.ndarray] = session.run(None, inputs)
+    except Exception as error:  # onnxruntime's own classes derive from nothing narrower
+        raise WeightsError(
+            f"onnxruntime failed in {source}: {error}", "inputs of the contract, a working device",
+            "check memory and device; copy the bundle again or export it again",
+        ) from error  # fmt: skip
+    return outputs
 
 
 def open_session(path: Path, provider: str = CPU, threads: int = 0) -> ort.InferenceSession:
@@ -35,6 +54,7 @@ def open_session(path: Path, provider: str = CPU, threads: int = 0) -> ort.Infer
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or usable_cores()
     options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong is raised, and told once
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = ort.InferenceSession(str(path), options, providers=[provider])

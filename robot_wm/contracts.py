@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from robot_wm.errors import InputError
+from robot_wm.config import Within, build
+from robot_wm.errors import ConfigError, InputError
 from robot_wm.symmetry import Mirror
 
 State = TypeVar("State")
@@ -111,13 +112,13 @@ class ModelSpec:
     task: str
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
-    control_dim: int
-    control_dt: float
-    context: int
-    horizon: int
-    image_size: int
+    control_dim: Annotated[int, Within(1, 64)]
+    control_dt: Annotated[float, Within(above=0, high=10)]
+    context: Annotated[int, Within(1, 64)]
+    horizon: Annotated[int, Within(1, 100)]
+    image_size: Annotated[int, Within(4, 1024)]
     hashes: Mapping[str, str] = field(default_factory=dict)
-    bytes_per_candidate: int = 0
+    bytes_per_candidate: Annotated[int, Within(0, 2**40)] = 0
 
     @property
     def action_dim(self) -> int:
@@ -138,9 +139,31 @@ def spec_to_json(spec: ModelSpec) -> dict[str, Any]:
 
 
 def spec_from_json(value: Mapping[str, Any]) -> ModelSpec:
-    """Inverse of :func:`spec_to_json`."""
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-    return ModelSpec(**fields)
+    """Inverse of :func:`spec_to_json`.
+
+    Raises:
+        ConfigError: a key missing or unknown, a value out of range, bounds that do not fit.
+    """
+    spec = build(ModelSpec, value, "spec")
+    check_spec(spec)
+    return spec
+
+
+def check_spec(spec: ModelSpec) -> None:
+    """Refuse bounds that are not those of whole blocks.
+
+    Raises:
+        ConfigError: bounds of different lengths, low not below high, or part of a block.
+    """
+    low, high = spec.action_low, spec.action_high
+    fits = len(low) == len(high) <= 4096 and len(low) >= spec.control_dim
+    if not (fits and len(low) % spec.control_dim == 0 and (np.asarray(low) < high).all()):
+        raise ConfigError(
+            f"spec: bounds of {len(low)} and {len(high)} entries from {min(low, default=0):g} to "
+            f"{max(high, default=0):g}, {spec.control_dim} controls",
+            "whole blocks of control actions, low below high",
+            "restore the file as it was written",
+        )
 
 
 def check_history(history: History, spec: ModelSpec) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from robot_wm.config import build
 from robot_wm.errors import ConfigError
 
 IMAGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -48,10 +49,10 @@ class Mirror:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Mirror:
         """From ``dataclasses.asdict`` read back as JSON."""
-        return Mirror(value["image"], tuple(value["order"]), tuple(value["signs"]))
+        return build(Mirror, value, "mirror")
 
     def _valid(self) -> bool:
-        return sorted(self.order) == list(range(len(self.signs)))
+        return 0 < len(self.order) < 65 and sorted(self.order) == list(range(len(self.signs)))
 
     def images(self, frames: np.ndarray) -> np.ndarray:
         """Reflected frames ``[..., size, size, 3]``."""
