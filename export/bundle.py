@@ -7,7 +7,6 @@ bundle is written.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -264,14 +263,3 @@ def _latency(row: dict[str, Any] | None) -> str:
         f"* {row['total_ms_p50']:.0f} ms a plan with encoding (p99 {row['total_ms_p99']:.0f}), "
         f"{row['rss_mb']:.0f} MiB of memory, on {row['threads']} threads of {row['hardware']}\n"
     )
-
-
-def recorded_frames(stores: Sequence[Any], count: int = 400) -> np.ndarray:
-    """Images of validation episodes, four consecutive ones each: ``[count, S, S, 3]``."""
-    parts: list[np.ndarray] = []
-    for store in stores:
-        for index in store.indices("validation"):
-            parts.append(np.asarray(store[index].frames[:4]))
-            if len(parts) * 4 >= count:
-                return np.concatenate(parts)[:count]
-    return np.concatenate(parts)

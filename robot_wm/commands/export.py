@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robot_wm.commands.settings import CHECKOUT, SHIPPED
+from robot_wm.commands.settings import CHECKOUT, PACKAGE, SHIPPED
 from robot_wm.commands.stages import dataset, model, say
-from robot_wm.errors import ConfigError, WeightsError
+from robot_wm.errors import ConfigError, DataError, WeightsError
 from robot_wm.manifest import (
     MANIFEST,
     atomic_folder,
+    claim,
     read_json,
     read_manifest,
     storage_root,
@@ -20,9 +21,12 @@ from robot_wm.manifest import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from robot_wm.cli import Session
     from robot_wm.commands.settings import Settings
 
+BUNDLE = "bundle"
 POINTS = 1.0  # success may differ by this much between torch and onnxruntime
 
 
@@ -79,21 +83,24 @@ def publish(session: Session, folder: Path) -> Path:
         )
     shipped = settings.shipped_bundle
     shipped = shipped.with_name(shipped.name + kind(settings))
-    with atomic_folder(shipped, replaces="bundle") as work:
+    with atomic_folder(shipped, replaces=BUNDLE) as work:
         shutil.copytree(folder, work, dirs_exist_ok=True)
     return shipped
 
 
 def write(session: Session, folder: Path) -> Path:
-    """Export into ``folder``, replacing what is there.
+    """Export into ``folder``, an empty one or a bundle of ours, which is replaced.
 
     icem is exported with as many candidates in every round: the loop of an ONNX graph has one size.
+
+    Raises:
+        StorageError: ``folder`` holds something else; found out before any work.
     """
-    from export.bundle import ExportConfig, export, recorded_frames
-    from robot_wm.episodes import EpisodeStore
+    from export.bundle import ExportConfig, export
     from robot_wm.jepa import JEPAWorldModel
     from sim.tasks import TASKS
 
+    claim(folder, BUNDLE)
     settings, planner = session.settings, session.settings.planner
     trained, encoder = model(session, settings.weights)
     source = JEPAWorldModel.load(trained, encoder, settings.threads)
@@ -106,8 +113,7 @@ def write(session: Session, folder: Path) -> Path:
         mirror=TASKS[settings.task.name].mirror if planner.mirror else None,
         threads=settings.threads,
     )
-    frames = recorded_frames([EpisodeStore(dataset(settings, "nominal"))])
-    reports = export(source, config, frames, folder)
+    reports = export(source, config, held_out_frames(session), folder)
     parity, latency = reports["parity"], reports["latency"]
     say(f"parity with torch: costs {parity['worst']:.1e} relative, plan {parity['plan']:.1e}")
     say(
@@ -117,15 +123,86 @@ def write(session: Session, folder: Path) -> Path:
     return folder
 
 
+def held_out_frames(session: Session) -> np.ndarray:
+    """Recorded images of validation episodes, uint8 ``[M, S, S, 3]``, four consecutive ones each.
+
+    Those of shipped models lie beside them; others come from the episodes that the model was
+    trained on.
+    """
+    from robot_wm.episodes import EpisodeStore
+    from robot_wm.held_out import load_frames, recorded_frames, save_frames
+
+    settings = session.settings
+    if settings.weights == SHIPPED:
+        trained, _ = model(session, SHIPPED)
+        wanted = read_manifest(trained, "world_model", verify=False)["sha256"]
+        kept = PACKAGE / "weights" / "frames" / settings.task.name
+        if settings.publish and not (kept / MANIFEST).is_file():
+            save_frames(kept, _validation_frames(settings), wanted)
+        return load_frames(kept, wanted)
+    return recorded_frames([EpisodeStore(dataset(settings, "nominal"))])
+
+
+def _validation_frames(settings: Settings) -> np.ndarray:
+    """The first images of the first validation episodes of the nominal collection.
+
+    An episode is a function of the configuration and its number, so only those are recorded.
+    """
+    import numpy as np
+
+    from robot_wm.episodes import split_of
+    from robot_wm.held_out import COUNT
+    from sim import make
+    from sim.collect import record
+
+    config, frames = settings.collect_config("nominal"), list[np.ndarray]()
+    env = make(config.task, config.image_size)
+    for number in range(config.episodes):
+        if split_of(config.task, config.collection, number) == "validation":
+            frames += list(record(env, config, number).frames[:4])
+        if len(frames) >= COUNT:
+            break
+    env.close()
+    return np.stack(frames[:COUNT])
+
+
 def bundle(session: Session) -> Path:
-    """The bundle of the model to evaluate, exported if missing or of another model."""
+    """The bundle of the model to evaluate; in storage it is exported if there is none.
+
+    Only ``robot-wm export`` replaces a bundle: whatever stands where one is looked for is used if
+    it is of the model asked for, and refused otherwise.
+
+    Raises:
+        WeightsError: no bundle in the folder named, or one of another model.
+    """
     settings = session.settings
     trained, _ = model(session, settings.weights)
     wanted = read_manifest(trained, "world_model", verify=False)["sha256"]
+    ours = settings.shipped_bundle
     shipped = settings.weights == SHIPPED and not settings.bundle and not kind(settings)
-    for folder in ([settings.shipped_bundle] if shipped else []) + [place(settings)]:
-        if (folder / MANIFEST).is_file():
-            parents = read_manifest(folder, "bundle", verify=False)["parents"]
-            if parents.get("world_model") == wanted:
-                return folder
-    return write(session, place(settings))
+    if shipped and (ours / MANIFEST).is_file() and _parent(ours) == wanted:
+        return ours
+    folder = place(settings)
+    if not (folder / MANIFEST).is_file():
+        if settings.bundle:
+            raise WeightsError(
+                f"no bundle in {folder}", "a folder that `robot-wm export` wrote",
+                f"robot-wm export task={settings.task.name} bundle={folder}",
+            )  # fmt: skip
+        return write(session, folder)
+    if (found := _parent(folder)) != wanted:
+        raise WeightsError(
+            f"{folder} holds the planner of world model {str(found)[:12]}…",
+            f"that of {settings.weights!r} for {settings.task.name}, {wanted[:12]}…",
+            "give the weights= and task= it was exported from, or name another folder; "
+            "`robot-wm export` alone replaces a bundle",
+        )
+    return folder
+
+
+def _parent(folder: Path) -> str | None:
+    """Hash of the world model that a bundle plans with."""
+    try:
+        return read_manifest(folder, BUNDLE, verify=False)["parents"].get("world_model")
+    except DataError as error:
+        raise WeightsError(error.received, error.accepted, error.next_step) from error

@@ -10,26 +10,23 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from robot_wm.commands.agents import mpc
-from robot_wm.commands.export import bundle
+from robot_wm.commands.export import bundle, held_out_frames
 from robot_wm.commands.settings import CHECKOUT
-from robot_wm.commands.stages import dataset
+from robot_wm.commands.stages import say
 from robot_wm.manifest import atomic_write, provenance, read_manifest
 
 if TYPE_CHECKING:
     from robot_wm.cli import Session
 
-EPISODES = 20  # of the validation split, played round and round
+LATE = 0.1  # longest plan; a hung planner is waited for that long [s]
 
 
 def run(session: Session) -> int:
     """Run it, print what was counted; exit 1 if something got out or was not reported."""
     from export.controller import Limits
     from export.runtime import OnnxWorldModel
-    from export.soak import soak
-    from robot_wm.episodes import EpisodeStore
+    from export.soak import TROUBLES, soak
 
     settings, chosen = session.settings, session.settings.soak
     folder = bundle(session)
@@ -37,10 +34,9 @@ def run(session: Session) -> int:
     spec, search = model.spec, settings.optimiser("onnx")
     size = {"candidates": search.candidates, "iterations": search.iterations}
     agent = mpc(model, asdict(settings.planner))
-    store = EpisodeStore(dataset(settings, "nominal"))
-    frames = np.concatenate([store[i].frames for i in store.indices("validation")[:EPISODES]])
+    frames = held_out_frames(session)
     period = spec.control_dt
-    limits = Limits(chosen.max_change, (0.0,) * spec.control_dim, 2 * period, spec.block * period)
+    limits = Limits(chosen.max_change, (0.0,) * spec.control_dim, 2 * period, LATE)
     found = soak(agent, limits, frames, chosen.ticks, chosen.rate, chosen.length, settings.seed)
     row: dict[str, Any] = {
         **found.to_json(), "task": settings.task.name, **size,
@@ -51,12 +47,15 @@ def run(session: Session) -> int:
     path = where / f"{settings.task.name}.json"
     atomic_write(path, json.dumps(row, indent=1, sort_keys=True) + "\n")
     for name, count in sorted(found.injected.items()):
-        print(f"{count:8d}  {name}, reported {found.reported[name]} times")
+        told = TROUBLES[name].told
+        print(f"{count:8d}  {name}" + (f", told {found.reported[name]} times" if told else ""))
     early, late = found.memory_mb
     print(
-        f"{found.ticks} control steps, {found.episodes} goals, {found.stops} stops, "
-        f"{found.outside} actions outside the limits, {found.unreported} faults unreported, "
+        f"{found.ticks} control steps, {found.episodes} goals, {found.stops} stops\n"
+        f"{found.outside} commands outside the limits, {found.raised} ticks that raised an error, "
+        f"{found.slow} longer than promised (longest {1e3 * found.longest:.0f} ms), "
+        f"{found.mixed} mixed up, {found.unreported} faults not told\n"
         f"memory {early:.0f} -> {late:.0f} MiB: {'passed' if found.passed else 'FAILED'}"
     )
-    print(path)
+    say(f"written to {path}")
     return 0 if found.passed else 1
