@@ -35,9 +35,9 @@ from robot_wm.contracts import (
 from robot_wm.errors import InputError
 from robot_wm.manifest import usable_cores
 
-# Novelty of a picture with red and blue exchanged, over its own: 1.3 or more in the shipped scenes,
-# so .8 or less where they had been exchanged before.
-EXCHANGED = 0.9
+# Novelty of a picture with red and blue exchanged, over its own: 1.25 or more in 99 of 100 held-out
+# frames of the shipped scenes and never below .88, so .8 or less where they were exchanged before.
+EXCHANGED = 0.8
 LEAST_ROWS = 8  # of candidates that are worth a thread of their own
 
 
