@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from planning.pairs import SCHEMA, SPLIT_RULE, Pair, PairList, Success, pose_change, solved_standing
-from robot_wm.episodes import Episode, EpisodeStore
-from robot_wm.errors import DataError
+from robot_wm.config import Count, Seed, check_fields, unknown
+from robot_wm.core.atomic_io import check_name
+from robot_wm.episodes import SPLITS, Episode, EpisodeStore
+from robot_wm.errors import ConfigError, DataError
 from robot_wm.manifest import sha256_of
 
 Eligible = Callable[[np.ndarray, np.ndarray, np.ndarray], bool]
@@ -40,12 +42,23 @@ class PairsConfig:
     """
 
     family: str = "official"
-    count: int = 100
-    offset: int = 25
-    budget: int = 50
-    eval_seeds: tuple[int, ...] = (0, 1, 42)
+    count: Count = 100
+    offset: Count = 25
+    budget: Count = 50
+    eval_seeds: tuple[Seed, ...] = (0, 1, 42)
     split: str = "test"
-    seed: int = 0
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "pairs")
+        check_name(self.family, "pairs.family")
+        if self.split not in SPLITS:
+            raise unknown("split in pairs.split:", self.split, SPLITS)
+        if not self.eval_seeds or len(set(self.eval_seeds)) < len(self.eval_seeds):
+            raise ConfigError(
+                f"pairs.eval_seeds = {list(self.eval_seeds)}", "one seed or more, no two alike",
+                "correct pairs.eval_seeds",
+            )  # fmt: skip
 
 
 def _starts(store: EpisodeStore, episode_length: int, offset: int) -> range:

@@ -7,14 +7,15 @@ one message on stderr and exit code 2, never with a traceback.
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from robot_wm.commands import COMMANDS
-from robot_wm.config import build, document, unknown
+from robot_wm.config import build, document, hints_of, unknown
 from robot_wm.errors import ConfigError, RobotWMError
 
 if TYPE_CHECKING:
@@ -87,7 +88,10 @@ def to_hydra(overrides: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: not ``key=value``, or an unknown option of a group.
     """
-    options, translated = groups(), []
+    from robot_wm.commands.settings import Settings
+
+    sections = Settings.__dataclass_fields__
+    options, texts, translated = groups(), _texts(), []
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key.replace(".", "").replace("_", "").isalnum():
@@ -101,10 +105,46 @@ def to_hydra(overrides: Sequence[str]) -> list[str]:
                 raise unknown(f"option of {key}:", value, options[key])
             translated.append(override)
             continue
+        if key.partition(".")[0] not in sections:
+            raise unknown("key", key.partition(".")[0], [*sections, *options])
+        if key in texts:
+            translated.append(f"++{key}={_quoted(value)}")
+            continue
         if not value.startswith(("[", "{", "'", '"')) and ("," in value or key in LISTS):
             value = f"[{value}]"
         translated.append(f"++{key}={value}")
     return translated
+
+
+def _texts() -> set[str]:
+    """Dotted names of the options that are text, in the sections that the root types."""
+    from robot_wm.commands.settings import Settings
+
+    found = set()
+    for name, kind in hints_of(Settings).items():
+        found |= {name} if _is_text(kind) else set()
+        if is_dataclass(kind):
+            hints = hints_of(kind)  # type: ignore[arg-type]
+            found |= {f"{name}.{inner}" for inner, k in hints.items() if _is_text(k)}
+    return found
+
+
+def _is_text(kind: Any) -> bool:
+    return kind is str or (get_origin(kind) is Annotated and get_args(kind)[0] is str)
+
+
+def _quoted(value: str) -> str:
+    """Text as Hydra takes it literally: file names hold whatever they like.
+
+    What stands in quotes already, or names another option (``${name}``), stays.
+    """
+    quotes = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    if quotes or re.fullmatch(r"\$\{[\w.]+\}", value):
+        return value
+    # Before a quote, a backslash would escape; elsewhere Hydra leaves it as it is.
+    escaped = re.sub(r"(\\*)'", lambda m: 2 * m[1] + "\\'", value)
+    tail = len(escaped) - len(escaped.rstrip("\\"))
+    return f"'{escaped}{tail * chr(92)}'"
 
 
 def raw(overrides: Sequence[str]) -> dict[str, Any]:
@@ -129,7 +169,10 @@ def raw(overrides: Sequence[str]) -> dict[str, Any]:
     except (HydraException, OmegaConfBaseException) as error:
         text = " ".join(str(error).split("\n")[0].split())
         raise ConfigError(
-            f"{' '.join(overrides)!r}: {text}", "values as in configs/", "correct the override"
+            f"{' '.join(overrides)!r}: {text}",
+            "values as in configs/",
+            "correct the override; text with brackets, commas or braces in a list wants quotes "
+            "within quotes, e.g. \"key=['a,b']\"",
         ) from error
     assert isinstance(value, dict)
     return {str(key): item for key, item in value.items()}

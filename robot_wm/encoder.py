@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robot_wm.checkpoint import load_artifact, load_module, save_artifact
+from robot_wm.config import (
+    Within,
+    check_fields,
+)
 from robot_wm.errors import ConfigError, InputError, WeightsError
 
 KIND = "encoder"
@@ -42,16 +46,17 @@ class EncoderConfig:
         ConfigError: sizes that do not divide.
     """
 
-    image_size: int = 64
-    patch: int = 8
-    tubelet: int = 2
-    width: int = 128
-    depth: int = 2
-    heads: int = 4
-    mlp_ratio: int = 4
-    pixel_scale: float = 64.0
+    image_size: Annotated[int, Within(4, 1024)] = 64
+    patch: Annotated[int, Within(1, 1024)] = 8
+    tubelet: Annotated[int, Within(1, 64)] = 2
+    width: Annotated[int, Within(1, 4096)] = 128
+    depth: Annotated[int, Within(1, 256)] = 2
+    heads: Annotated[int, Within(1, 4096)] = 4
+    mlp_ratio: Annotated[int, Within(1, 64)] = 4
+    pixel_scale: Annotated[float, Within(above=0, high=1e6)] = 64.0
 
     def __post_init__(self) -> None:
+        check_fields(self, "encoder")
         if self.image_size % self.patch or self.width % self.heads or self.width % 4:
             raise ConfigError(
                 f"image {self.image_size}, patch {self.patch}, width {self.width}, "

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,16 @@ from torch import nn
 
 from robot_wm.checkpoint import load_training_state, save_training_state
 from robot_wm.clips import ClipSampler
+from robot_wm.config import (
+    Count,
+    Fraction,
+    Natural,
+    NonNegative,
+    Positive,
+    Seed,
+    Within,
+    check_fields,
+)
 from robot_wm.encoder import EncoderConfig, VideoEncoder, save_encoder
 from robot_wm.episodes import EpisodeStore
 from robot_wm.errors import ConfigError
@@ -56,27 +66,30 @@ class PretrainConfig:
         monitor_train, monitor_test: frames per data set for the collapse meters and probes.
     """
 
-    steps: int = 5000
-    batch: int = 64
-    lr: float = 1e-3
-    warmup: float = 0.05
-    lr_end: float = 0.05
-    weight_decay: float = 0.04
-    clip: float = 1.0
-    seed: int = 0
+    steps: Count = 5000
+    batch: Annotated[int, Within(2, 10**6)] = 64
+    lr: Annotated[float, Within(above=0, high=10)] = 1e-3
+    warmup: Fraction = 0.05
+    lr_end: Fraction = 0.05
+    weight_decay: NonNegative = 0.04
+    clip: Positive = 1.0
+    seed: Seed = 0
     objective: str = "vjepa"
     options: Mapping[str, Any] = field(default_factory=dict)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    block: int = 5
-    together: int = 4
+    block: Annotated[int, Within(1, 4096)] = 5
+    together: Annotated[int, Within(1, 4096)] = 4
     shares: Mapping[str, float] = field(default_factory=lambda: {"nominal": 4.0})
-    threads: int = 0
+    threads: Annotated[int, Within(0, 1024)] = 0
     device: str = "cpu"
-    log_every: int = 50
-    checkpoint_every: int = 200
-    monitor_every: int = 500
-    monitor_train: int = 3000
-    monitor_test: int = 1500
+    log_every: Natural = 50
+    checkpoint_every: Natural = 200
+    monitor_every: Natural = 500
+    monitor_train: Count = 3000
+    monitor_test: Count = 1500
+
+    def __post_init__(self) -> None:
+        check_fields(self, "pretrain")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -107,12 +120,6 @@ class Run:
     """One pretraining run: the state that a checkpoint holds, and one step of it."""
 
     def __init__(self, config: PretrainConfig, stores: Sequence[EpisodeStore]) -> None:
-        if config.steps < 1 or config.batch < 2 or config.together < 1:
-            raise ConfigError(
-                f"steps {config.steps}, batch {config.batch}, together {config.together}",
-                "at least 1, 2 and 1",
-                "raise them",
-            )
         self.config = config
         self.sampler = ClipSampler(
             stores, config.block, config.encoder.image_size, config.shares, config.together

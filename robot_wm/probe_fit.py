@@ -9,12 +9,21 @@ import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robot_wm.config import (
+    Count,
+    Natural,
+    NonNegative,
+    Seed,
+    Within,
+    check_fields,
+)
 from robot_wm.encoder import position_table
 from robot_wm.episodes import SPLITS, EpisodeStore
 from robot_wm.errors import ConfigError, DataError
@@ -41,21 +50,22 @@ class ProbeConfig:
         ConfigError: a value outside its range.
     """
 
-    frames: int = 75_000
-    imagenet_frames: int = 3_000
-    epochs: int = 12
-    patience: int = 3
-    hidden: int = 256
-    batch: int = 256
-    lr: float = 2e-3
-    weight_decay: float = 0.05
+    frames: Count = 75_000
+    imagenet_frames: Natural = 3_000
+    epochs: Count = 12
+    patience: Count = 3
+    hidden: Annotated[int, Within(1, 4096)] = 256
+    batch: Annotated[int, Within(2, 10**6)] = 256
+    lr: Annotated[float, Within(above=0, high=10)] = 2e-3
+    weight_decay: NonNegative = 0.05
     kinds: tuple[str, ...] = KINDS
     probes: tuple[str, ...] = PROBES
-    seed: int = 0
-    threads: int = 2
+    seed: Seed = 0
+    threads: Annotated[int, Within(1, 1024)] = 2
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        check_fields(self, "probe")
         counts = (self.epochs, self.patience, self.hidden, self.batch)
         for holds, received, accepted in (
             (min(self.frames, self.imagenet_frames) >= 8, f"{self.frames} frames", "8 or more"),

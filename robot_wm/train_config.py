@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from robot_wm.config import (
+    Count,
+    Fraction,
+    Natural,
+    NonNegative,
+    Positive,
+    Seed,
+    Within,
+    check_fields,
+)
 from robot_wm.errors import ConfigError
 from robot_wm.jepa import COSTS
 from robot_wm.projector import Embedding
@@ -61,59 +72,59 @@ class TrainConfig:
     """
 
     task: str
-    steps: int = 20_000
-    embed: int = 0
-    settle: int = 20_000
-    batch: int = 256
-    settle_batch: int = 64
-    embed_episodes: int = 64
-    embed_frames: int = 16
-    window: int = 8
-    shares: tuple[float, ...] = ()
+    steps: Natural = 20_000
+    embed: Natural = 0
+    settle: Count = 20_000
+    batch: Annotated[int, Within(2, 10**6)] = 256
+    settle_batch: Annotated[int, Within(2, 10**6)] = 64
+    embed_episodes: Annotated[int, Within(2, 10**6)] = 64
+    embed_frames: Annotated[int, Within(2, 10**6)] = 16
+    window: Annotated[int, Within(1, 4096)] = 8
+    shares: tuple[NonNegative, ...] = ()
     latent_of: str = ""
     tuned: bool = False
-    kept: float = 0.0
-    lr: float = 5e-4
-    warmup: int = 500
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    ema: float = 0.999
-    seed: int = 0
-    threads: int = 2
+    kept: Annotated[float, Within(0, below=1)] = 0.0
+    lr: Annotated[float, Within(above=0, high=10)] = 5e-4
+    warmup: Natural = 500
+    weight_decay: NonNegative = 0.01
+    clip: Positive = 1.0
+    ema: Annotated[float, Within(0, below=1)] = 0.999
+    seed: Seed = 0
+    threads: Annotated[int, Within(1, 1024)] = 2
     device: str = "cpu"
-    eval_every: int = 2_000
-    checkpoint_every: int = 500
-    log_every: int = 100
-    reduced: int = 64
-    channels: int = 64
-    keypoints: int = 32
-    embedding: int = 0
-    embedding_width: int = 256
-    embedding_blocks: int = 3
-    slow: int = 0
-    width: int = 192
-    blocks: int = 6
-    horizon: int = 5
-    heads: int = 8
-    proposer_width: int = 192
-    proposer_blocks: int = 6
-    distance_width: int = 192
-    distance_blocks: int = 3
-    decoded: int = 32
-    motion: float = 1.0
-    rollout: tuple[float, ...] = (1.0, 1.0)
-    settle_rollout: tuple[float, ...] = (1.0, 1.0, 1.0)
-    rollout_share: float = 0.2
+    eval_every: Count = 2_000
+    checkpoint_every: Count = 500
+    log_every: Count = 100
+    reduced: Annotated[int, Within(1, 4096)] = 64
+    channels: Annotated[int, Within(1, 4096)] = 64
+    keypoints: Annotated[int, Within(1, 4096)] = 32
+    embedding: Annotated[int, Within(0, 4096)] = 0
+    embedding_width: Annotated[int, Within(1, 4096)] = 256
+    embedding_blocks: Annotated[int, Within(1, 4096)] = 3
+    slow: Annotated[int, Within(0, 4096)] = 0
+    width: Annotated[int, Within(1, 4096)] = 192
+    blocks: Annotated[int, Within(1, 4096)] = 6
+    horizon: Annotated[int, Within(1, 100)] = 5
+    heads: Annotated[int, Within(1, 4096)] = 8
+    proposer_width: Annotated[int, Within(1, 4096)] = 192
+    proposer_blocks: Annotated[int, Within(1, 4096)] = 6
+    distance_width: Annotated[int, Within(1, 4096)] = 192
+    distance_blocks: Annotated[int, Within(1, 4096)] = 3
+    decoded: Annotated[int, Within(1, 4096)] = 32
+    motion: NonNegative = 1.0
+    rollout: tuple[NonNegative, ...] = (1.0, 1.0)
+    settle_rollout: tuple[NonNegative, ...] = (1.0, 1.0, 1.0)
+    rollout_share: Fraction = 0.2
     stop_gradient: bool = False
-    context_dropout: float = 0.25
-    straightening: float = 0.1
-    inverse: float = 1.0
-    reconstruction: float = 4.0
-    proposer: float = 1.0
-    distance: float = 1.0
-    judged: int = 3
-    goal_range: int = 8
-    demonstration_noise: float = 0.2
+    context_dropout: Fraction = 0.25
+    straightening: NonNegative = 0.1
+    inverse: NonNegative = 1.0
+    reconstruction: NonNegative = 4.0
+    proposer: NonNegative = 1.0
+    distance: NonNegative = 1.0
+    judged: Annotated[int, Within(1, 4096)] = 3
+    goal_range: Annotated[int, Within(1, 4096)] = 8
+    demonstration_noise: NonNegative = 0.2
     cost: str = "latent"
 
     @property
@@ -135,6 +146,7 @@ class TrainConfig:
         return len(self.settle_rollout) if step - self.steps - self.embed > alone else 1
 
     def __post_init__(self) -> None:
+        check_fields(self, "train")
         checks = {
             "batch, settle_batch, settle, eval_every, checkpoint_every, log_every": (
                 min(self.settle, self.eval_every, self.checkpoint_every, self.log_every) >= 1

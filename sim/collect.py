@@ -11,10 +11,17 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from robot_wm.config import (
+    Count,
+    NonNegative,
+    Seed,
+    Within,
+    check_fields,
+)
 from robot_wm.episodes import (
     Episode,
     Recording,
@@ -40,8 +47,11 @@ class Mix:
     """
 
     behaviour: str
-    share: float
-    noise: tuple[float, ...] = (0.0,)
+    share: NonNegative
+    noise: tuple[NonNegative, ...] = (0.0,)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "task.mix")
 
 
 @dataclass(frozen=True)
@@ -64,22 +74,25 @@ class CollectConfig:
 
     task: str
     collection: str
-    episodes: int
-    steps: int
+    episodes: Count
+    steps: Count
     mix: tuple[Mix, ...]
     variation: tuple[str, ...] = ()
-    image_size: int = 64
-    frame_every: int = 5
-    seed: int = 0
-    episodes_per_shard: int = 50
-    workers: int = 2
+    image_size: Annotated[int, Within(8, 1024)] = 64
+    frame_every: Count = 5
+    seed: Seed = 0
+    episodes_per_shard: Count = 50
+    workers: Annotated[int, Within(1, 1024)] = 2
 
     def __post_init__(self) -> None:
-        if self.episodes < 1 or self.steps < self.frame_every or not self.mix:
+        check_fields(self, "collect")
+        shares = sum(part.share for part in self.mix)
+        if self.steps < self.frame_every or not shares > 0:
             raise ConfigError(
-                f"{self.episodes} episodes of {self.steps} steps, {len(self.mix)} behaviours",
-                f"at least 1 episode, {self.frame_every} steps and 1 behaviour",
-                "raise them",
+                f"episodes of {self.steps} steps, {len(self.mix)} behaviours with shares of "
+                f"{shares:g} in all",
+                f"at least {self.frame_every} steps (collect.frame_every) and a share above 0",
+                "raise task.steps or the shares of task.mix",
             )
         for part in self.mix:
             make_behaviour(self.task, part.behaviour)

@@ -13,7 +13,7 @@ from robot_wm.contracts import EnvSpec
 from robot_wm.errors import ConfigError, InputError
 from sim.rendering import Renderer
 from sim.tasks import TASKS
-from sim.variation import check_names, draw
+from sim.variation import check_values, draw
 
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
@@ -57,7 +57,6 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self._build({})
 
     def _build(self, factors: Mapping[str, Any]) -> None:
-        check_names(self.task.factors, list(factors))
         self.factors = dict(factors)
         self.model = self.task.compile(self.factors)
         self.data = mujoco.MjData(self.model)
@@ -87,7 +86,7 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         if unknown:
             raise ConfigError(f"reset options {sorted(unknown)}", "state, factors, variation, rest",
                               "correct the spelling")  # fmt: skip
-        factors = dict(options.get("factors") or {})
+        factors = check_values(self.task.factors, options.get("factors") or {})
         named = list(options.get("variation") or [])
         factors.update(draw(self.task.factors, named, self.np_random))
         if factors != self.factors:

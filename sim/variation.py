@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 
+from robot_wm.config import Fraction, Within, convert, unknown
 from robot_wm.errors import ConfigError
 
 RGB = tuple[float, float, float]
@@ -60,6 +61,10 @@ class Factor(Protocol):
         """Draw a training value."""
         ...
 
+    def value(self, given: Any) -> Any:
+        """What a user gave, as the scene takes it; ConfigError if it cannot."""
+        ...
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -82,6 +87,15 @@ class Interval:
     def sample(self, rng: np.random.Generator) -> float:
         """Uniform draw."""
         return float(rng.uniform(self.low, self.high))
+
+    def value(self, given: Any) -> float:
+        """A finite number; scales, whose training range is positive, between 1/20 and 20 times it.
+
+        Raises:
+            ConfigError: anything else.
+        """
+        least, most = (self.low / 20, self.high * 20) if self.low > 0 else (-180.0, 180.0)
+        return float(convert(Annotated[float, Within(least, most)], given, "value"))
 
 
 @dataclass(frozen=True)
@@ -110,6 +124,19 @@ class Colour:
             if delta_e(colour, self.nominal) <= self.train_radius:
                 return colour
 
+    def value(self, given: Any) -> RGB:
+        """The name of a colour, or red, green and blue in [0, 1].
+
+        Raises:
+            ConfigError: anything else.
+        """
+        if isinstance(given, str):
+            if given not in NAMED_COLOURS:
+                raise unknown("colour", given, NAMED_COLOURS)
+            return NAMED_COLOURS[given]
+        rgb: RGB = convert(tuple[Fraction, Fraction, Fraction], given, "value")
+        return rgb
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -128,6 +155,17 @@ class Choice:
         """Uniform draw."""
         return str(self.train[int(rng.integers(len(self.train)))])
 
+    def value(self, given: Any) -> str:
+        """One of the names.
+
+        Raises:
+            ConfigError: another one.
+        """
+        known = dict.fromkeys((self.nominal, *self.train, *self.held_out))
+        if not isinstance(given, str) or given not in known:
+            raise unknown("value", str(given), known)
+        return given
+
 
 def colours(nominal: RGB, *names: str) -> Colour:
     """A colour factor with named held-out colours."""
@@ -143,6 +181,24 @@ def check_names(factors: Mapping[str, Factor], names: list[str]) -> None:
     unknown = sorted(set(names) - set(factors))
     if unknown:
         raise ConfigError(f"unknown factors {unknown}", str(sorted(factors)), "choose among these")
+
+
+def check_values(factors: Mapping[str, Factor], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of factors as the scene takes them.
+
+    Raises:
+        ConfigError: an unknown factor, or a value that it cannot have.
+    """
+    check_names(factors, list(given))
+    found = {}
+    for name, value in given.items():
+        try:
+            found[name] = factors[name].value(value)
+        except ConfigError as error:
+            raise ConfigError(
+                f"factor {name} = {value!r}", error.accepted, f"correct {name}"
+            ) from error
+    return found
 
 
 def draw(

@@ -38,7 +38,11 @@ def test_every_command_has_its_module() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("task", TASKS)
-def test_every_task_with_every_preset_is_a_valid_configuration(task: str, preset: str) -> None:
+def test_every_task_with_every_preset_is_a_valid_configuration(
+    task: str, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # as where preset=gpu is used
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     settings = cli.compose([f"task={task}", f"preset={preset}"])
     settings.check()
     assert settings.task.name == task
@@ -101,8 +105,8 @@ def test_other_tasks_keep_presets_but_not_this_tasks_numbers() -> None:
         (("train", "task=push_tee"), "did you mean 'push_t'"),
         (("train", "planner=gradient"), "cem, choice, icem, mode1, mppi"),
         (("export", "precision=int4"), "float32, int8"),
-        (("improve", "improve.share=2"), "between 0 and 1"),
-        (("improve", "improve.kept=1"), "kept from 0"),
+        (("improve", "improve.share=2"), "above 0, below 1"),
+        (("improve", "improve.kept=1"), "at least 0, below 1"),
         (("improve", "improve.options={rounds: 1}"), "improve.options"),
         (("train", "trian.steps=3"), "did you mean 'train'"),
         (("train", "train.stpes=3"), "did you mean 'steps'"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from robot_wm.config import Count, Fraction, Natural, NonNegative, Positive, Seed, Within
+from robot_wm.core.atomic_io import check_name
 from robot_wm.errors import ConfigError
 
 
@@ -21,9 +23,9 @@ class TaskSettings:
     """
 
     name: str
-    steps: int
-    nominal: int
-    varied: int
+    steps: Count
+    nominal: Count
+    varied: Count
     train_on: tuple[str, ...]
     mix: tuple[dict[str, Any], ...]
 
@@ -37,8 +39,8 @@ class CollectSettings:
         episodes_per_shard: unit of atomic writing and of parallel work.
     """
 
-    frame_every: int = 5
-    episodes_per_shard: int = 50
+    frame_every: Count = 5
+    episodes_per_shard: Count = 50
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,14 @@ class PlannerSettings:
 
     optimiser: str
     options: dict[str, Any] = field(default_factory=dict)
-    horizon: int = 5
-    execute: int = 1
-    proposals: int = 0
-    memory_mb: int = 512
+    horizon: Annotated[int, Within(1, 100)] = 5
+    execute: Annotated[int, Within(1, 100)] = 1
+    proposals: Annotated[int, Within(0, 100_000)] = 0
+    memory_mb: Annotated[int, Within(0, 2**20)] = 512
     warm_start: bool = True
-    discount: float = 0.0
-    levels: int = 256
-    cost: str = ""
+    discount: Annotated[float, Within(0, 100)] = 0.0
+    levels: Annotated[int, Within(0, 2**20)] = 256
+    cost: Literal["", "latent", "distance", "both"] = ""
     mirror: bool = False
 
 
@@ -108,20 +110,24 @@ class EvaluateSettings:
         validation: validation episodes run at every ``train.eval_every``; 0 runs none.
     """
 
-    seeds: tuple[int, ...] = (0,)
-    limit: int = 0
+    seeds: tuple[Seed, ...] = (0,)
+    limit: Natural = 0
     factors: dict[str, Any] = field(default_factory=dict)
     families: tuple[str, ...] = ()
     clock: str = ""
     modifiers: tuple[str, ...] = ()
     rows: str = ""
     only: tuple[str, ...] = ()
-    via: int = 0
-    validation: int = 20
+    via: Annotated[int, Within(0, 100)] = 0
+    validation: Natural = 20
 
     def __post_init__(self) -> None:
-        if self.via < 0:
-            raise ConfigError(f"evaluate.via = {self.via}", "0 or more pictures", "correct it")
+        if not self.seeds:
+            raise ConfigError("evaluate.seeds = []", "one seed or more", "name one of the lists'")
+        if self.rows:
+            check_name(self.rows, "evaluate.rows")
+        for name in self.modifiers:
+            check_name(name, "evaluate.modifiers")
 
 
 @dataclass(frozen=True)
@@ -141,27 +147,20 @@ class ImproveSettings:
         pairs: validation pairs that judge every model.
     """
 
-    rounds: int = 1
-    episodes: int = 2000
-    episodes_per_shard: int = 50
-    noise: tuple[float, ...] = (0.0, 0.1, 0.2)
+    rounds: Count = 1
+    episodes: Count = 2000
+    episodes_per_shard: Count = 50
+    noise: tuple[NonNegative, ...] = (0.0, 0.1, 0.2)
     options: dict[str, Any] = field(default_factory=dict)
-    share: float = 0.25
-    settle: int = 4000
-    lr: float = 1e-3
-    kept: float = 0.5
-    pairs: int = 150
+    share: Annotated[float, Within(above=0, below=1)] = 0.25
+    settle: Count = 4000
+    lr: Annotated[float, Within(above=0, high=10)] = 1e-3
+    kept: Annotated[float, Within(0, below=1)] = 0.5
+    pairs: Count = 150
 
     def __post_init__(self) -> None:
-        counts = (self.rounds, self.pairs, self.settle)
-        if min(counts) < 1 or not 0 < self.share < 1 or not 0 <= self.kept < 1 or self.lr <= 0:
-            raise ConfigError(
-                f"improve: rounds, pairs, settle = {counts}, share {self.share}, "
-                f"kept {self.kept}, lr {self.lr}",
-                "1 or more rounds, pairs and steps, a share between 0 and 1, kept from 0 to below "
-                "1, a rate above 0",
-                "correct the `improve` section",
-            )
+        if not self.noise:
+            raise ConfigError("improve.noise = []", "one level or more", "name one")
 
 
 @dataclass(frozen=True)
@@ -193,19 +192,11 @@ class ReachSettings:
     image: str = ""
     pose: dict[str, float] = field(default_factory=dict)
     recording: str = ""
-    episode: int = 0
-    every: int = 0
+    episode: Natural = 0
+    every: Natural = 0
     only: tuple[str, ...] = ()
-    seed: int = 0
-    steps: int = 100
-
-    def __post_init__(self) -> None:
-        if min(self.episode, self.every, self.seed) < 0 or self.steps < 1:
-            raise ConfigError(
-                f"reach: episode, every, seed, steps = "
-                f"{self.episode}, {self.every}, {self.seed}, {self.steps}",
-                "0 or more, and 1 step or more", "correct the `reach` section",
-            )  # fmt: skip
+    seed: Seed = 0
+    steps: Annotated[int, Within(1, 100_000)] = 100
 
 
 @dataclass(frozen=True)
@@ -219,10 +210,10 @@ class SoakSettings:
         max_change: the controller's rate limit, per action entry and control step.
     """
 
-    ticks: int = 1_000_000
-    rate: float = 0.1
-    length: int = 100
-    max_change: float = 0.5
+    ticks: Count = 1_000_000
+    rate: Fraction = 0.1
+    length: Count = 100
+    max_change: Positive = 0.5
 
 
 @dataclass(frozen=True)
@@ -236,8 +227,8 @@ class ReportSettings:
             running it again with the true simulator in their place (a minute each).
     """
 
-    episodes: int = 6
-    max_plans: int = 4
+    episodes: Natural = 6
+    max_plans: Natural = 4
     explain: bool = True
 
 
@@ -251,4 +242,4 @@ class DemoSettings:
     """
 
     tasks: tuple[str, ...]
-    pairs: int = 20
+    pairs: Count = 20

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from robot_wm.commands.sections import (
     AblateSettings,
@@ -25,7 +25,8 @@ from robot_wm.commands.sections import (
     SoakSettings,
     TaskSettings,
 )
-from robot_wm.config import build, join
+from robot_wm.config import Matching, Within, build, join, unknown
+from robot_wm.core.atomic_io import check_name
 from robot_wm.errors import ConfigError
 from robot_wm.manifest import storage_root
 
@@ -64,7 +65,8 @@ class Settings:
         encoder_name: frozen encoder to train on: ``shipped`` or a name.
         encoder_tasks: tasks whose collections pretrain the encoder.
         train_on: collections that train the world model: nominal, varied, or practice1, practice2,
-            … of ``robot-wm improve``; with ``-mirrored`` behind it, its mirror image.
+            … of ``robot-wm improve``, or any other that is stored, e.g. a robot's log; with
+            ``-mirrored`` behind it, its mirror image.
         publish: write pair lists and rows into the checkout's ``results/``.
         method: what to evaluate: jepa, onnx, copy_last, random, stay, expert, oracle,
             true_dynamics, true_cost.
@@ -99,22 +101,30 @@ class Settings:
     method: tuple[str, ...]
     data_name: str = "default"
     train_on: tuple[str, ...] = ("nominal",)
-    seed: int = 0
-    image_size: int = 64
-    threads: int = 2
-    workers: int = 2
-    device: str = "cpu"
+    seed: Annotated[int, Within(0, below=2**32)] = 0
+    image_size: Annotated[int, Within(8, 1024)] = 64
+    threads: Annotated[int, Within(1, 1024)] = 2
+    workers: Annotated[int, Within(1, 1024)] = 2
+    device: Annotated[str, Matching(r"cpu|cuda(:\d+)?", "cpu, cuda or cuda:0, cuda:1, …")] = "cpu"
     publish: bool = False
     provider: str = "CPUExecutionProvider"
     bundle: str = ""
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        for collection in self.train_on:
-            plain = collection.removesuffix(MIRRORED)
-            if plain not in SEEDS and not plain.removeprefix(PRACTICE).isdigit():
-                accepted = f"{', '.join(SEEDS)}, {PRACTICE}1, …, nominal{MIRRORED}, …"
-                raise ConfigError(f"collection {collection!r}", accepted, "fix `train_on`")
+        names = {"name": self.name, "data_name": self.data_name, "weights": self.weights}
+        for where, name in {**names, "encoder_name": self.encoder_name}.items():
+            check_name(name, where)
+        for where, collections in (
+            ("train_on", self.train_on),
+            ("task.train_on", self.task.train_on),
+        ):
+            if not collections:
+                raise ConfigError(f"{where} = []", "one collection or more", f"name one in {where}")
+            for collection in collections:
+                check_name(collection, where)
+        if not self.method:
+            raise ConfigError("method = []", "one method or more", "name one")
 
     # Places.
 
@@ -249,12 +259,13 @@ class Settings:
             ConfigError: an unknown key or an impossible value in any section.
         """
         from export.quantise import PRECISIONS
-        from robot_wm.commands.agents import METHODS
+        from robot_wm.commands.agents import METHODS, delay_of
 
         if self.precision not in PRECISIONS:
             raise ConfigError(
                 f"precision {self.precision!r}", ", ".join(PRECISIONS), "correct `precision`"
             )
+        self._check_task()
         for collection in SEEDS:
             self.collect_config(collection)
         made: tuple[Callable[[], Any], ...] = (
@@ -267,7 +278,63 @@ class Settings:
             make()
         for method in self.method:
             if method not in METHODS:
-                raise ConfigError(f"method {method!r}", ", ".join(METHODS), "correct `method`")
+                raise unknown("method", method, METHODS)
+        for section in ("planner", "oracle", "diagnosis"):
+            planner: PlannerSettings = getattr(self, section)
+            if planner.execute > planner.horizon:
+                raise ConfigError(
+                    f"{section}.execute = {planner.execute}",
+                    f"1 to {section}.horizon = {planner.horizon}", f"lower {section}.execute",
+                )  # fmt: skip
+        if self.evaluate.clock:
+            delay_of(self.evaluate.clock)
+        self._check_device()
+
+    def _check_task(self) -> None:
+        """Everything that only the scenes know: tasks, factors, families, bodies.
+
+        Where MuJoCo is not installed, nothing there could run it, so nothing is checked.
+        """
+        if not find_spec("mujoco"):
+            return
+        from sim.tasks import TASKS
+        from sim.variation import check_values
+
+        for where, tasks in (
+            ("task.name", (self.task.name,)), ("encoder_tasks", self.encoder_tasks),
+            ("demo.tasks", self.demo.tasks),
+        ):  # fmt: skip
+            for name in tasks:
+                if name not in TASKS:
+                    raise unknown(f"task in {where}:", name, TASKS)
+        task = TASKS[self.task.name]()
+        check_values(task.factors, self.evaluate.factors)
+        for family in self.evaluate.families:
+            if family not in task.predicates:
+                raise unknown("family in evaluate.families:", family, task.predicates)
+        entries = [n.split(" [")[0] for n in task.pose_names if "/s]" not in n]
+        bodies = dict.fromkeys(name.split("_")[0] for name in entries)
+        for where, named, known in (
+            ("reach.pose", self.reach.pose, entries), ("reach.only", self.reach.only, bodies),
+            ("evaluate.only", self.evaluate.only, bodies),
+        ):  # fmt: skip
+            for name in named:
+                if name not in known:
+                    raise unknown(f"name in {where}:", name, known)
+
+    def _check_device(self) -> None:
+        """Whether torch has the device; asked only where another than the CPU is wanted."""
+        if self.device == "cpu" or not find_spec("torch"):
+            return
+        import torch
+
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        number = int(self.device.partition(":")[2] or 0)
+        if number >= count:
+            raise ConfigError(
+                f"device = {self.device}, but torch {torch.__version__} finds {count} such devices",
+                "a device that is there, or cpu", "set device=cpu, or install torch with CUDA",
+            )  # fmt: skip
 
     def _learning(self) -> tuple[Callable[[], Any], ...]:
         """Makers of the configurations whose rooms import torch."""

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robot_wm.config import (
+    Fraction,
+    NonNegative,
+    Within,
+    check_fields,
+)
 from robot_wm.encoder import EncoderConfig, take
 from robot_wm.errors import ConfigError
 from robot_wm.losses import contrast
@@ -41,30 +47,31 @@ class VJEPAConfig:
         ConfigError: an unknown mask.
     """
 
-    predictor_width: int = 96
-    predictor_depth: int = 4
+    predictor_width: Annotated[int, Within(1, 4096)] = 96
+    predictor_depth: Annotated[int, Within(1, 256)] = 4
     masks: str = "future+random"
-    visible: int = 8
-    ratio: float = 0.5
-    tube_blocks: int = 8
-    tube_area: float = 0.15
-    dense_weight: float = 0.5
-    dense_tokens: int = 16
-    inverse_weight: float = 1.0
-    inverse_width: int = 8
-    inverse_hidden: int = 256
-    contrast_weight: float = 0.25
-    contrast_size: int = 24
+    visible: Annotated[int, Within(1, 4096)] = 8
+    ratio: Annotated[float, Within(above=0, below=1)] = 0.5
+    tube_blocks: Annotated[int, Within(1, 4096)] = 8
+    tube_area: Annotated[float, Within(above=0, below=1)] = 0.15
+    dense_weight: NonNegative = 0.5
+    dense_tokens: Annotated[int, Within(1, 4096)] = 16
+    inverse_weight: NonNegative = 1.0
+    inverse_width: Annotated[int, Within(1, 4096)] = 8
+    inverse_hidden: Annotated[int, Within(1, 4096)] = 256
+    contrast_weight: NonNegative = 0.25
+    contrast_size: Annotated[int, Within(1, 4096)] = 24
     action_token: bool = True
-    motion_weight: float = 4.0
-    variance_weight: float = 1.0
-    covariance_weight: float = 0.04
+    motion_weight: NonNegative = 4.0
+    variance_weight: NonNegative = 1.0
+    covariance_weight: NonNegative = 0.04
     centring: bool = True
-    centring_momentum: float = 0.98
-    ema_start: float = 0.98
-    ema_end: float = 0.999
+    centring_momentum: Annotated[float, Within(0, below=1)] = 0.98
+    ema_start: Fraction = 0.98
+    ema_end: Fraction = 0.999
 
     def __post_init__(self) -> None:
+        check_fields(self, "objective.options")
         if self.masks not in ("future+random", "tubes"):
             raise ConfigError(f"masks {self.masks!r}", "future+random or tubes", "choose one")
 
