@@ -278,7 +278,7 @@ class Controller:
     def _tick(self, now: float, frame: Frame | None) -> Command:
         faults, self._waiting = self._waiting, []
         faults += self._time(now)
-        timely = not faults
+        timely = HARMLESS.issuperset(faults)
         position = self._position(now, frame)
         if self.limits.workspace is not None and position is None:
             faults.append(Fault.LOST)
