@@ -12,13 +12,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from export.limits import Limits, Workspace
+from export.messages import HARMLESS, Command, Fault, Frame, blank, copied, number
 from export.record import RobotLog
 from export.watchdog import Late, Worker
 from planning.mpc import MPCAgent
@@ -30,53 +30,7 @@ __all__ = ["Command", "Controller", "Fault", "Frame", "Limits", "Workspace"]
 OVERHEAD = 0.05  # of a tick beyond the wait for its plan: copies, checks, a busy machine [s]
 START = 30.0  # longest time that encoding a goal may take, and for which `start` waits [s]
 MOVING = 0.05  # change of an entry from the hold action that counts as motion
-CONTRAST = 4  # grey levels between the darkest and the brightest value of a picture of something
 TICKS = 5  # from which the mean pace is taken
-
-
-class Fault(StrEnum):
-    """Why a step was not the planner's."""
-
-    NO_FRAME = "no frame"
-    STALE = "stale frame"
-    ORDER = "frame not newer than the last"
-    MALFORMED = "malformed frame"
-    BLANK = "blank frame"
-    FROZEN = "frozen camera"
-    CLOCK = "clock jump"
-    PACE = "ticks too far apart or too close"
-    LATE = "late plan"
-    PLANNER = "planner failed"
-    NOVEL = "unknown scene"
-    LOST = "position unknown"
-    STARTING = "goal being set"
-    LOG = "log not written"
-
-
-# Told and counted, but no plan went wrong.
-HARMLESS = frozenset({Fault.STARTING, Fault.LOG})
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A camera image uint8 ``[S, S, 3]`` and when it was taken [s], on the controller's clock.
-
-    Attributes:
-        position: of the robot when it was taken [m]; needed where there is a workspace.
-    """
-
-    image: np.ndarray
-    stamp: float
-    position: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Command:
-    """What to send: the action, what went wrong since the last one, and whether it is stopped."""
-
-    action: np.ndarray
-    faults: tuple[Fault, ...] = ()
-    stopped: bool = False
 
 
 @dataclass
@@ -214,7 +168,7 @@ class Controller:
         images = images[None] if images.ndim == 3 else images
         check_image(images, self._size)
         for image in images:
-            if _blank(image):
+            if blank(image):
                 raise InputError(
                     "a goal image of one colour", "a picture of the scene", "look at the goal"
                 )
@@ -273,7 +227,7 @@ class Controller:
         with self._state:
             if not self._started:
                 raise ConfigError("tick() before start()", "an episode with a goal", "start first")
-            return self._tick(_number(now), frame)
+            return self._tick(number(now), frame)
 
     def _tick(self, now: float, frame: Frame | None) -> Command:
         faults, self._waiting = self._waiting, []
@@ -327,14 +281,14 @@ class Controller:
         """What is wrong with this frame, or a copy of its image that can be planned from."""
         if frame is None:
             return Fault.NO_FRAME, None
-        image = _copied(getattr(frame, "image", None))
+        image = copied(getattr(frame, "image", None))
         if image is None or image.shape != (self._size, self._size, 3) or image.dtype != np.uint8:
             return Fault.MALFORMED, None
         if not self._fresh(now, frame):
             return Fault.STALE, None
-        if (stamp := _number(frame.stamp)) <= self._stamp:
+        if (stamp := number(frame.stamp)) <= self._stamp:
             return Fault.ORDER, None
-        if _blank(image):
+        if blank(image):
             return Fault.BLANK, None
         if self._seen is None or not np.array_equal(image, self._seen):
             self._equal = 0
@@ -383,7 +337,7 @@ class Controller:
             self._failed = 0
 
     def _fresh(self, now: float, frame: Frame) -> bool:
-        age = now - _number(getattr(frame, "stamp", None))
+        age = now - number(getattr(frame, "stamp", None))
         return bool(-self._period <= age <= self.limits.stale)
 
     def _position(self, now: float, frame: Frame | None) -> np.ndarray | None:
@@ -406,21 +360,3 @@ class Controller:
             safe = np.clip(safe, *space.bounds(position, self._hold, float(step)))
         limited: np.ndarray = np.clip(safe, self._low, self._high).astype(np.float32)
         return limited
-
-
-def _number(value: Any) -> float:
-    """A real number, or NaN for whatever else came."""
-    with contextlib.suppress(Exception):  # whatever its own methods raise
-        return float(value)
-    return float("nan")
-
-
-def _copied(value: Any) -> np.ndarray | None:
-    """An array of our own, or None for what is none: the driver may use its buffer again."""
-    with contextlib.suppress(Exception):  # whatever an array's own methods raise
-        return np.array(value)
-    return None
-
-
-def _blank(image: np.ndarray) -> bool:
-    return int(image.max()) - int(image.min()) < CONTRAST

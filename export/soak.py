@@ -21,121 +21,10 @@ import numpy as np
 from export.controller import Command, Controller, Frame
 from export.limits import Limits, Workspace
 from export.memory import memory_mb
+from export.troubles import ACTIONS, ERRORS, SOMETHING, TROUBLES, FaultyAgent
 from planning.mpc import MPCAgent
 from robot_wm.errors import InputError, RobotWMError
 from robot_wm.progress import progress
-
-ERRORS: tuple[Callable[[], Exception], ...] = (
-    lambda: InputError("a broken planner", "a working one", "this error is on purpose"),
-    lambda: RuntimeError("device lost"),
-    MemoryError,
-    lambda: OSError(5, "input/output error"),
-    lambda: IndexError("x"),
-    lambda: KeyError("x"),
-    ZeroDivisionError,
-    lambda: TypeError("x"),
-    StopIteration,
-    lambda: type("Foreign", (Exception,), {})("of a library"),
-)
-ACTIONS: tuple[Any, ...] = (np.nan, np.inf, "text", None, [[1.0], [1.0, 2.0]], np.zeros(7), {})
-SOMETHING: tuple[Any, ...] = ("text", [[1], [1, 2]], None, float("nan"), {}, object())
-HUNG = 1.5  # how long a planner hangs, in units of what it is allowed [longest plan]
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """Something that goes wrong.
-
-    Attributes:
-        told: what the controller may call it; empty where there is nothing to tell.
-        ticks: how long it lasts, in control steps.
-        share: how often it is drawn, against 1 for the others.
-    """
-
-    told: tuple[str, ...]
-    ticks: int = 12
-    share: float = 1.0
-
-
-TROUBLES: dict[str, Trouble] = {
-    "dropped frames": Trouble(("no frame",)),
-    "camera gone for long": Trouble(("no frame",), 80),
-    "old frames": Trouble(("stale frame",)),
-    "frames of the future": Trouble(("stale frame",)),
-    "stamp that is no number": Trouble(("stale frame",)),
-    "stamp that repeats": Trouble(("frame not newer than the last", "stale frame"), 24),
-    "stamps that run backwards": Trouble(("frame not newer than the last", "stale frame"), 24),
-    "black frames": Trouble(("blank frame",)),
-    "frames of NaN": Trouble(("malformed frame",)),
-    "frames of another size": Trouble(("malformed frame",)),
-    "frames that are none": Trouble(("malformed frame", "no frame")),
-    "noise for frames": Trouble(("unknown scene",)),
-    "frozen camera": Trouble(("frozen camera",), 150),
-    "driver that reuses its buffer": Trouble(()),
-    "clock that jumps": Trouble(("clock jump",), 1),
-    "clock that runs backwards": Trouble(("clock jump",), 1),
-    "clock that is no number": Trouble(("clock jump",), 3),
-    "loop at a third of its rate": Trouble(("ticks too far apart or too close",), 20),
-    "loop at thrice its rate": Trouble(("ticks too far apart or too close",), 20),
-    "planner that needs too long": Trouble(("late plan",), 2),
-    "planner that hangs": Trouble(("late plan",), 2, 0.005),
-    "planner that raises": Trouble(("planner failed",), 2),
-    "planner that says nonsense": Trouble(("planner failed",), 2),
-    "planner that wants too much": Trouble((), 20),
-    "position that is none": Trouble(("position unknown",)),
-    "another goal in motion": Trouble((), 1),
-    "goal that is none": Trouble((), 1),
-    "goal from another thread": Trouble((), 1, 0.2),
-    "thoughts from another thread": Trouble((), 1, 0.2),
-}
-
-
-class _Faulty:
-    """The agent, slow, hung or broken when told so; and it notes what it is shown."""
-
-    def __init__(self, agent: MPCAgent, limits: Limits) -> None:
-        self.agent, self.model, self._limits = agent, agent.model, limits
-        self.time, self.trouble, self.mixed, self.inside = 0.0, "", 0, 0
-        self.error: Callable[[], Exception] = ZeroDivisionError
-        self.answer: Any = None
-        self.shown: np.ndarray | None = None
-        self.buffer: np.ndarray | None = None
-
-    def reset(self, goal: dict[str, np.ndarray], seed: int) -> None:
-        self._alone(partial(self.agent.reset, goal, seed))
-
-    def restart(self, seed: int) -> None:
-        self._alone(partial(self.agent.restart, seed))
-
-    def think(self) -> None:
-        self._alone(getattr(self.agent, "think", lambda: None))
-
-    def act(self, obs: dict[str, np.ndarray]) -> Any:
-        trouble = self.trouble
-        if self.buffer is not None:
-            self.buffer[:] = 0  # the driver writes the next frame
-        if self.shown is not None and not np.array_equal(obs["image"], self.shown):
-            self.mixed += 1
-        action = self._alone(partial(self.agent.act, obs))
-        if trouble == "planner that hangs":
-            time.sleep(HUNG * self._limits.late)
-        elif trouble == "planner that raises":
-            raise self.error()
-        elif trouble == "planner that says nonsense":
-            return self.answer
-        elif trouble == "planner that wants too much":
-            return 1e6 * np.sign(action)
-        self.time += 1e3 * (trouble == "planner that needs too long")
-        return action
-
-    def _alone(self, work: Callable[[], Any]) -> Any:
-        """Note where two threads use the agent at once."""
-        self.inside += 1
-        self.mixed += self.inside > 1
-        try:
-            return work()
-        finally:
-            self.inside -= 1
 
 
 @dataclass
@@ -247,7 +136,7 @@ class _Run:
             box = Workspace((-0.5,) * dim, (0.5,) * dim, 0.1)
             limits = replace(limits, workspace=box)
         self.box: Any = limits.workspace
-        self.agent = _Faulty(agent, limits)
+        self.agent = FaultyAgent(agent, limits)
         self.limits, self.frames, self.rng, self.rate = limits, frames, rng, rate
         self.length, self.out = length, Soak()
         controlled: Any = self.agent  # the methods and the model of an MPCAgent
@@ -416,7 +305,7 @@ class _Run:
             stamp = self.now - 1.3 * self.period * (TROUBLES[name].ticks - self.left)
         if name == "position that is none":
             position = SOMETHING[self.rng.integers(len(SOMETHING))]
-        self.agent.shown = self.agent.buffer = None
+        self.agent.buffer = None
         if name == "driver that reuses its buffer":
             self.agent.buffer = image
         return Frame(image, stamp, position)

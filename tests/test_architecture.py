@@ -12,7 +12,17 @@ CONTRACTS = (
     "__init__", "contracts", "symmetry", "errors", "episodes", "normalization", "manifest",
     "progress", "config",
 )  # fmt: skip
-RUNTIME = ("contract", "runtime", "controller", "limits", "record", "soak", "watchdog")
+RUNTIME = (
+    "contract",
+    "runtime",
+    "controller",
+    "limits",
+    "record",
+    "soak",
+    "watchdog",
+    "messages",
+    "troubles",
+)
 ROOMS = ("robot_wm", "sim", "planning", "export", "configs", "tests")
 SIMULATORS = ("mujoco", "dm_control", "gymnasium")
 HEAVY = ("torch", "safetensors", "onnx", "onnxruntime", *SIMULATORS)

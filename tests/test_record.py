@@ -99,12 +99,12 @@ def test_the_controller_logs_what_it_sent_and_a_model_can_learn_from_it(tmp_path
 
     limits = Limits(max_change=0.1, hold=(0.0, 0.0), stale=1.0, late=1.0, frozen=99)
     controller = Controller(Agent(), limits, log=RobotLog(tmp_path / "robot", SPEC))
-    rng, sent = np.random.default_rng(0), []
+    rng, sent, period = np.random.default_rng(0), [], SPEC.control_dt
     for _ in range(2):
-        controller.start(image(0))
+        controller.start(rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8))
         for k in range(71):
             seen = rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8)
-            sent.append(controller.tick(k * 0.02, Frame(seen, k * 0.02)).action)
+            sent.append(controller.tick(k * period, Frame(seen, k * period)).action)
     controller.log.end()
     store = EpisodeStore(tmp_path / "robot")
     assert [len(episode) for episode in store] == [70, 70]
