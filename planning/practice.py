@@ -26,7 +26,7 @@ from robot_wm.episodes import (
     write_shard,
 )
 from robot_wm.errors import ConfigError
-from robot_wm.manifest import MANIFEST, atomic_write
+from robot_wm.manifest import MANIFEST, atomic_write, lock
 from robot_wm.progress import progress
 
 POLICY = "agent"  # of the episodes' records
@@ -98,7 +98,10 @@ def practise(
     shards = range(-(-config.episodes // per))
     missing = [i for i in shards if not (shard_path(root, i) / MANIFEST).is_file()]
     job = _Job(config, pairs, schema, root, missing, make_env, make_agent)
-    with progress(f"practise {like.task}", len(shards)) as show:
+    with (
+        lock(root, "practising into"),
+        progress(f"practise {like.task}", len(shards)) as show,
+    ):
         for done, _ in enumerate(
             spread(job, len(missing), config.workers), len(shards) - len(missing) + 1
         ):

@@ -23,11 +23,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from robot_wm.errors import DataError
+from robot_wm.config import Count, Natural, NonNegative, Within, check_fields, convert
+from robot_wm.core.records import parse_record, read_record
+from robot_wm.errors import ConfigError, DataError
 from robot_wm.manifest import (
     atomic_folder,
     read_json,
@@ -36,10 +38,18 @@ from robot_wm.manifest import (
     write_json,
     write_manifest,
 )
+from robot_wm.progress import progress
 
 SCHEMA = "dataset.json"
 COLUMNS = ("frames", "states", "poses", "proprio", "actions")
 SPLITS = ("train", "validation", "test")
+STATES = ("states", "poses", "proprio")
+NEXT = "restore the file as it was written, or delete the folder and collect again"
+# Types of what a record may say; other keys are the user's own.
+RECORD: dict[str, Any] = {
+    "id": Natural, "length": Count, "seed": int, "policy": str, "noise": NonNegative,
+    "factors": dict[str, Any], "pair": str,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,17 +62,26 @@ class Schema:
 
     task: str
     collection: str
-    image_size: int
-    frame_every: int
-    control_dt: float
+    image_size: Annotated[int, Within(1, 4096)]
+    frame_every: Annotated[int, Within(1, 10_000)]
+    control_dt: Annotated[float, Within(above=0, high=1000)]
     control_low: tuple[float, ...]
     control_high: tuple[float, ...]
     pose_names: tuple[str, ...]
-    state_dim: int
-    proprio_dim: int
+    state_dim: Annotated[int, Within(0, 10**6)]
+    proprio_dim: Annotated[int, Within(0, 10**6)]
     seed: int
-    episodes_per_shard: int
+    episodes_per_shard: Natural
     config: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        check_fields(self, "schema")
+        low, high = self.control_low, self.control_high
+        if not (len(low) == len(high) > 0 and (np.asarray(low) < high).all()):
+            raise ConfigError(
+                f"schema: control bounds from {low} to {high}", "low below high in every entry",
+                "correct the bounds",
+            )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types (tuples become lists)."""
@@ -71,11 +90,12 @@ class Schema:
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> Schema:
-        """Inverse of :meth:`to_json`."""
-        fields: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in value.items()
-        }
-        return Schema(**fields)
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            DataError: a key missing or unknown, a value of another type or out of its range.
+        """
+        return parse_record(value, Schema, "schema")
 
 
 @dataclass(frozen=True)
@@ -142,7 +162,7 @@ def open_dataset(root: Path, schema: Schema) -> None:
     if not path.exists():
         write_json(path, schema.to_json())
         return
-    found = read_json(path)
+    found = read_record(path, Schema, NEXT).to_json()
     wanted = schema.to_json()
     if found != wanted:
         keys = sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
@@ -162,8 +182,11 @@ def write_shard(root: Path, index: int, episodes: Sequence[Episode]) -> None:
     """Write one shard in one step.
 
     Raises:
-        StorageError: the disk is full; nothing is left behind.
+        StorageError: the disk is full, nothing is left behind; or the shard is there already.
+        DataError: an episode whose arrays do not fit together, or numbers that are not finite.
     """
+    for episode in episodes:
+        _check_episode(episode)
     with atomic_folder(shard_path(root, index)) as work:
         for name in COLUMNS:
             rows = np.concatenate([getattr(episode, name) for episode in episodes])
@@ -173,40 +196,81 @@ def write_shard(root: Path, index: int, episodes: Sequence[Episode]) -> None:
         write_manifest(work, "shard", parents={}, facts={"index": index})
 
 
+def _check_episode(episode: Episode) -> None:
+    rows, name = len(episode.actions) + 1, f"episode {episode.id}"
+    for column in COLUMNS[1:]:
+        array = np.asarray(getattr(episode, column))
+        wanted = rows - (column == "actions")
+        if array.ndim != 2 or len(array) != wanted or not np.isfinite(array).all():
+            raise DataError(
+                f"{column} of {name}: shape {array.shape}, "
+                f"{int((~np.isfinite(array)).sum())} numbers not finite",
+                f"{wanted} rows of finite numbers", "look at where they come from",
+            )  # fmt: skip
+
+
+def _record(value: Any, source: str) -> dict[str, Any]:
+    """One episode's record: number and length, and whatever else is known of it."""
+    if not isinstance(value, dict) or not {"id", "length"} <= set(value):
+        raise DataError(f"{source}: a record {value!r:.80}", "an object with id and length", NEXT)
+    try:
+        return {k: convert(RECORD.get(k, Any), v, k) for k, v in value.items()}
+    except ConfigError as error:
+        raise DataError(f"{source}: {error.received}", error.accepted, NEXT) from error
+
+
 class EpisodeStore:
     """Read access to a data set. Columns are memory-mapped; nothing is copied until used.
 
+    Args:
+        root: the data set's folder.
+        verify: compare every file's hash, once per process; off where only the identity of the
+            data set is asked for.
+
     Raises:
-        DataError: no data set there, or a shard is corrupt.
+        DataError: no data set there, or a shard is corrupt or altered.
     """
 
-    def __init__(self, root: Path, verify: bool = False) -> None:
+    def __init__(self, root: Path, verify: bool = True) -> None:
         self.root = Path(root)
         if not (self.root / SCHEMA).is_file():
             raise DataError(
                 f"no data set in {self.root}", f"a folder with {SCHEMA}", "run `robot-wm collect`"
             )
-        self.schema = Schema.from_json(read_json(self.root / SCHEMA))
+        self.schema = read_record(self.root / SCHEMA, Schema, NEXT)
         sizes = (self.schema.state_dim, len(self.schema.pose_names), self.schema.proprio_dim)
-        names = ("states", "poses", "proprio")
-        self._empty = {name for name, size in zip(names, sizes, strict=True) if not size}
+        self._empty = {name for name, size in zip(STATES, sizes, strict=True) if not size}
         self._places: list[tuple[int, dict[str, Any], int, int, int]] = []
         self._columns: dict[int, dict[str, np.ndarray]] = {}
         self._digests: list[str] = []
-        for path in sorted(self.root.glob("shard-*")):
-            self._add(path, verify)
+        self._rows: dict[int, dict[str, int]] = {}
+        shards = sorted(self.root.glob("shard-*"))
+        with progress(f"verify {self.root.name}", len(shards)) as show:
+            for done, path in enumerate(shards, start=1):
+                self._add(path, verify)
+                show(done if done < len(shards) else done - 1, "shards")
+        ids = [place[1]["id"] for place in self._places]
+        if len(set(ids)) < len(ids):
+            raise DataError(f"{self.root} holds an episode twice", "every number once", NEXT)
         if not self._places:
             raise DataError(f"{self.root} has no shards", "one or more", "run `robot-wm collect`")
 
     def _add(self, path: Path, verify: bool) -> None:
-        shard = int(path.name.split("-")[1])
+        if not (number := path.name[len("shard-") :]).isdigit():
+            raise DataError(f"{path} in a data set", "shard-00000, shard-00001, …", "move it away")
+        shard = int(number)
         self._digests.append(read_manifest(path, "shard", verify)["sha256"])
         frame, row, action = 0, 0, 0
-        for record in read_json(path / "episodes.json"):
+        records = read_json(path / "episodes.json")
+        if not isinstance(records, list):
+            raise DataError(f"{path / 'episodes.json'} holds no list", "a list of records", NEXT)
+        for value in records:
+            record = _record(value, str(path / "episodes.json"))
             self._places.append((shard, record, frame, row, action))
             frame += record["length"] // self.schema.frame_every + 1
             row += record["length"] + 1
             action += record["length"]
+        self._rows[shard] = {"frames": frame, "actions": action, **dict.fromkeys(STATES, row)}
 
     def _column(self, shard: int, name: str) -> np.ndarray:
         columns = self._columns.setdefault(shard, {})
@@ -215,12 +279,36 @@ class EpisodeStore:
             # Robots know neither state nor pose, and nothing cannot be mapped.
             mode: Literal["r"] | None = None if name in self._empty else "r"
             try:
-                columns[name] = np.load(path, mmap_mode=mode, allow_pickle=False)
-            except (OSError, ValueError) as error:
+                column = np.load(path, mmap_mode=mode, allow_pickle=False)
+            except (OSError, ValueError, EOFError) as error:
                 raise DataError(
                     f"cannot map {path}: {error}", "a whole column", "delete this shard, collect"
                 ) from error
+            columns[name] = self._checked(column, shard, name, path)
         return columns[name]
+
+    def _checked(self, column: np.ndarray, shard: int, name: str, path: Path) -> np.ndarray:
+        """A column of the type and size that schema and records say."""
+        s, rows = self.schema, self._rows[shard][name]
+        widths = {
+            "frames": (s.image_size, s.image_size, 3), "states": (s.state_dim,),
+            "poses": (len(s.pose_names),), "proprio": (s.proprio_dim,),
+            "actions": (len(s.control_low),),
+        }  # fmt: skip
+        kind = "uint8" if name == "frames" else "float32 or float64"
+        fits = column.dtype == np.uint8 if name == "frames" else str(column.dtype) in kind
+        if not fits or column.shape != (rows, *widths[name]):
+            raise DataError(
+                f"{path} holds {column.dtype} {list(column.shape)}",
+                f"{kind} {[rows, *widths[name]]}, as schema and records say",
+                "delete this shard and collect again",
+            )
+        if name != "frames" and not np.isfinite(column).all():
+            raise DataError(
+                f"{path} holds numbers that are not finite", "finite numbers",
+                "delete this shard and collect again",
+            )  # fmt: skip
+        return column
 
     @cached_property
     def sha256(self) -> str:

@@ -21,6 +21,7 @@ from robot_wm.manifest import (
     MANIFEST,
     atomic_folder,
     check_parent,
+    lock,
     read_manifest,
     sha256_of,
     write_manifest,
@@ -57,6 +58,12 @@ def build_latents(dataset: Path, encoder: FrozenEncoder, root: Path, threads: in
     folder = cache_path(root, encoder.sha256, store.sha256)
     if (folder / MANIFEST).is_file():
         return folder
+    with lock(folder, "encoding into"):
+        return _build(store, folder, encoder, threads)
+
+
+def _build(store: EpisodeStore, folder: Path, encoder: FrozenEncoder, threads: int) -> Path:
+    """Encode what is missing, one process at a time."""
     torch.set_num_threads(threads)
     shards = {
         path.name: np.load(path / "frames.npy", mmap_mode="r", allow_pickle=False)
@@ -113,11 +120,16 @@ class LatentStore:
 
     def __init__(self, folder: Path, store: EpisodeStore, encoder_sha: str) -> None:
         self.folder = Path(folder)
-        # Hashing gigabytes on every start would cost more than it finds; sizes are checked below.
-        manifest = read_manifest(self.folder, "latents", verify=False)
+        manifest = read_manifest(self.folder, "latents")
         check_parent(manifest, "encoder", encoder_sha)
         check_parent(manifest, "dataset", store.sha256)
-        self.shards = [self._open(name, n) for name, n in manifest["facts"]["frames"].items()]
+        frames = manifest["facts"].get("frames")
+        if not isinstance(frames, dict) or not all(isinstance(n, int) for n in frames.values()):
+            raise DataError(
+                f"{self.folder} says {frames!r} of its frames", "their number by shard",
+                f"delete {self.folder} and build the latents again",
+            )  # fmt: skip
+        self.shards = [self._open(name, n) for name, n in frames.items()]
         lengths = [len(store[i].frames) for i in range(len(store))]
         self._ends = list(accumulate(lengths))
         self._firsts = list(accumulate([0, *map(len, self.shards)]))

@@ -34,10 +34,11 @@ from robot_wm.config import (
     Within,
     check_fields,
 )
+from robot_wm.core.json_io import resumed
 from robot_wm.encoder import EncoderConfig, VideoEncoder, save_encoder
 from robot_wm.episodes import EpisodeStore
 from robot_wm.errors import ConfigError
-from robot_wm.manifest import atomic_write
+from robot_wm.manifest import append_line, lock
 from robot_wm.metrics import ProbeData, pixel_tokens
 from robot_wm.objectives import Objective, make_objective
 from robot_wm.progress import progress
@@ -211,7 +212,15 @@ def pretrain(
     stores = [EpisodeStore(Path(path)) for path in datasets]
     if not stores:
         raise ConfigError("no data set", "one or more", "name the folders to learn from")
-    run, states, log = Run(config, stores), Path(out) / "checkpoints", Log(Path(out) / "log.jsonl")
+    with lock(Path(out), "pretraining into"):
+        return _pretrain(config, stores, Path(out), resume, stop_at)
+
+
+def _pretrain(
+    config: PretrainConfig, stores: list[EpisodeStore], out: Path, resume: bool, stop_at: int | None
+) -> Path:
+    """Pretrain with one process at a time in ``out``."""
+    run, states, log = Run(config, stores), out / "checkpoints", Log(out / "log.jsonl")
     parents = {f"dataset:{store.root.name}": store.sha256 for store in stores}
     identity = {**config.to_json(), "datasets": parents}
     start = 0
@@ -287,14 +296,11 @@ class Log:
 
     def open(self, step: int) -> None:
         """Keep lines up to ``step`` (none of an earlier run when it is 0)."""
-        old = self.path.read_text().splitlines() if step and self.path.exists() else []
-        kept = [line for line in old if line.endswith("}") and json.loads(line)["step"] <= step]
-        atomic_write(self.path, "".join(line + "\n" for line in kept))
+        resumed(self.path, step)
 
     def write(self, step: int, **values: object) -> None:
         """Append one line."""
-        with self.path.open("a") as stream:
-            stream.write(json.dumps({"step": step, **values}) + "\n")
+        append_line(self.path, {"step": step, **values})
 
 
 def _card(config: PretrainConfig, parents: Mapping[str, str], facts: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ makes the same batches as an uninterrupted one without storing any generator.
 from __future__ import annotations
 
 import copy
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,11 +26,12 @@ from robot_wm.checkpoint import (
     save_training_state,
 )
 from robot_wm.contracts import spec_to_json
+from robot_wm.core.json_io import resumed
 from robot_wm.encoder import FrozenEncoder
 from robot_wm.errors import DataError
 from robot_wm.imagination import SHEET, contact_sheet
 from robot_wm.jepa import KIND, JEPAWorldModel
-from robot_wm.manifest import atomic_write, check_parent, read_manifest, sha256_of
+from robot_wm.manifest import append_line, check_parent, lock, read_manifest, sha256_of
 from robot_wm.normalization import Statistics
 from robot_wm.predictor import Scale
 from robot_wm.progress import progress
@@ -85,7 +85,20 @@ def train(
             "one for each, or none",
             "correct `train.shares`",
         )
-    run = _Run(config, pairs, encoder, Path(out))
+    with lock(Path(out), "training into"):
+        return _train(config, pairs, encoder, Path(out), evaluate, resume)
+
+
+def _train(
+    config: TrainConfig,
+    pairs: list[Pair],
+    encoder: FrozenEncoder,
+    out: Path,
+    evaluate: Evaluate | None,
+    resume: bool,
+) -> Path:
+    """Train with one process at a time in ``out``."""
+    run = _Run(config, pairs, encoder, out)
     step = run.restore() if resume else 0
     run.prepare(fit=step == 0)
     run.start_log(step)
@@ -193,15 +206,12 @@ class _Run:
 
     def start_log(self, step: int) -> None:
         """Drop what a killed run logged after its last checkpoint."""
-        lines = self.log.read_text().splitlines() if step and self.log.is_file() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        atomic_write(self.log, "".join(f"{line}\n" for line in kept))
-        self.last = next((r for r in map(json.loads, reversed(kept)) if "validation" in r), {})
+        kept = resumed(self.log, step)
+        self.last = next((record for record in reversed(kept) if "validation" in record), {})
 
     def write(self, step: int, **values: Any) -> None:
-        line = {"step": step, "seconds": round(time.monotonic() - self.started, 1), **values}
-        with self.log.open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
+        seconds = round(time.monotonic() - self.started, 1)
+        append_line(self.log, {"step": step, "seconds": seconds, **values})
 
     def enter(self, stage: str, first: bool) -> None:
         """Fix what the stages before have trained, at its average, and keep what comes out of it.

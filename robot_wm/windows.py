@@ -32,7 +32,7 @@ def open_pairs(
         raise DataError(
             f"{len(datasets)} data sets with {len(latents)} latent caches",
             "one cache per data set, in the same order",
-            "run `robot-wm latents` for each data set",
+            "call `build_latents` for each data set; `robot-wm train` does",
         )
     stores = [EpisodeStore(path) for path in datasets]
     keys = ("task", "frame_every", "control_dt", "control_low", "control_high")
@@ -66,7 +66,8 @@ def block_actions(store: EpisodeStore, index: int) -> np.ndarray:
     """Recorded actions of one episode, block by block: float32 ``[blocks, A]``."""
     actions, every = store[index].actions, store.schema.frame_every
     blocks = len(actions) // every
-    return actions[: blocks * every].reshape(blocks, -1).astype(np.float32)
+    # Not -1: an episode shorter than a block has none, of the usual size.
+    return actions[: blocks * every].reshape(blocks, every * actions.shape[1]).astype(np.float32)
 
 
 def is_demonstration(meta: Mapping[str, Any], noise: float) -> bool:

@@ -6,12 +6,9 @@ gaps and ends with exactly the bytes of an uninterrupted run.
 
 from __future__ import annotations
 
-import multiprocessing
-import shutil
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 
@@ -22,6 +19,8 @@ from robot_wm.config import (
     Within,
     check_fields,
 )
+from robot_wm.core.atomic_io import sweep
+from robot_wm.core.parallel import spread
 from robot_wm.episodes import (
     Episode,
     Recording,
@@ -31,7 +30,7 @@ from robot_wm.episodes import (
     write_shard,
 )
 from robot_wm.errors import ConfigError
-from robot_wm.manifest import atomic_write
+from robot_wm.manifest import atomic_write, lock
 from robot_wm.progress import progress
 from sim.behaviours import make_behaviour
 from sim.env import GoalEnv
@@ -147,29 +146,22 @@ def record(env: GoalEnv, config: CollectConfig, episode_id: int) -> Episode:
     return recording.episode(episode_id, meta)
 
 
-_worker_env: GoalEnv | None = None
+@dataclass
+class _Job:
+    """What a process does: record and write one missing shard after the other."""
 
+    root: Path
+    config: CollectConfig
+    missing: list[int]
+    env: GoalEnv | None = None
 
-def _work(job: tuple[Path, CollectConfig, int]) -> int:
-    global _worker_env
-    root, config, index = job
-    if _worker_env is None:
-        _worker_env = GoalEnv(config.task, config.image_size)
-    first = index * config.episodes_per_shard
-    episodes = [record(_worker_env, config, first + i) for i in range(config.episodes_per_shard)]
-    write_shard(root, index, episodes)
-    return index
-
-
-def _run(jobs: list[Any], workers: int) -> Iterator[int]:
-    if workers <= 1 or len(jobs) <= 1:
-        global _worker_env
-        _worker_env = None
-        yield from map(_work, jobs)
-        return
-    # EGL contexts do not survive a fork.
-    with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs))) as pool:
-        yield from pool.imap_unordered(_work, jobs)
+    def __call__(self, job: int) -> int:
+        if self.env is None:
+            self.env = GoalEnv(self.config.task, self.config.image_size)
+        index, per = self.missing[job], self.config.episodes_per_shard
+        episodes = [record(self.env, self.config, index * per + i) for i in range(per)]
+        write_shard(self.root, index, episodes)
+        return index
 
 
 def collect(config: CollectConfig, root: Path) -> Path:
@@ -177,18 +169,24 @@ def collect(config: CollectConfig, root: Path) -> Path:
 
     Raises:
         DataError: ``root`` holds a data set of another configuration.
-        StorageError: the disk is full; whole shards stay.
+        StorageError: the disk is full, whole shards stay; or another process collects there.
+        RobotWMError: a worker process died; whole shards stay.
     """
     env = GoalEnv(config.task, config.image_size, draw_images=False)
-    open_dataset(root, schema_of(config, env))
-    for leftover in root.glob(".shard-*"):
-        shutil.rmtree(leftover)
-    total = -(-config.episodes // config.episodes_per_shard)
-    jobs = [(root, config, i) for i in range(total) if not shard_path(root, i).exists()]
-    with progress(f"collect {config.task}/{config.collection}", total) as show:
-        for done, _ in enumerate(_run(jobs, config.workers), total - len(jobs) + 1):
-            show(done, "shards")
-    atomic_write(root / "card.md", card(config))
+    with lock(root, "collecting into"):
+        open_dataset(root, schema_of(config, env))
+        sweep(root)
+        total = -(-config.episodes // config.episodes_per_shard)
+        missing = [i for i in range(total) if not shard_path(root, i).exists()]
+        job = _Job(root, config, missing)
+        with progress(f"collect {config.task}/{config.collection}", total) as show:
+            for done, _ in enumerate(
+                spread(job, len(missing), config.workers), total - len(missing) + 1
+            ):
+                show(done, "shards")
+        if job.env is not None:
+            job.env.close()
+        atomic_write(root / "card.md", card(config))
     return root
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from robot_wm.episodes import Episode, EpisodeStore, open_dataset, shard_path, write_shard
 from robot_wm.errors import ConfigError
-from robot_wm.manifest import MANIFEST, atomic_write
+from robot_wm.manifest import MANIFEST, atomic_write, lock
 from robot_wm.progress import progress
 from sim.env import STATE
 from sim.tasks import TASKS
@@ -42,15 +42,15 @@ def mirror(source: Path, root: Path) -> Path:
             "leave the mirrored collection out of `train_on`",
         )
     told = {**store.schema.config, "mirrored": True}
-    open_dataset(root, replace(store.schema, config=told))
     model, shards = task.compile({}), store.shards()
-    with progress(f"mirror {source.name}", len(shards)) as show:
+    with lock(root, "mirroring into"), progress(f"mirror {source.name}", len(shards)) as show:
+        open_dataset(root, replace(store.schema, config=told))
         for done, (index, episodes) in enumerate(shards.items(), start=1):
             if not (shard_path(root, index) / MANIFEST).is_file():
                 found = [reflected(task, model, store[i]) for i in episodes]
                 write_shard(root, index, found)
             show(done, "shards")
-    atomic_write(root / "card.md", card(source.name, len(store), store.schema.task))
+        atomic_write(root / "card.md", card(source.name, len(store), store.schema.task))
     return root
 
 

@@ -15,7 +15,8 @@ from robot_wm.episodes import (
     split_of,
     write_shard,
 )
-from robot_wm.errors import DataError
+from robot_wm.errors import DataError, StorageError
+from robot_wm.manifest import write_json, write_manifest
 
 SCHEMA = Schema(
     task="toy", collection="c", image_size=4, frame_every=5, control_dt=0.1,
@@ -134,7 +135,9 @@ def test_altered_shards_are_found(root, column):
 def test_truncated_and_missing_parts_are_data_errors(root):
     path = shard_path(root, 0) / "frames.npy"
     path.write_bytes(path.read_bytes()[:40])
-    store = EpisodeStore(root)
+    with pytest.raises(DataError, match="frames"):
+        EpisodeStore(root)
+    store = EpisodeStore(root, verify=False)
     with pytest.raises(DataError, match="frames"):
         store[0]
     assert store[2].id == 2  # other shards are still good
@@ -156,3 +159,83 @@ def test_empty_folders_say_what_to_run(tmp_path):
     open_dataset(tmp_path, SCHEMA)
     with pytest.raises(DataError, match="no shards"):
         EpisodeStore(tmp_path)
+
+
+def signed(shard, name, change):
+    """Change a column and have the manifest say that this is what was meant."""
+    rows = change(np.load(shard / f"{name}.npy"))
+    np.save(shard / f"{name}.npy", rows, allow_pickle=False)
+    (shard / "manifest.json").unlink()
+    write_manifest(shard, "shard", {}, {"index": 0})
+
+
+COLUMN_FAULTS = {
+    "shorter": ("actions", lambda x: x[:-1]),
+    "wider": ("poses", lambda x: np.hstack([x, x])),
+    "flat": ("frames", lambda x: x.reshape(len(x), -1)),
+    "floats": ("frames", lambda x: x / np.float32(255)),
+    "whole numbers": ("actions", lambda x: x.astype(np.int64)),
+    "text": ("states", lambda x: x.astype("U8")),
+    "NaN": ("proprio", lambda x: x * np.nan),
+    "infinite": ("actions", lambda x: x + np.float32(np.inf)),
+}
+
+
+@pytest.mark.parametrize("fault", COLUMN_FAULTS)
+def test_columns_that_do_not_fit_the_schema_are_refused(root, fault):
+    name, change = COLUMN_FAULTS[fault]
+    signed(shard_path(root, 0), name, change)
+    with pytest.raises(DataError, match=name):
+        EpisodeStore(root)[0]
+
+
+RECORD_FAULTS = ([], [{"id": 0}], [{"id": -1, "length": 10}], [{"id": 0, "length": "10"}], {}, [3],
+                 [{"id": 0, "length": 10, "seed": "x"}, {"id": 0, "length": 12}])  # fmt: skip
+
+
+@pytest.mark.parametrize("records", RECORD_FAULTS, ids=str)
+def test_records_that_make_no_sense_are_refused(root, records):
+    shard = shard_path(root, 0)
+    write_json(shard / "episodes.json", records)
+    (shard / "manifest.json").unlink()
+    write_manifest(shard, "shard", {}, {"index": 0})
+    with pytest.raises(DataError):
+        EpisodeStore(root)[0]
+
+
+def test_an_episode_is_there_once(root):
+    shutil.copytree(shard_path(root, 0), shard_path(root, 2))
+    with pytest.raises(DataError, match="twice"):
+        EpisodeStore(root)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: {**s, "fps": 10},
+        lambda s: {k: v for k, v in s.items() if k != "seed"},
+        lambda s: {**s, "image_size": "4"},
+        lambda s: {**s, "control_dt": -0.1},
+        lambda s: {**s, "control_low": [1.0, 1.0]},
+        lambda s: [s],
+    ],
+)
+def test_a_schema_of_another_release_is_refused(root, change):
+    write_json(root / "dataset.json", change(SCHEMA.to_json()))
+    for read in (EpisodeStore, lambda path: open_dataset(path, SCHEMA)):
+        with pytest.raises(DataError, match=r"dataset\.json"):
+            read(root)
+
+
+def test_what_makes_no_sense_is_not_written(tmp_path):
+    good = episode(0, 10)
+    for name, value in (("actions", good.actions * np.nan), ("poses", good.poses[:-1])):
+        with pytest.raises(DataError, match=name):
+            write_shard(tmp_path, 0, [replace(good, **{name: value})])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_shard_is_never_overwritten(root):
+    with pytest.raises(StorageError, match="shard-00000"):
+        write_shard(root, 0, [episode(7, 10)])
+    assert EpisodeStore(root)[0].id == 0

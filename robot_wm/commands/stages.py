@@ -28,7 +28,7 @@ def dataset(settings: Settings, collection: str) -> Path:
     """One collection of the task, recorded where episodes are missing.
 
     Raises:
-        DataError: episodes of practice, which only `robot-wm improve` makes, are missing.
+        DataError: a collection that is not recorded here (practice, a robot's log) is missing.
     """
     from robot_wm.episodes import SCHEMA, shard_path
     from sim.collect import collect
@@ -40,8 +40,14 @@ def dataset(settings: Settings, collection: str) -> Path:
     if collection not in SEEDS:
         root = settings.dataset_path(settings.task.name, collection)
         if not (root / SCHEMA).is_file():
+            head, tail = f"{settings.task.name}-", settings.suffix
+            kept = sorted(path.parent.name for path in root.parent.glob(f"{head}*{tail}/{SCHEMA}"))
+            names = [name.removeprefix(head).removesuffix(tail) for name in kept]
             raise DataError(
-                f"no episodes in {root}", "a stored collection", "run `robot-wm improve` first"
+                f"no collection {collection!r} in {root}",
+                ", ".join([*SEEDS, *(n for n in names if n not in SEEDS)]),
+                "practice comes from `robot-wm improve`; put a robot's log or other episodes into "
+                "that folder",
             )
         return root
     config = settings.collect_config(collection)

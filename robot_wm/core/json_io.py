@@ -105,3 +105,20 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             ) from error  # fmt: skip
         records.append(record)
     return records
+
+
+def resumed(path: Path, step: int) -> list[dict[str, Any]]:
+    """Cut a log back to what a run had logged when it reached ``step``, and return that.
+
+    Raises:
+        DataError: a line of the log is damaged, other than the last.
+        StorageError: the disk is full.
+    """
+    kept = [r for r in read_lines(path) if _until(r, step)] if step and path.is_file() else []
+    atomic_write(path, "".join(json.dumps(record) + "\n" for record in kept))
+    return kept
+
+
+def _until(record: dict[str, Any], step: int) -> bool:
+    reached = record.get("step")
+    return isinstance(reached, int | float) and reached <= step
