@@ -262,8 +262,8 @@ class EpisodeStore:
         self._digests.append(read_manifest(path, "shard", verify)["sha256"])
         frame, row, action = 0, 0, 0
         records = read_json(path / "episodes.json")
-        if not isinstance(records, list):
-            raise DataError(f"{path / 'episodes.json'} holds no list", "a list of records", NEXT)
+        if not isinstance(records, list) or not records:
+            raise DataError(f"{path / 'episodes.json'} holds no records", "a list of them", NEXT)
         for value in records:
             record = _record(value, str(path / "episodes.json"))
             self._places.append((shard, record, frame, row, action))

@@ -143,7 +143,7 @@ def test_truncated_and_missing_parts_are_data_errors(root):
     assert store[2].id == 2  # other shards are still good
     (shard_path(root, 1) / "episodes.json").unlink()
     with pytest.raises(DataError, match="episodes"):
-        EpisodeStore(root)
+        EpisodeStore(root, verify=False)
 
 
 def test_pickles_are_never_loaded(root):
