@@ -6,31 +6,31 @@ control period with the time and the newest camera frame, and sends what comes b
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from export.limits import Limits, Workspace
-from export.messages import HARMLESS, Command, Fault, Frame, blank, copied, number
+from export.messages import HARMLESS, Command, Fault, Frame, blank, number, numbers, taken
 from export.record import RobotLog
+from export.senses import Camera, Pace, Whereabouts
 from export.watchdog import Late, Worker
 from planning.mpc import MPCAgent
 from robot_wm.contracts import check_image
-from robot_wm.errors import ConfigError, InputError, StorageError
+from robot_wm.errors import ConfigError, InputError, RobotWMError
 
 __all__ = ["Command", "Controller", "Fault", "Frame", "Limits", "Workspace"]
 
 OVERHEAD = 0.05  # of a tick beyond the wait for its plan: copies, checks, a busy machine [s]
 START = 30.0  # longest time that encoding a goal may take, and for which `start` waits [s]
-MOVING = 0.05  # change of an entry from the hold action that counts as motion
-TICKS = 5  # from which the mean pace is taken
+MOVING = 0.05  # of half an action's range: a change from the hold action that counts as motion
 
 
 @dataclass
@@ -45,14 +45,16 @@ class Controller:
       comes on top.
     * **Every command is finite, within the model's bounds, and within** ``limits.max_change`` **of
       the one before**, also across :meth:`start`.
-    * **With a workspace the target stays in the box**, as long as the robot moves no further than
-      it is told: commands shrink in time to stop there within the rate limit. Where something
-      pushes the robot towards a wall, the box comes before the rate limit. Where its position is
-      not known, it brakes.
+    * **With a workspace the target stays in the box**, as long as the robot carries out a command
+      within a period and moves no further than it is told: commands shrink in time to stop there
+      within the rate limit, and what was sent since its position was measured counts as well. Where
+      something pushes the robot towards a wall, the box comes before the rate limit. Where its
+      position is not known, it brakes.
     * **Only what was checked is planned from**: images are copied when they come. A plan that comes
-      late, fails, or says something that is no action is not used: the robot comes to rest.
-    * **After** ``limits.patience`` **faulty plans in a row it stops**: it holds until the next
-      :meth:`start`.
+      late, fails, or says something that is no action is not used: the robot comes to rest. Only
+      what was planned from is logged.
+    * **After** ``limits.patience`` **faults in a row it stops**: it holds until the next
+      :meth:`start`. Faults are in a row until a whole block has none.
     * **Every fault is told** by the command of its tick and counted in ``faults``.
 
     Args:
@@ -98,6 +100,10 @@ class Controller:
         self._period, self._block, self._size = spec.control_dt, spec.block, spec.image_size
         # Models from a bundle can tell what they have never seen; others are believed.
         self._is_novel = getattr(self.agent.model, "is_novel", None)
+        self._camera = Camera(self.limits, self._period)
+        self._pace = Pace(self.limits, self._period)
+        if space is not None:
+            self._where = Whereabouts(space.reach, self._period, self.limits.stale, dim)
         self._worker = Worker()
         self._starts, self._state = threading.Lock(), threading.RLock()
         self._started = self._starting = False
@@ -124,39 +130,44 @@ class Controller:
             unlike: take goals that are unlike everything the model was trained on.
 
         Raises:
-            InputError: an image of another size or dtype, a blank one, one unlike everything seen.
-            ConfigError: the planner does not answer.
+            InputError: an image of another size or dtype, a blank one, one unlike everything seen;
+                a seed that is none.
+            ConfigError: the planner does not answer, or fails at this goal: the robot stops.
         """
-        images = self._pictures(goal)
-        passed = np.concatenate([self._pictures(each) for each in via]) if len(via) else ()
+        images, passed = self._pictures(goal), self._on_the_way(via)
+        if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+            raise InputError(f"seed = {seed!r}", "a whole number, 0 or more", "correct the seed")
         told: dict[str, Any] = {"image": images[0] if np.ndim(goal) == 3 else images, "via": passed}
         with self._starts:
-            check = getattr(self.agent.model, "check_goal", None)
-            if check is not None and not unlike:
+            if not unlike:
                 for image in (*images, *passed):
-                    self._patiently(partial(check, image))
+                    self._patiently(partial(self._known, image.copy()))
             with self._state:
                 self._starting = True
                 if self.log is not None:
-                    self.log.close()
+                    self._waiting += self._written(self.log.close)
             try:
-                self._flush()
-                self._patiently(partial(self.agent.reset, told, seed))
-            except BaseException:
+                if self.log is not None:
+                    # The disk may be slow: ticks go on meanwhile.
+                    fault = self._written(self.log.flush)
+                    with self._state:
+                        self._waiting += fault
+                self._patiently(partial(self.agent.reset, told, int(seed)))
+            except BaseException as error:
                 with self._state:
                     self._starting, self._void = False, True
+                    # Unless the goal was refused, nobody knows which one the planner has now.
+                    self.stopped = self.stopped or not isinstance(error, InputError)
                 raise
             with self._state:
-                self._begin(seed)
+                self._begin(int(seed))
 
     def _begin(self, seed: int) -> None:
         self._seed, self._started, self._starting = seed, True, False
-        self._now: float | None = None
-        self._paces: deque[float] = deque(maxlen=TICKS)
-        self._phase, self._failed, self._equal = 0, 0, 0
-        self._seen: np.ndarray | None = None
-        self._stamp = -np.inf  # of the last frame that was planned from
-        self._moved = self._planned = self._void = self.stopped = False
+        self._phase, self._failed, self._clean = 0, 0, True
+        self._planned = self._void = self.stopped = False
+        self._camera.begin()
+        self._pace.begin()
 
     def _pictures(self, goal: Any) -> np.ndarray:
         """Copies of goal images, uint8 ``[K, S, S, 3]``."""
@@ -174,22 +185,49 @@ class Controller:
                 )
         return images
 
+    def _on_the_way(self, via: Any) -> Any:
+        """Copies of the images to pass, uint8 ``[V, S, S, 3]``, or none."""
+        try:
+            each = list(via)
+        except Exception as error:
+            raise InputError(f"via = {via!r}", "a list of images", "pass () for none") from error
+        return np.concatenate([self._pictures(image) for image in each]) if each else ()
+
+    def _known(self, image: np.ndarray) -> None:
+        """Refuse a goal image unlike everything the model has seen, if it can tell."""
+        check = getattr(self.agent.model, "check_goal", None)
+        if check is not None:
+            check(image)
+        elif self._is_novel is not None and self._is_novel(image):
+            raise InputError(
+                "a goal image unlike everything the model learned from",
+                "a picture of its scene from its camera",
+                "look at the goal image; start(..., unlike=True) pursues it all the same",
+            )
+
     def _patiently(self, work: Callable[[], Any]) -> Any:
         try:
             return self._worker.call(work, START)
+        except RobotWMError:
+            raise
         except Late as error:
             raise ConfigError(
                 f"a planner that has not answered for {START:g} s", "one that answers",
                 "start again with another planner",
             ) from error  # fmt: skip
+        except Exception as error:  # whatever the planner raises
+            raise ConfigError(
+                f"a planner that fails at this goal: {error!r}", "one that takes it",
+                "look at the planner's own message",
+            ) from error  # fmt: skip
 
-    def _flush(self) -> None:
-        """Write what was logged. A full disk must not keep the robot from its goal."""
-        if self.log is not None:
-            try:
-                self.log.flush()
-            except StorageError:
-                self._waiting.append(Fault.LOG)
+    def _written(self, work: Callable[[], None]) -> list[Fault]:
+        """What comes of logging: whatever goes wrong must not keep the robot from its goal."""
+        try:
+            work()
+        except Exception:  # a full disk above all
+            return [Fault.LOG]
+        return []
 
     def think(self) -> None:
         """Plan between two control steps, if the agent can (:class:`planning.clock.ClockAgent`).
@@ -203,16 +241,16 @@ class Controller:
         if think is None or not ready or self._worker.busy:
             return
         began = self.clock()
+        fault = None
         try:
             self._worker.call(think, self.limits.late)
-            late = self.clock() - began > self.limits.late
+            fault = Fault.LATE if self.clock() - began > self.limits.late else None
         except Late:
-            late = True
+            fault = Fault.LATE
         except Exception:  # whatever the planner raises is the planner's fault
-            self._waiting.append(Fault.PLANNER)
-            return
-        if late:
-            self._waiting.append(Fault.LATE)
+            fault = Fault.PLANNER
+        with self._state:
+            self._waiting += [] if fault is None else [fault]
 
     def tick(self, now: float, frame: Frame | None) -> Command:
         """One control step.
@@ -231,132 +269,97 @@ class Controller:
 
     def _tick(self, now: float, frame: Frame | None) -> Command:
         faults, self._waiting = self._waiting, []
-        faults += self._time(now)
+        seen = taken(frame, self._size, len(self._hold))
+        faults += _told(self._pace.fault(now))
         timely = HARMLESS.issuperset(faults)
-        position = self._position(now, frame)
+        # An old position is no position.
+        position = seen.position if self._camera.fresh(now, seen) else None
         if self.limits.workspace is not None and position is None:
             faults.append(Fault.LOST)
         if self._starting:
             faults.append(Fault.STARTING)
-        looked: np.ndarray | None = None
-        if self._phase == 0:
-            fault, looked = self._look(now, frame) if timely else (None, None)
-            faults += [] if fault is None else [fault]
-            self._planned = True
+        looks = self._phase == 0
+        if looks:
+            if timely:
+                faults += _told(Fault.NO_FRAME if frame is None else self._camera.fault(now, seen))
+            self._planned = self._clean = True
         quiet = HARMLESS.issuperset(faults) and not (self.stopped or self._starting)
         self._planned = self._planned and quiet
-        wanted = self._hold
+        wanted, used = self._hold, False
         if self._planned:
-            wanted, fault = self._ask(looked is not None)
-            if fault is not None:
-                faults.append(fault)
-                looked = None if fault is Fault.NOVEL else looked
+            wanted, fault = self._ask(looks)
+            faults += _told(fault)
+            used = looks and fault is None
         self._account(faults)
+        self._last = self._limit(wanted, now, seen.stamp, position)
+        if (np.abs(self._last - self._hold) > MOVING * (self._high - self._low) / 2).any():
+            self._camera.moved()
+        if self.log is not None:
+            image = self._camera.seen if used else None
+            faults += self._written(partial(self.log.tick, image, self._last))
         self._phase = (self._phase + 1) % self._block
         self.ticks += 1
         self.faults.update(faults)
-        self._last = self._limit(wanted, position)
-        self._moved = self._moved or bool(np.abs(self._last - self._hold).max() > MOVING)
-        if self.log is not None:
-            self.log.tick(looked, self._last)
         return Command(self._last.copy(), tuple(faults), self.stopped)
 
-    def _time(self, now: float) -> list[Fault]:
-        """What is wrong with the caller's clock or with the distance of its ticks."""
-        if not np.isfinite(now):
-            return [Fault.CLOCK]
-        before, self._now = self._now, now
-        if before is None:
-            return []
-        periods = (now - before) / self._period
-        if not 0 <= periods <= self.limits.jump:
-            self._paces.clear()
-            return [Fault.CLOCK]
-        self._paces.append(periods)
-        pace, most = sum(self._paces) / TICKS, self.limits.pace
-        full = len(self._paces) == TICKS
-        return [Fault.PACE] if full and not 1 / most <= pace <= most else []
-
-    def _look(self, now: float, frame: Frame | None) -> tuple[Fault | None, np.ndarray | None]:
-        """What is wrong with this frame, or a copy of its image that can be planned from."""
-        if frame is None:
-            return Fault.NO_FRAME, None
-        image = copied(getattr(frame, "image", None))
-        if image is None or image.shape != (self._size, self._size, 3) or image.dtype != np.uint8:
-            return Fault.MALFORMED, None
-        if not self._fresh(now, frame):
-            return Fault.STALE, None
-        if (stamp := number(frame.stamp)) <= self._stamp:
-            return Fault.ORDER, None
-        if blank(image):
-            return Fault.BLANK, None
-        if self._seen is None or not np.array_equal(image, self._seen):
-            self._equal = 0
-        elif self._moved:  # standing still, a living camera may see the same
-            self._equal += 1
-        self._seen, self._stamp, self._moved = image, stamp, False
-        return (Fault.FROZEN, None) if self._equal >= self.limits.frozen - 1 else (None, image)
-
-    def _ask(self, looked: bool) -> tuple[np.ndarray, Fault | None]:
+    def _ask(self, looks: bool) -> tuple[np.ndarray, Fault | None]:
         """The agent's action, or what is wrong with it."""
-        if self._worker.busy:
+        if self._worker.overdue:
             # What was asked before is not answered yet: waiting again would wait for the same.
             return self._hold, Fault.LATE
-        began, image = self.clock(), self._seen
+        began, image = self.clock(), self._camera.seen
         try:
-            action = self._worker.call(
-                partial(self._plan, image, looked, self._void, self._seed), self.limits.late
+            said = self._worker.call(
+                partial(self._plan, image, looks, self._void, self._seed), self.limits.late
             )
         except Late:
             return self._hold, Fault.LATE
         except Exception:  # whatever the planner raises is the planner's fault
             return self._hold, Fault.PLANNER
-        if action is None:
-            return self._hold, Fault.NOVEL
+        if isinstance(said, Fault):
+            return self._hold, said
         self._void = False
-        if action.shape != self._hold.shape or not np.isfinite(action).all():
-            return self._hold, Fault.PLANNER
         late = self.clock() - began > self.limits.late
-        return (self._hold, Fault.LATE) if late else (action, None)
+        return (self._hold, Fault.LATE) if late else (said, None)
 
-    def _plan(self, image: Any, looked: bool, void: bool, seed: int) -> np.ndarray | None:
-        """In the planner's thread: the agent's action, or None for a scene it does not know."""
-        if looked and self._is_novel is not None and self._is_novel(image):
-            return None
+    def _plan(self, image: Any, looks: bool, void: bool, seed: int) -> np.ndarray | Fault:
+        """In the planner's thread: the agent's action, or why there is none."""
+        if looks and self._is_novel is not None and self._is_novel(image.copy()):
+            return Fault.NOVEL
         if void:
             self.agent.restart(seed)
-        return np.array(self.agent.act({"image": image.copy()}), np.float32)
+        action = numbers(self.agent.act({"image": image.copy()}), self._hold.shape)
+        if action is None:
+            return Fault.PLANNER
+        return np.clip(action, self._low, self._high).astype(np.float32)
 
     def _account(self, faults: list[Fault]) -> None:
         """Hold for the rest of a faulty block, then plan afresh; stop after too many in a row."""
         if not HARMLESS.issuperset(faults):
             # What was executed is no longer what was planned: the agent's history is void.
             self._failed, self._planned, self._void = self._failed + 1, False, True
+            self._clean = False
             self.stopped = self.stopped or self._failed >= self.limits.patience
-        elif self._phase == 0 and not self._starting:
+        elif self._phase == self._block - 1 and self._clean:
             self._failed = 0
 
-    def _fresh(self, now: float, frame: Frame) -> bool:
-        age = now - number(getattr(frame, "stamp", None))
-        return bool(-self._period <= age <= self.limits.stale)
-
-    def _position(self, now: float, frame: Frame | None) -> np.ndarray | None:
-        """Where the robot is, if the frame says so and is not old."""
-        if getattr(frame, "position", None) is None or not self._fresh(now, frame):  # type: ignore[arg-type]
-            return None
-        with contextlib.suppress(Exception):  # whatever an array's own methods raise
-            position = np.array(frame.position, np.float64)  # type: ignore[union-attr]
-            if position.shape == self._hold.shape and np.isfinite(position).all():
-                return position
-        return None
-
-    def _limit(self, wanted: np.ndarray, position: np.ndarray | None) -> np.ndarray:
+    def _limit(
+        self, wanted: np.ndarray, now: float, stamp: float, position: np.ndarray | None
+    ) -> np.ndarray:
+        """The command, and where the robot may be then."""
         step, space = np.float32(self.limits.max_change), self.limits.workspace
         if space is not None and position is None:
             # Without a position nothing is known to be safe but to come to rest.
             wanted = self._hold
         safe = np.clip(wanted, self._last - step, self._last + step)
         if space is not None and position is not None:
-            safe = np.clip(safe, *space.bounds(position, self._hold, float(step)))
+            where = self._where.corners(self._pace.elapsed, now - stamp, position)
+            safe = np.clip(safe, *space.bounds(*where, self._hold, self.limits.max_change))
         limited: np.ndarray = np.clip(safe, self._low, self._high).astype(np.float32)
+        if space is not None:
+            self._where.sent(self._pace.elapsed, limited)
         return limited
+
+
+def _told(fault: Fault | None) -> list[Fault]:
+    return [] if fault is None else [fault]

@@ -37,17 +37,24 @@ class Workspace:
             )
 
     def bounds(
-        self, position: np.ndarray, hold: np.ndarray, step: float
+        self, low: np.ndarray, high: np.ndarray, hold: np.ndarray, step: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest action ``[A]`` from which the robot can still stop inside.
 
         A command may be large far from a wall and must be small near it, since the rate limit
         ``step`` lets it shrink only so fast: what it still moves while braking counts as well. To
         hold is allowed anywhere: a robot outside is not driven back by itself, nor further out.
+
+        Args:
+            low, high: corners between which the robot is [m].
         """
-        below = (position - np.asarray(self.low)) / self.reach
-        above = (np.asarray(self.high) - position) / self.reach
+        with np.errstate(over="ignore"):  # a robot at the end of the world
+            below = (low - np.asarray(self.low)) / self.reach
+            above = (np.asarray(self.high) - high) / self.reach
         return np.minimum(hold, -braking(below, step)), np.maximum(hold, braking(above, step))
+
+
+FAR = 1e9  # any farther a wall is no nearer: keeps the arithmetic finite
 
 
 def braking(distance: np.ndarray, step: float) -> np.ndarray:
@@ -57,7 +64,7 @@ def braking(distance: np.ndarray, step: float) -> np.ndarray:
     are positive; both in units of the speed. With ``n`` terms that is
     ``v = distance / n + step (n - 1) / 2``.
     """
-    room = np.maximum(np.asarray(distance, np.float64), 0.0)
+    room = np.clip(np.asarray(distance, np.float64), 0.0, FAR)
     terms = np.maximum(1.0, np.ceil((np.sqrt(1.0 + 8.0 * room / step) - 1.0) / 2.0))
     speed: np.ndarray = room / terms + step * (terms - 1.0) / 2.0
     return speed
@@ -77,8 +84,8 @@ class Limits:
         frozen: as many equal frames at successive plans, while moving, mean a dead camera.
         patience: faulty plans in a row after which it stops until :meth:`Controller.start`.
         workspace: see :class:`Workspace`. Frames must then say where the robot is.
-        pace: largest mean distance between the last ticks, in control periods; its inverse is the
-            smallest.
+        pace: largest distance between ticks, in control periods, of the last five the mean without
+            the longest and the shortest; its inverse is the smallest.
 
     Raises:
         ConfigError: a limit that is not positive and finite.

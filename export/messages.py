@@ -57,17 +57,49 @@ class Command:
     stopped: bool = False
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What a frame said, as our own: the driver may use its buffer again.
+
+    Attributes:
+        image: uint8 ``[S, S, 3]``, or None for whatever else came.
+        stamp: when it was taken [s], or NaN.
+        position: float64 ``[A]``, or None.
+    """
+
+    image: np.ndarray | None
+    stamp: float
+    position: np.ndarray | None
+
+
+def taken(frame: Any, size: int, dim: int) -> Taken:
+    """A copy of what can be used of a frame."""
+    image, own = _of(frame, "image"), None
+    if isinstance(image, np.ndarray):
+        if image.shape == (size, size, 3) and image.dtype == np.uint8:
+            own = np.array(image, order="C")
+    return Taken(own, number(_of(frame, "stamp")), numbers(_of(frame, "position"), (dim,)))
+
+
+def _of(frame: Any, name: str) -> Any:
+    with contextlib.suppress(Exception):  # whatever a driver's own attributes raise
+        return getattr(frame, name)
+    return None
+
+
 def number(value: Any) -> float:
-    """A real number, or NaN for whatever else came."""
+    """A real number, or NaN for whatever else came; text is no number."""
     with contextlib.suppress(Exception):  # whatever its own methods raise
-        return float(value)
+        return float("nan") if isinstance(value, str | bytes | bytearray) else float(value)
     return float("nan")
 
 
-def copied(value: Any) -> np.ndarray | None:
-    """An array of our own, or None for what is none: the driver may use its buffer again."""
+def numbers(value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    """A copy of finite real numbers of this shape, float64, or None for whatever else came."""
     with contextlib.suppress(Exception):  # whatever an array's own methods raise
-        return np.array(value)
+        array = np.array(value)
+        if array.dtype.kind in "fiu" and array.shape == shape and np.isfinite(array).all():
+            return array.astype(np.float64)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from robot_wm.errors import ConfigError, WeightsError
 from robot_wm.manifest import usable_cores
 
 CPU = "CPUExecutionProvider"
+MOST = 1024  # threads
 
 
 def run_session(
@@ -42,9 +44,13 @@ def open_session(path: Path, provider: str = CPU, threads: int = 0) -> ort.Infer
         threads: of one operator; 0 takes as many as there are usable cores.
 
     Raises:
-        ConfigError: a provider this machine does not have.
+        ConfigError: a provider this machine does not have, or an impossible number of threads.
         WeightsError: a file that onnxruntime cannot load.
     """
+    if isinstance(threads, bool) or not isinstance(threads, Integral) or not 0 <= threads <= MOST:
+        raise ConfigError(
+            f"threads = {threads!r}", f"0 (all usable cores) to {MOST}", "correct the number"
+        )
     available = ort.get_available_providers()
     if provider not in available:
         raise ConfigError(
@@ -52,7 +58,7 @@ def open_session(path: Path, provider: str = CPU, threads: int = 0) -> ort.Infer
             "name one of these, or install the onnxruntime build that has it",
         )  # fmt: skip
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or usable_cores()
+    options.intra_op_num_threads = int(threads) or usable_cores()
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised, and told once
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -31,9 +31,9 @@ def _serve(jobs: queue.SimpleQueue[_Job | None], free: threading.Semaphore) -> N
             job.result = job.work()
         except BaseException as error:  # all of it belongs to whoever asked
             job.error = error
+        free.release()
         job.done.set()
         del job
-        free.release()
 
 
 class Worker:
@@ -47,6 +47,8 @@ class Worker:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._free = threading.Semaphore(1)
         self._started = False
+        self._job: _Job | None = None  # the last that was begun
+        self._overdue: _Job | None = None  # the last that somebody waited for in vain
         # A thread that hangs must not keep the process from ending.
         self._thread = threading.Thread(
             target=_serve, args=(self._jobs, self._free), name="planner", daemon=True
@@ -64,13 +66,19 @@ class Worker:
         """
         end = time.monotonic() + patience
         if not self._free.acquire(timeout=patience):
+            self._overdue = self._job
             raise Late
         if not self._started:
-            self._thread.start()
+            try:
+                self._thread.start()
+            except BaseException:
+                self._free.release()
+                raise
             self._started = True
-        job = _Job(work)
+        job = self._job = _Job(work)
         self._jobs.put(job)
         if not job.done.wait(max(0.0, end - time.monotonic())):
+            self._overdue = job
             raise Late
         if job.error is not None:
             raise job.error
@@ -84,3 +92,8 @@ class Worker:
             self._free.release()
             return False
         return True
+
+    @property
+    def overdue(self) -> bool:
+        """Whether something is still being done for which somebody waited in vain."""
+        return self._overdue is not None and not self._overdue.done.is_set()
