@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot_wm.commands.stages import dataset, say
+from robot_wm.commands.stages import dataset
 from robot_wm.manifest import read_json, write_json
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def run(session: Session) -> int:
     for name, gate in verdict["gates"].items():
         value = "not measured" if gate["measured"] is None else f"{gate['measured']:.1f} %"
         print(f"{'ok  ' if gate['passed'] else 'FAIL'} {name}: {value} ({gate['reference']:g} %)")
-    say(f"written to {path}")
+    print(f"gates: {path}")
     return 0 if all(gate["passed"] for gate in verdict["gates"].values()) else 1
 
 

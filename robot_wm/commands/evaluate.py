@@ -32,7 +32,7 @@ def run(session: Session) -> int:
             f"{row['success_pct']:5.1f} %  ({interval}, n={row['episodes']})"
             + "".join(f"  {f} {told['success_pct']:.1f} %" for f, told in row["also"].items())
         )
-    say(f"rows: {path}")
+    print(f"rows: {path}")
     return 0
 
 
