@@ -172,7 +172,7 @@ def render_report(
 
 def _shown(shown: int, count: int) -> str:
     """How many of how many are on the page; of the first row's episodes."""
-    return f"{count}, {shown} of them shown" if shown < count else str(count)
+    return f"{count}, {shown} of them shown" if shown < count else str(shown)
 
 
 def write_report(
