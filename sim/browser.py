@@ -7,7 +7,7 @@ by a matrix that is read off :meth:`sim.tasks.base.Task.controls` here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import mujoco
@@ -79,6 +79,8 @@ def describe(env: GoalEnv, demonstrations: list[Demonstration]) -> Mapping[str, 
         "task": env.task.name,
         "control_dt": env.task.control_dt,
         "hold_steps": env.task.hold_steps,
+        "confinement": asdict(env.task.confinement) if env.task.confinement else None,
+        "view": env.task.view,
         "commands": command_matrix(env.task, env.model).tolist(),
         "pairs": [
             [[*state[: env.model.nq], *still] for state in (d.states[0], d.states[-1])]

@@ -113,7 +113,7 @@ def assemble(
         ConfigError: see :func:`find_modules`. StorageError: the disk is full or not writable.
     """
     runtimes = find_modules(modules)
-    with atomic_folder(out) as work:
+    with atomic_folder(out, replaces="page") as work:
         for path in (p for pattern in PAGES for p in sorted(SOURCE.glob(pattern))):
             shutil.copy(path, work / path.name)
         for name in GRAPHS:
