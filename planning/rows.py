@@ -201,7 +201,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         DataError: unreadable, or a line that is not a row.
     """
     try:
-        rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+        rows = [
+            json.loads(line)
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if line.strip()
+        ]
         if not all(isinstance(row, dict) and set(IDENTITY) <= set(row) for row in rows):
             raise ValueError(f"a line lacks one of {IDENTITY}")
     except (OSError, ValueError) as error:

@@ -19,7 +19,7 @@ class Progress(Protocol):
 @contextmanager
 def progress(title: str, total: int, every_s: float = 10.0) -> Iterator[Progress]:
     """Report progress towards ``total`` steps. Plain lines come at most every ``every_s`` [s]."""
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         try:
             from rich.progress import Progress as Bar
         except ImportError:  # the robot installs no rich
