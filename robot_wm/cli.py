@@ -6,6 +6,7 @@ one message on stderr and exit code 2, never with a traceback.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import re
 import sys
@@ -23,7 +24,7 @@ from robot_wm.commands.start import (
     tell,
 )
 from robot_wm.config import build, document, hints_of, unknown
-from robot_wm.errors import ConfigError, RobotWMError
+from robot_wm.errors import ConfigError, RobotWMError, StorageError
 
 if TYPE_CHECKING:
     from robot_wm.commands.settings import Settings
@@ -302,6 +303,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         silence()
         return 0
+    except OSError as error:
+        # Stages name their own files; what is left is the output, e.g. redirected to a full disk.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        silence()
+        tell(str(StorageError(str(error), "room for the output", "free some space")))
+        return 2
 
 
 __all__ = ["Session", "build", "compose", "document", "main"]
