@@ -62,7 +62,7 @@ def save_artifact(
     with atomic_folder(Path(folder), replaces=kind) as work:
         save_file(_plain(tensors), work / WEIGHTS)
         write_json(work / CONFIG, dict(config))
-        (work / CARD).write_text(card)
+        (work / CARD).write_text(card, encoding="utf-8")
         for name, content in (extra or {}).items():
             (work / name).write_bytes(content)
         return write_manifest(work, kind, parents, facts)

@@ -45,7 +45,7 @@ class Demonstration:
 
 def mjcf(task: Task) -> str:
     """The scene's file, which is the scene itself as long as no factor is varied."""
-    return (SCENES / f"{task.name}.xml").read_text()
+    return (SCENES / f"{task.name}.xml").read_text(encoding="utf-8")
 
 
 def command_matrix(task: Task, model: mujoco.MjModel) -> np.ndarray:

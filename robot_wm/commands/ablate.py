@@ -118,7 +118,7 @@ def probed(session: Session, settings: Settings, folder: Path) -> list[Row]:
 
     kept = folder / "rows.json"
     if kept.is_file():
-        found: list[Row] = json.loads(kept.read_text())
+        found: list[Row] = json.loads(kept.read_text(encoding="utf-8"))
         return found
     if not (folder / "encoder" / MANIFEST).is_file():
         say(f"pretraining {folder.name}")
@@ -141,7 +141,7 @@ def references(session: Session, settings: Settings, out: Path) -> list[Row]:
         found = _probe(session, settings, frozen, REFERENCES)
         rows = [{"variant": row["kind"], "steps": 0, **row} for row in found]
         atomic_write(kept, json.dumps(rows))
-    out_rows: list[Row] = json.loads(kept.read_text())
+    out_rows: list[Row] = json.loads(kept.read_text(encoding="utf-8"))
     return out_rows
 
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from robot_wm.commands.agents import METHODS, recipe
 from robot_wm.commands.evaluate import environment, needed_model, sources_of
+from robot_wm.commands.pictures import pictured
 from robot_wm.commands.settings import Settings
-from robot_wm.errors import ConfigError, InputError
+from robot_wm.errors import ConfigError
 from robot_wm.manifest import atomic_write
 
 if TYPE_CHECKING:
@@ -117,31 +118,15 @@ def goal_of(settings: Settings, env: Any) -> tuple[Told, np.ndarray | None]:
     if asked.image:
         return {"image": pictured(Path(asked.image), settings.image_size)}, None
     if asked.recording:
-        shown = recorded(EpisodeStore(Path(asked.recording)), asked.episode, asked.every)
+        shown = recorded(
+            EpisodeStore(Path(asked.recording).expanduser()), asked.episode, asked.every
+        )
         return {"image": shown[-1], "via": shown[:-1]}, None
     env.reset(seed=asked.seed + 1)
     image, pose = edited(env, asked.pose)
     if asked.only:
         image = only(env, asked.only, ALTERNATIVES, np.random.default_rng(asked.seed))
     return {"image": image}, pose
-
-
-def pictured(path: Path, size: int) -> np.ndarray:
-    """A picture file as uint8 ``[size, size, 3]``, its middle square if it is not one.
-
-    Raises:
-        InputError: no such file, or not a picture.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            fitted = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BOX)
-    except (OSError, UnidentifiedImageError) as error:
-        raise InputError(
-            f"{path}: {error}", "a picture file, e.g. PNG", "correct reach.image"
-        ) from error
-    return np.asarray(fitted)
 
 
 def verdict(env: Any, settings: Settings, poses: np.ndarray, goal: np.ndarray) -> str:
