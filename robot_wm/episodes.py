@@ -244,7 +244,12 @@ class EpisodeStore:
             for name, shape in self._shapes[shard].items():
                 check_column(path / f"{name}.npy", shape)
 
-    def _column(self, shard: int, name: str) -> np.ndarray:
+    def column(self, shard: int, name: str) -> np.ndarray:
+        """A whole column of a shard, mapped read-only.
+
+        Raises:
+            DataError: missing, of another type or shape than schema and records say, not finite.
+        """
         columns = self._columns.setdefault(shard, {})
         if name not in columns:
             path = shard_path(self.root, shard) / f"{name}.npy"
@@ -270,7 +275,7 @@ class EpisodeStore:
         views = {}
         for name in COLUMNS:
             start, stop = spans.get(name, (row, row + length + 1))
-            views[name] = self._column(shard, name)[start:stop]
+            views[name] = self.column(shard, name)[start:stop]
         return Episode(id=record["id"], meta=record, **views)
 
     def __iter__(self) -> Iterator[Episode]:
