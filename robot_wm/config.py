@@ -110,7 +110,9 @@ def build(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
     for name, item in known.items():
         missing = item.default is MISSING and item.default_factory is MISSING
         if missing and name not in mapping:
-            raise ConfigError(f"{prefix}{name} is missing", str(hints[name]), f"set {prefix}{name}")
+            raise ConfigError(
+                f"{prefix}{name} is missing", type_name(hints[name]), f"set {prefix}{name}"
+            )
     return cls(**{k: convert(hints[k], v, prefix + str(k)) for k, v in mapping.items()})
 
 

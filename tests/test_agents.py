@@ -126,7 +126,7 @@ def test_only_reports_load_the_contact_sheet(
 
 
 class Pairs:
-    family = "official"
+    family, split = "official", "test"
     task = name = "push_t"
 
 

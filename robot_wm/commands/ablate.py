@@ -47,7 +47,10 @@ def run(session: Session) -> int:
     steps = settings.pretrain_config().steps
     out = settings.run_path("ablate") / str(steps)
     rows: list[Row] = []
-    for name, change in chosen(settings.ablate.variants).items():
+    variants = chosen(settings.ablate.variants)
+    for name, change in variants.items():
+        check(name, vary(settings, change))
+    for name, change in variants.items():
         varied = vary(settings, change)
         rows += [{"variant": name, **row} for row in probed(session, varied, out / slug(name))]
         if not change:
@@ -56,7 +59,7 @@ def run(session: Session) -> int:
     lines = "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in rows)
     atomic_write(where / f"ablation-{steps}.jsonl", lines)
     atomic_write(where / f"ablation-{steps}.md", table(rows))
-    print(where / f"ablation-{steps}.md")
+    print(f"table: {where / f'ablation-{steps}.md'}")
     return 0
 
 
@@ -72,6 +75,22 @@ def chosen(names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
     full = next(iter(VARIANTS))
     wanted = {full, *(by_slug[name] for name in names)} if names else set(VARIANTS)
     return {name: change for name, change in VARIANTS.items() if name in wanted}
+
+
+def check(name: str, settings: Settings) -> None:
+    """Refuse a variant that cannot be trained before any other is.
+
+    Raises:
+        ConfigError: it cannot; the message names it.
+    """
+    try:
+        settings.check_learning()
+    except ConfigError as error:
+        raise ConfigError(
+            f"variant {name!r}: {error.received}", error.accepted,
+            f"{error.next_step}, or leave it out: ablate.variants=[…] of "
+            f"{', '.join(slug(v) for v in VARIANTS)}",
+        ) from error  # fmt: skip
 
 
 def slug(name: str) -> str:

@@ -42,7 +42,7 @@ def run(session: Session) -> int:
         out = CHECKOUT / "results" / "encoder"
         rows = [*others(out / "probe.jsonl", rows), *rows]
     result = write_gate(out, rows)
-    print(out / "probe.md")
+    print(f"table: {out / 'probe.md'}")
     if result is None:
         say("not judged: the gate needs pixels, random and encoder rows")
         return NOT_JUDGED

@@ -290,6 +290,15 @@ class Settings:
             delay_of(self.evaluate.clock)
         self._check_device()
 
+    def check_learning(self) -> None:
+        """Whether encoder, objective and trainings can be made of these settings.
+
+        Raises:
+            ConfigError: they cannot.
+        """
+        for make in self._learning():
+            make()
+
     def _check_task(self) -> None:
         """Everything that only the scenes know: tasks, factors, families, bodies.
 
