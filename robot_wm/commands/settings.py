@@ -25,7 +25,7 @@ from robot_wm.commands.sections import (
     SoakSettings,
     TaskSettings,
 )
-from robot_wm.config import Matching, Within, build, join, unknown
+from robot_wm.config import Matching, Within, build, join, naming, unknown
 from robot_wm.core.atomic_io import check_name
 from robot_wm.errors import ConfigError
 from robot_wm.manifest import storage_root
@@ -118,9 +118,11 @@ class Settings:
         for where, collections in (
             ("train_on", self.train_on),
             ("task.train_on", self.task.train_on),
+            ("encoder_tasks", self.encoder_tasks),
+            ("demo.tasks", self.demo.tasks),
         ):
             if not collections:
-                raise ConfigError(f"{where} = []", "one collection or more", f"name one in {where}")
+                raise ConfigError(f"{where} = []", "one name or more", f"name one in {where}")
             for collection in collections:
                 check_name(collection, where)
         if not self.method:
@@ -259,6 +261,7 @@ class Settings:
             ConfigError: an unknown key or an impossible value in any section.
         """
         from export.quantise import PRECISIONS
+        from robot_wm.commands.ablate import chosen
         from robot_wm.commands.agents import METHODS, delay_of
 
         if self.precision not in PRECISIONS:
@@ -268,14 +271,18 @@ class Settings:
         self._check_task()
         for collection in SEEDS:
             self.collect_config(collection)
-        made: tuple[Callable[[], Any], ...] = (
-            self.pairs_config, self.optimiser, lambda: self.optimiser("oracle"),
-            lambda: self.optimiser("true_dynamics"),
-            lambda: self._optimiser(self.practice_planner, "improve.options"),
+        made: tuple[tuple[str, Callable[[], Any]], ...] = (
+            ("pairs", self.pairs_config),
+            ("planner.options", self.optimiser),
+            ("oracle.options", lambda: self.optimiser("oracle")),
+            ("diagnosis.options", lambda: self.optimiser("true_dynamics")),
+            ("improve.options", lambda: self._optimiser(self.practice_planner, "improve.options")),
+            ("ablate.variants", lambda: chosen(self.ablate.variants)),
             *(self._learning() if find_spec("torch") else ()),
-        )  # fmt: skip
-        for make in made:
-            make()
+        )
+        for section, make in made:
+            with naming(section):
+                make()
         for method in self.method:
             if method not in METHODS:
                 raise unknown("method", method, METHODS)
@@ -288,7 +295,15 @@ class Settings:
                 )  # fmt: skip
         if self.evaluate.clock:
             delay_of(self.evaluate.clock)
+        # The default is no wish: `pairs` may draw lists without it.
+        known, seeds = self.pairs_config().eval_seeds, self.evaluate.seeds
+        if seeds != (0,) and not set(seeds) <= {*known}:
+            raise ConfigError(
+                f"evaluate.seeds = {list(seeds)}", f"some of pairs.eval_seeds = {list(known)}",
+                "add them there or correct evaluate.seeds",
+            )  # fmt: skip
         self._check_device()
+        self._check_provider()
 
     def check_learning(self) -> None:
         """Whether encoder, objective and trainings can be made of these settings.
@@ -296,8 +311,9 @@ class Settings:
         Raises:
             ConfigError: they cannot.
         """
-        for make in self._learning():
-            make()
+        for section, make in self._learning():
+            with naming(section):
+                make()
 
     def _check_task(self) -> None:
         """Everything that only the scenes know: tasks, factors, families, bodies.
@@ -317,7 +333,8 @@ class Settings:
                 if name not in TASKS:
                     raise unknown(f"task in {where}:", name, TASKS)
         task = TASKS[self.task.name]()
-        check_values(task.factors, self.evaluate.factors)
+        with naming("evaluate.factors"):
+            check_values(task.factors, self.evaluate.factors)
         for family in self.evaluate.families:
             if family not in task.predicates:
                 raise unknown("family in evaluate.families:", family, task.predicates)
@@ -345,16 +362,35 @@ class Settings:
                 "a device that is there, or cpu", "set device=cpu, or install torch with CUDA",
             )  # fmt: skip
 
-    def _learning(self) -> tuple[Callable[[], Any], ...]:
-        """Makers of the configurations whose rooms import torch."""
+    def _check_provider(self) -> None:
+        """Whether onnxruntime has the provider; asked only where another than its own is wanted."""
+        if self.provider == "CPUExecutionProvider" or not find_spec("onnxruntime"):
+            return
+        import onnxruntime
+
+        available = onnxruntime.get_available_providers()
+        if self.provider not in available:
+            raise ConfigError(
+                f"provider = {self.provider!r}", ", ".join(available),
+                "name one of these, or install the onnxruntime build that has it",
+            )  # fmt: skip
+
+    def _learning(self) -> tuple[tuple[str, Callable[[], Any]], ...]:
+        """Sections and makers of the configurations whose rooms import torch."""
         from robot_wm.objectives import make_objective
 
         # One layer is enough to have the objective check its options.
-        encoder = replace(self.encoder_config(), depth=1)
+        with naming("encoder"):
+            encoder = replace(self.encoder_config(), depth=1)
         return (
-            lambda: make_objective(self.objective.name, encoder, self.objective.options, 1, 1),
-            self.pretrain_config, self.probe_config, self.train_config,
-        )  # fmt: skip
+            (
+                "objective.options",
+                lambda: make_objective(self.objective.name, encoder, self.objective.options, 1, 1),
+            ),
+            ("pretrain", self.pretrain_config),
+            ("probe", self.probe_config),
+            ("train", self.train_config),
+        )
 
     def _common(self, cls: type, section: Mapping[str, Any], where: str) -> dict[str, Any]:
         """The section plus the root's seed, threads and device where the stage knows them."""
