@@ -148,6 +148,7 @@ def make_pair_lists(
     Raises:
         DataError: too few eligible starts. Rules are never relaxed.
     """
+    store.needs("states", "poses", work="a pair list")
     schema = store.schema
     key = f"{SCHEMA}:{config.family}:{schema.task}:{schema.collection}:{config.seed}"
     rng = np.random.default_rng(int(sha256_of(key)[:16], 16))
@@ -189,6 +190,7 @@ def calibration(
         ``pairs``, ``episodes``, ``solved`` (fraction of starts already solved, per family) and
         ``median_change`` (per pose entry, in its unit).
     """
+    store.needs("poses", work="calibration")
     solved, changes = Counter[str](), []
     indices = store.indices(split)
     for index in indices:

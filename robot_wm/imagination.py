@@ -25,7 +25,9 @@ def contact_sheet(stores: Sequence[EpisodeStore], seed: int) -> bytes:
     from PIL import Image
 
     rng = np.random.default_rng([seed, 7])
-    places = [(store, i) for store in stores for i in store.indices("train")]
+    places = [
+        (store, i) for store in stores for i in store.indices("train", store.schema.frame_every)
+    ]
     size = stores[0].schema.image_size
     sheet = np.zeros((SIDE, size, SIDE, size, 3), np.uint8)
     for k in range(SIDE**2):

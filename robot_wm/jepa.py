@@ -8,14 +8,17 @@ with a cost at every step), in a latent whose changes are alike in every directi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from robot_wm.checkpoint import full_precision, load_artifact, load_module
+from robot_wm.config import Within, build, check_fields
 from robot_wm.contracts import (
     History,
     ModelSpec,
@@ -33,6 +36,7 @@ from robot_wm.projector import Embedding, Projector, Reduce, Whiten
 KIND = "world_model"
 CONTEXT = 2
 COSTS = ("latent", "distance", "both")
+Size = Annotated[int, Within(1, 4096)]
 
 
 @dataclass(frozen=True)
@@ -51,24 +55,42 @@ class Sizes:
         slow: slow directions of the embedding.
     """
 
-    positions: int
-    encoder_width: int
-    action: int
-    reduced: int
-    channels: int
-    keypoints: int
-    embedding: int
-    embedding_width: int
-    embedding_blocks: int
-    width: int
-    blocks: int
-    horizon: int
-    heads: int
-    proposer_width: int
-    proposer_blocks: int
-    distance_width: int
-    distance_blocks: int
-    slow: int = 0
+    positions: Annotated[int, Within(1, 2**16)]
+    encoder_width: Size
+    action: Annotated[int, Within(1, 2**16)]
+    reduced: Size
+    channels: Size
+    keypoints: Size
+    embedding: Annotated[int, Within(0, 4096)]
+    embedding_width: Size
+    embedding_blocks: Size
+    width: Size
+    blocks: Size
+    horizon: Size
+    heads: Size
+    proposer_width: Size
+    proposer_blocks: Size
+    distance_width: Size
+    distance_blocks: Size
+    slow: Annotated[int, Within(0, 4096)] = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "sizes")
+
+    @staticmethod
+    def stored(config: Mapping[str, Any], folder: Path) -> Sizes:
+        """Sizes of a stored model, from its configuration.
+
+        Raises:
+            WeightsError: a size missing, unknown or impossible.
+        """
+        try:
+            return build(Sizes, config.get("sizes"), "sizes")  # type: ignore[arg-type]
+        except ConfigError as error:
+            raise WeightsError(
+                f"{folder} has an unusable configuration: {error.received}", error.accepted,
+                "copy it again, or train the world model again",
+            ) from error  # fmt: skip
 
     @property
     def latent(self) -> int:
@@ -185,10 +207,10 @@ class JEPAWorldModel:
         tensors, config, manifest = load_artifact(folder, KIND)
         check_parent(manifest, "encoder", encoder.sha256)
         try:
-            network = Network(Sizes(**config["sizes"]))
+            network = Network(Sizes.stored(config, folder))
             spec = spec_from_json(config["spec"])
             kind = cost or config["cost"]
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ConfigError) as error:
             raise WeightsError(
                 f"{folder} has an unusable configuration: {error}",
                 "the keys of Sizes and ModelSpec",

@@ -143,8 +143,9 @@ def draw(store: EpisodeStore, frames: int, rng: np.random.Generator) -> Samples:
     """Random runs of frames of every split.
 
     Raises:
-        DataError: a split without usable episodes, or a factor that never changes.
+        DataError: a split without usable episodes, a factor that never changes, or no poses.
     """
+    store.needs("poses", work="a probe")
     schema, every = store.schema, store.schema.frame_every
     images, pairs, part, targets, count = [], [], [], [], 0
     labels: list[str] = []

@@ -8,6 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+_told: set[str] = set()
+
+
+def notice(text: str) -> None:
+    """Say a line on stderr, once per process."""
+    if text not in _told and sys.stderr is not None:
+        _told.add(text)
+        print(text, file=sys.stderr, flush=True)
+
 
 class Progress(Protocol):
     """Call with the number of finished steps and, if you like, a short note."""

@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CONTRACTS = (
-    "__init__", "contracts", "symmetry", "errors", "episodes", "normalization", "manifest",
-    "progress", "config",
+    "__init__", "contracts", "symmetry", "errors", "episodes", "episode_files", "normalization",
+    "manifest", "progress", "config",
 )  # fmt: skip
 RUNTIME = (
     "contract",

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from robot_wm.commands.settings import CHECKOUT
 from robot_wm.commands.stages import dataset, encoder_datasets, say
-from robot_wm.errors import ConfigError
-from robot_wm.manifest import MANIFEST, atomic_write
+from robot_wm.errors import ConfigError, DataError
+from robot_wm.manifest import MANIFEST, atomic_write, read_json
 
 if TYPE_CHECKING:
     from robot_wm.cli import Session
@@ -118,8 +118,7 @@ def probed(session: Session, settings: Settings, folder: Path) -> list[Row]:
 
     kept = folder / "rows.json"
     if kept.is_file():
-        found: list[Row] = json.loads(kept.read_text(encoding="utf-8"))
-        return found
+        return stored(kept)
     if not (folder / "encoder" / MANIFEST).is_file():
         say(f"pretraining {folder.name}")
         pretrain(settings.pretrain_config(), encoder_datasets(session), folder)
@@ -141,8 +140,29 @@ def references(session: Session, settings: Settings, out: Path) -> list[Row]:
         found = _probe(session, settings, frozen, REFERENCES)
         rows = [{"variant": row["kind"], "steps": 0, **row} for row in found]
         atomic_write(kept, json.dumps(rows))
-    out_rows: list[Row] = json.loads(kept.read_text(encoding="utf-8"))
-    return out_rows
+    return stored(kept)
+
+
+def stored(path: Path) -> list[Row]:
+    """Rows that an earlier run kept.
+
+    Raises:
+        DataError: not a list of rows that the table can show.
+    """
+    rows = read_json(path)
+    wanted = {"task": str, "factor": str, "frames": int, "steps": int}
+    good = isinstance(rows, list) and all(
+        isinstance(row, dict)
+        and all(type(row.get(key)) is kind for key, kind in wanted.items())
+        and isinstance(row.get("r2", ""), float | int | None)
+        for row in rows
+    )
+    if not good or not rows:
+        raise DataError(
+            f"{path} holds no rows of a probe", "the rows as they were written",
+            f"delete {path}; they are measured again",
+        )  # fmt: skip
+    return list(rows)
 
 
 def _probe(session: Session, settings: Settings, encoder: Any, kinds: tuple[str, ...]) -> list[Row]:
