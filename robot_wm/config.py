@@ -12,7 +12,7 @@ import difflib
 import math
 import re
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from numbers import Integral, Real
@@ -223,6 +223,22 @@ def type_name(kind: Any) -> str:
         return f"{type_name(base)} {', '.join(map(str, rules))}"
     plain = isinstance(kind, type) and not get_args(kind)
     return kind.__name__ if plain else str(kind).replace("typing.", "")
+
+
+@contextlib.contextmanager
+def naming(section: str) -> Iterator[None]:
+    """Put the section before messages that do not name it.
+
+    Raises:
+        ConfigError: the one that was raised within.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        if section.partition(".")[0] in error.received:
+            raise
+        told = f"{section}: {error.received}"
+        raise ConfigError(told, error.accepted, error.next_step) from error
 
 
 def join(section: Mapping[str, Any], where: str, **given: Any) -> dict[str, Any]:

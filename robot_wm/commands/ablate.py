@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robot_wm.commands.checks import check_learning
 from robot_wm.commands.settings import CHECKOUT
 from robot_wm.commands.stages import dataset, encoder_datasets, say
 from robot_wm.errors import ConfigError, DataError
@@ -84,7 +85,7 @@ def check(name: str, settings: Settings) -> None:
         ConfigError: it cannot; the message names it.
     """
     try:
-        settings.check_learning()
+        check_learning(settings)
     except ConfigError as error:
         raise ConfigError(
             f"variant {name!r}: {error.received}", error.accepted,
