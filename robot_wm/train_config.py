@@ -7,6 +7,7 @@ from typing import Annotated
 
 from robot_wm.config import (
     Count,
+    Device,
     Fraction,
     Natural,
     NonNegative,
@@ -91,7 +92,7 @@ class TrainConfig:
     ema: Annotated[float, Within(0, below=1)] = 0.999
     seed: Seed = 0
     threads: Annotated[int, Within(1, 1024)] = 2
-    device: str = "cpu"
+    device: Device = "cpu"
     eval_every: Count = 2_000
     checkpoint_every: Count = 500
     log_every: Count = 100
@@ -190,8 +191,8 @@ class TrainConfig:
                 "≥ 4 and > rollout, settle_rollout",
             ),
             "rollout, settle_rollout": (
-                min(len(self.rollout), len(self.settle_rollout)) >= 1,
-                "one weight or more",
+                sum(self.rollout) > 0 and sum(self.settle_rollout) > 0,
+                "one weight or more, not all 0",
             ),
             "rollout_share": (0 <= self.rollout_share <= 1, "0 … 1"),
             "motion": (self.motion >= 0, "0 or more"),
