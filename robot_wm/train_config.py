@@ -20,6 +20,8 @@ from robot_wm.errors import ConfigError
 from robot_wm.jepa import COSTS
 from robot_wm.projector import Embedding
 
+PAIRS = 2**14
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -183,8 +185,8 @@ class TrainConfig:
                 "0 … below 1, above 0 only when tuned",
             ),
             "embed_episodes, embed_frames": (
-                min(self.embed_episodes, self.embed_frames) >= 2,
-                "2 or more",
+                self.embed_episodes * self.embed_frames <= PAIRS,
+                f"{PAIRS} frames a step or fewer: every one is compared with every other",
             ),
             "window": (
                 self.window >= max(4, 1 + len(self.rollout), 1 + len(self.settle_rollout)),
