@@ -186,7 +186,7 @@ class ReachSettings:
         every: pictures of it to pass on the way, one per so many stored ones; 0 passes none.
         only: bodies that matter, see ``evaluate.only``.
         seed: of the start, and, one higher, of the random scene with the goal.
-        steps: control steps to get there.
+        steps: control steps to get there; the episode ends where the goal is reached.
     """
 
     image: str = ""
@@ -196,7 +196,7 @@ class ReachSettings:
     every: Natural = 0
     only: tuple[str, ...] = ()
     seed: Seed = 0
-    steps: Annotated[int, Within(1, 100_000)] = 100
+    steps: Annotated[int, Within(1, 100_000)] = 300
 
 
 @dataclass(frozen=True)
