@@ -19,7 +19,8 @@ BAD = [
         {"threads": 0}, {"window": 3}, {"horizon": 0}, {"batch": 1}, {"eval_every": 0},
         {"checkpoint_every": 0}, {"shares": (0.0, 0.0)}, {"shares": (math.nan,)}, {"steps": True},
         {"steps": 1.5}, {"context_dropout": 2}, {"rollout": ()}, {"rollout": (0.0, 0.0)},
-        {"settle_rollout": (0.0,)}, {"device": "gpu"}, {"decoded": 65}, {"kept": 1.0}, {"embed_frames": 257},
+        {"settle_rollout": (0.0,)}, {"device": "gpu"}, {"decoded": 65}, {"kept": 1.0},
+        {"embed_frames": 257},
     )),
     *((PretrainConfig, change) for change in (
         {"clip": 0}, {"lr": 0}, {"batch": 1}, {"steps": 0}, {"threads": -1}, {"log_every": -1},
