@@ -73,6 +73,7 @@ Seed = Annotated[int, Within(low=0, below=2**63)]
 NonNegative = Annotated[float, Within(low=0)]
 Positive = Annotated[float, Within(above=0)]
 Fraction = Annotated[float, Within(low=0, high=1)]
+Device = Annotated[str, Matching(r"cpu|cuda(:\d+)?", "cpu, cuda or cuda:0, cuda:1, …")]
 Sha256 = Annotated[str, Matching("[0-9a-f]{64}", "64 hexadecimal digits")]
 
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from robot_wm.config import (
     Count,
+    Device,
     Natural,
     NonNegative,
     Seed,
@@ -62,7 +63,7 @@ class ProbeConfig:
     probes: tuple[str, ...] = PROBES
     seed: Seed = 0
     threads: Annotated[int, Within(1, 1024)] = 2
-    device: str = "cpu"
+    device: Device = "cpu"
 
     def __post_init__(self) -> None:
         check_fields(self, "probe")

@@ -10,7 +10,7 @@ from typing import Any
 from robot_wm.checkpoint import full_precision, load_artifact, load_module
 from robot_wm.contracts import ModelSpec, spec_to_json
 from robot_wm.encoder import FrozenEncoder
-from robot_wm.errors import DataError, WeightsError
+from robot_wm.errors import ConfigError, DataError, WeightsError
 from robot_wm.jepa import CONTEXT, KIND, Network, Sizes, candidate_bytes
 from robot_wm.train_config import TrainConfig
 from robot_wm.windows import Pair
@@ -22,9 +22,18 @@ CHOSEN = tuple(f.name for f in fields(Sizes) if f.name in TrainConfig.__dataclas
 def describe(
     config: TrainConfig, pairs: Sequence[Pair], encoder: FrozenEncoder
 ) -> tuple[ModelSpec, Sizes]:
-    """What the planner must know, and the shape of the network."""
+    """What the planner must know, and the shape of the network.
+
+    Raises:
+        ConfigError: more numbers per token than the encoder gives.
+    """
     schema = pairs[0][0].schema
     positions, width = pairs[0][1].token_shape
+    if config.reduced > width:
+        raise ConfigError(
+            f"model.reduced = {config.reduced}", f"at most {width}, the encoder's width",
+            "lower model.reduced",
+        )  # fmt: skip
     sizes = Sizes(
         positions=positions,
         encoder_width=width,

@@ -51,6 +51,8 @@ class Mix:
 
     def __post_init__(self) -> None:
         check_fields(self, "task.mix")
+        if not self.noise:
+            raise ConfigError("task.mix.noise = []", "one level or more", "name one, e.g. [0.0]")
 
 
 @dataclass(frozen=True)

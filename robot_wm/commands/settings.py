@@ -24,7 +24,7 @@ from robot_wm.commands.sections import (
     SoakSettings,
     TaskSettings,
 )
-from robot_wm.config import Matching, Within, build, join
+from robot_wm.config import Device, Within, build, join
 from robot_wm.core.atomic_io import check_name
 from robot_wm.errors import ConfigError
 from robot_wm.manifest import storage_root
@@ -104,7 +104,7 @@ class Settings:
     image_size: Annotated[int, Within(8, 1024)] = 64
     threads: Annotated[int, Within(1, 1024)] = 2
     workers: Annotated[int, Within(1, 1024)] = 2
-    device: Annotated[str, Matching(r"cpu|cuda(:\d+)?", "cpu, cuda or cuda:0, cuda:1, …")] = "cpu"
+    device: Device = "cpu"
     publish: bool = False
     provider: str = "CPUExecutionProvider"
     bundle: str = ""
