@@ -324,7 +324,7 @@ def pair_lists(rng: np.random.Generator, work: Path) -> None:
     from planning.pairs import PairList
 
     def cut() -> dict[str, Any]:
-        path = ROOT / "results/pairs/official-two_room-0.json"
+        path = ROOT / "robot_wm/pairs/official-two_room-0.json"
         whole = json.loads(path.read_text(encoding="utf-8"))
         return {**whole, "pairs": whole["pairs"][:3]}
 

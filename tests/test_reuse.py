@@ -1,6 +1,7 @@
 """A stage is reused only if it is what is asked for now; every difference is told."""
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from planning.rows import read_rows
 from robot_wm import cli
 from robot_wm.cli import Session, compose
 from robot_wm.commands.stages import check_same, dataset, draw_pairs, encoder, model, pair_lists
-from robot_wm.errors import DataError
+from robot_wm.errors import DataError, WeightsError
 from robot_wm.manifest import atomic_folder, read_manifest, write_json, write_manifest
 
 ROOT = Path(__file__).parent.parent
@@ -141,8 +142,35 @@ def test_keys_that_came_later_are_not_missed(tmp_path):
 
 
 def test_committed_lists_are_those_of_the_committed_rows():
-    lists = {PairList.load(path).sha256 for path in (ROOT / "results/pairs").glob("*.json")}
+    lists = {PairList.load(path).sha256 for path in (ROOT / "robot_wm/pairs").glob("*.json")}
     rows = [r for path in (ROOT / "results").glob("*.jsonl") for r in read_rows(path)]
     whole = [r for r in rows if r["episodes"] == 100]
     assert len(whole) > 100
     assert {r["pair_list_sha256"] for r in whole} <= lists
+
+
+def test_a_model_that_is_not_there_is_told_with_those_that_are(home):
+    for word in ("weights=shiped", "weights=foo"):
+        with pytest.raises(WeightsError, match=word.partition("=")[2]) as caught:
+            model(Session(asked(word), TINY), asked(word).weights)
+        assert caught.value.accepted.split(", ")[0] == "shipped"
+        assert "mine" in caught.value.accepted  # made by a test above
+    with pytest.raises(WeightsError, match="did you mean 'shipped'"):
+        model(Session(asked(), TINY), "shiped")
+
+
+def test_other_folders_and_bundles_are_refused_and_kept(home, tmp_path):
+    ours = ROOT / "robot_wm/weights/bundles/push_t"
+    mine = tmp_path / "mine"
+    shutil.copytree(ours, mine)
+    before = {p.name: p.read_bytes() for p in mine.iterdir()}
+    words = ("task=two_room", "method=onnx", "evaluate.limit=1", "workers=1", f"bundle={mine}")
+    for command in ("evaluate", "soak", "report"):
+        assert cli.main([command, *words]) == 2
+        assert {p.name: p.read_bytes() for p in mine.iterdir()} == before
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("the only copy")
+    words = ("task=two_room", f"bundle={tmp_path / 'thesis'}")
+    for command in ("export", "evaluate"):
+        assert cli.main([command, *words, "method=onnx"]) == 2
+    assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["thesis.txt"]

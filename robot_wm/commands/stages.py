@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -9,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot_wm.commands.settings import CHECKOUT, MIRRORED, SEEDS, SHIPPED, Settings
+from robot_wm.commands.settings import MIRRORED, PACKAGE, SEEDS, SHIPPED, Settings
 from robot_wm.config import build
 from robot_wm.core.json_io import parse_json
 from robot_wm.errors import DataError, WeightsError
@@ -201,6 +202,8 @@ def model(session: Session, name: str | None = None) -> tuple[Path, Path]:
         if not (folder / MANIFEST).is_file():
             raise _no_weights(folder, "weights")
     elif name not in (None, settings.name):
+        if not (folder / MANIFEST).is_file():
+            raise _no_such_model(settings, str(name))
         parent = _encoder_of(settings, folder)
     else:
         parent = encoder(session)
@@ -211,6 +214,18 @@ def model(session: Session, name: str | None = None) -> tuple[Path, Path]:
     digest = read_manifest(parent, "encoder", verify=False)["sha256"]
     check_parent(read_manifest(folder, "world_model", verify=False), "encoder", digest)
     return folder, parent
+
+
+def _no_such_model(settings: Settings, name: str) -> WeightsError:
+    task = settings.task.name
+    stored = sorted((storage_root() / "models").glob(f"{task}-*/world_model/{MANIFEST}"))
+    known = [SHIPPED, *(path.parts[-3].removeprefix(f"{task}-") for path in stored)]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return WeightsError(
+        f"no world model {name!r} of {task}", ", ".join(known),
+        f"{hint}name one of these, or train it: robot-wm train task={task} name={name}",
+    )  # fmt: skip
 
 
 def _encoder_of(settings: Settings, folder: Path) -> Path:
@@ -303,7 +318,7 @@ def _check_data(settings: Settings, folder: Path) -> None:
 
 
 def pair_list_path(settings: Settings, seed: int, committed: bool) -> Path:
-    """Where a pair list lives: beside the code or in storage."""
+    """Where a pair list lives: in the package or in storage."""
     from planning.pairs import named
 
     config = settings.pairs_config()
@@ -313,7 +328,8 @@ def pair_list_path(settings: Settings, seed: int, committed: bool) -> Path:
         config.seed
     )
     name = f"{config.family}-{task}{other}-{seed}.json"
-    return (CHECKOUT / "results" if committed else settings.run_path("evaluate")) / "pairs" / name
+    # Committed lists travel with the package: an evaluation anywhere runs the same pairs.
+    return (PACKAGE if committed else settings.run_path("evaluate")) / "pairs" / name
 
 
 def pair_lists(settings: Settings) -> dict[int, PairList]:
