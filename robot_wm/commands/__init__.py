@@ -68,6 +68,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "doctor": (),
     "demo": (*SCENES, "onnxruntime", "PIL"),
 }
+# command -> overrides that stand unless the user gives others: what is planned with needs no torch
+DEFAULTS: dict[str, tuple[str, ...]] = {"reach": ("method=onnx",)}
 # commands that build the agents of ``method``, and what those of some methods import
 BUILDERS = ("modules", "evaluate", "reach", "report")
 METHOD_NEEDS = {"jepa": LEARNING, "copy_last": LEARNING, "onnx": ("onnxruntime",)}

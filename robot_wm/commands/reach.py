@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +31,11 @@ def run(session: Session) -> int:
         ConfigError: a method that does not plan from pixels, or two goals.
         InputError: a goal that the scene cannot take, or a file that is no picture.
     """
-    method = method_of(session)
-    session = replace(session, settings=replace(session.settings, method=(method,)))
     settings = session.settings
+    method = settings.method[0]
+    if not METHODS[method].model or METHODS[method].inputs != "pixels":
+        able = [n for n, m in METHODS.items() if m.model and m.inputs == "pixels"]
+        raise ConfigError(f"method {method!r}", ", ".join(able), "choose one, e.g. method=onnx")
     env = environment(settings)()
     try:
         told, pose = goal_of(settings, env)
@@ -51,20 +52,6 @@ def run(session: Session) -> int:
     out = write(settings.run_path("reach"), settings.task.name, told, frames, env.spec.control_dt)
     print(f"pictures: {out}")
     return 0 if told_well else 1
-
-
-def method_of(session: Session) -> str:
-    """The method asked for; else the exported planner, which needs no torch.
-
-    Raises:
-        ConfigError: one that does not plan from pixels.
-    """
-    asked = any(word.startswith("method=") for word in session.overrides)
-    method = session.settings.method[0] if asked else "onnx"
-    if not METHODS[method].model or METHODS[method].inputs != "pixels":
-        able = [n for n, m in METHODS.items() if m.model and m.inputs == "pixels"]
-        raise ConfigError(f"method {method!r}", ", ".join(able), "choose one, e.g. method=onnx")
-    return method
 
 
 def family_of(settings: Settings) -> str:
