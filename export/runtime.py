@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-import robot_wm
 from export.contract import Contract, check_graph, read_contract, search_of
 from export.session import CPU, open_session, run_session
 from planning.clock import ClockAgent
@@ -33,13 +32,14 @@ from robot_wm.contracts import (
     check_image,
     proposal_chance,
 )
+from robot_wm.core.machine import PACKAGE
 from robot_wm.errors import InputError, WeightsError
 from robot_wm.manifest import usable_cores
 
 # Novelty of a picture with red and blue exchanged, over its own: 1.25 or more in 99 of 100 held-out
 # frames of the shipped scenes and never below .88, so .8 or less where they were exchanged before.
 EXCHANGED = 0.8
-SHIPPED = Path(robot_wm.__file__).parent / "weights" / "bundles"
+SHIPPED = PACKAGE / "weights" / "bundles"
 LEAST_ROWS = 8  # of candidates that are worth a thread of their own
 
 
