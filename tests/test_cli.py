@@ -105,6 +105,8 @@ def test_other_tasks_keep_presets_but_not_this_tasks_numbers() -> None:
         (("train", "task=push_tee"), "did you mean 'push_t'"),
         (("train", "planner=gradient"), "cem, choice, icem, mode1, mppi"),
         (("export", "precision=int4"), "float32, int8"),
+        (("evaluate", "evaluate.clock=d25"), "d0 to d24"),
+        (("evaluate", "pairs.family=officail"), "official"),
         (("improve", "improve.share=2"), "above 0, below 1"),
         (("improve", "improve.kept=1"), "at least 0, below 1"),
         (("improve", "improve.options={rounds: 1}"), "improve.options"),

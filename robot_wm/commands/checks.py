@@ -57,8 +57,14 @@ def check(settings: Settings) -> None:
                 f"{section}.execute = {planner.execute}",
                 f"1 to {section}.horizon = {planner.horizon}", f"lower {section}.execute",
             )  # fmt: skip
-    if settings.evaluate.clock:
-        delay_of(settings.evaluate.clock)
+    if clock := settings.evaluate.clock:
+        length = settings.planner.horizon * settings.collect.frame_every
+        delay = delay_of(clock)
+        if delay is not None and delay >= length:
+            raise ConfigError(
+                f"evaluate.clock = {clock}", f"d0 to d{length - 1}: less than a plan lasts",
+                "think less or plan further ahead (planner.horizon)",
+            )  # fmt: skip
     # The default is no wish: `pairs` may draw lists without it.
     known, seeds = settings.pairs_config().eval_seeds, settings.evaluate.seeds
     if seeds != (0,) and not set(seeds) <= {*known}:
@@ -104,6 +110,8 @@ def _check_task(settings: Settings) -> None:
     for family in settings.evaluate.families:
         if family not in task.predicates:
             raise unknown("family in evaluate.families:", family, task.predicates)
+    if (family := str(settings.pairs.get("family", "official"))) not in task.predicates:
+        raise unknown("family in pairs.family:", family, task.predicates)
     entries = [n.split(" [")[0] for n in task.pose_names if "/s]" not in n]
     bodies = dict.fromkeys(name.split("_")[0] for name in entries)
     for where, named, known in (
