@@ -189,7 +189,7 @@ class Controller:
             try:
                 self.log.flush()
             except StorageError:
-                self._waiting.append(Fault.LOG)
+                self._tell(Fault.LOG)
 
     def think(self) -> None:
         """Plan between two control steps, if the agent can (:class:`planning.clock.ClockAgent`).
@@ -209,10 +209,15 @@ class Controller:
         except Late:
             late = True
         except Exception:  # whatever the planner raises is the planner's fault
-            self._waiting.append(Fault.PLANNER)
+            self._tell(Fault.PLANNER)
             return
         if late:
-            self._waiting.append(Fault.LATE)
+            self._tell(Fault.LATE)
+
+    def _tell(self, fault: Fault) -> None:
+        """Have the next tick tell of a fault between two of them."""
+        with self._state:
+            self._waiting.append(fault)
 
     def tick(self, now: float, frame: Frame | None) -> Command:
         """One control step.
