@@ -164,6 +164,47 @@ class ImproveSettings:
 
 
 @dataclass(frozen=True)
+class TeachSettings:
+    """A taught actor, see ``robot-wm teach``.
+
+    Attributes:
+        rounds: in which the teacher answers from where the agent went, after the first from
+            recorded states.
+        questions: of a round.
+        shares: of questions with goals ahead in the same episode, in another one, with a block that
+            is nearly right, and, after the first round, from visited states.
+        ways: in which the expert tries to answer each.
+        budget: control steps of an answer, at most.
+        families: predicates that an answer must satisfy.
+        episodes: of the agent a round, one per pair of the training split.
+        noise: standard deviations added to its actions; an episode draws one.
+        actor: of :class:`robot_wm.train_actor.ActorConfig`.
+        pairs: validation pairs that judge every round.
+    """
+
+    rounds: int = 2
+    questions: int = 6000
+    shares: tuple[float, ...] = (0.5, 0.2, 0.3, 1.0)
+    ways: int = 12
+    budget: int = 60
+    families: tuple[str, ...] = ("official", "strict")
+    episodes: int = 1500
+    noise: tuple[float, ...] = (0.0, 0.0, 0.1, 0.2)
+    actor: dict[str, Any] = field(default_factory=dict)
+    pairs: int = 150
+
+    def __post_init__(self) -> None:
+        counts = (self.questions, self.ways, self.budget, self.episodes, self.pairs)
+        if min(counts) < 1 or self.rounds < 0 or len(self.shares) != 4:
+            raise ConfigError(
+                f"teach: questions, ways, budget, episodes, pairs = {counts}, rounds "
+                f"{self.rounds}, shares {self.shares}",
+                "1 or more of each, 0 rounds or more, four shares",
+                "correct the `teach` section",
+            )
+
+
+@dataclass(frozen=True)
 class AblateSettings:
     """The ablation of the encoder's recipe.
 

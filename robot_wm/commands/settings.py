@@ -23,6 +23,7 @@ from robot_wm.commands.sections import (
     ReportSettings,
     SoakSettings,
     TaskSettings,
+    TeachSettings,
 )
 from robot_wm.config import Device, Within, build, join
 from robot_wm.core.atomic_io import check_name
@@ -89,6 +90,7 @@ class Settings:
     pairs: dict[str, Any]
     evaluate: EvaluateSettings
     improve: ImproveSettings
+    teach: TeachSettings
     ablate: AblateSettings
     reach: ReachSettings
     soak: SoakSettings
