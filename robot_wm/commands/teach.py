@@ -19,7 +19,6 @@ from robot_wm.commands.evaluate import environment
 from robot_wm.commands.improve import Folders, scored, table
 from robot_wm.commands.settings import Settings
 from robot_wm.commands.stages import dataset, drawn, latents, model, say
-from robot_wm.config import build
 from robot_wm.manifest import MANIFEST, atomic_write, check_parent, read_manifest, storage_root
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def _train(settings: Settings, turn: int, lessons: Sequence[Path], start: Folder
     from robot_wm.jepa import JEPAWorldModel
     from robot_wm.lessons import LessonStore
     from robot_wm.taught import Taught, build_taught
-    from robot_wm.train_actor import ActorConfig, train_actor
+    from robot_wm.train_actor import train_actor
     from sim import make
     from sim.teacher import pictures
 
@@ -121,8 +120,7 @@ def _train(settings: Settings, turn: int, lessons: Sequence[Path], start: Folder
     both = list(zip(stores, caches, strict=True))
     taught = Taught(both, mirror, loaded.spec.block, loaded.network.predictor)
     env.close()
-    told = {"seed": settings.seed, "threads": settings.threads, **settings.teach.actor}
-    config = build(ActorConfig, told, "teach.actor")
+    config = settings.actor_config()
     recorded = _recorded(settings, start[1], loaded) if config.recorded else None
     facts = {"lessons": [store.sha256(s) for store in stores for s in store.shards]}
     say(f"training the actor on {len(taught.train)} answers into {folder}")
