@@ -242,10 +242,13 @@ def _ship(
         "parameters": sum(p.numel() for p in network.parameters()),
     }  # fmt: skip
     described = {**stored, "sizes": asdict(network.sizes)}
-    lines = "".join(f"| {name} | {value:.3f} |\n" for name, value in measured.items())
-    card = (Path(parent) / "card.md").read_text() + lines
+    card = (Path(parent) / "card.md").read_text()
+    card = "".join(x for x in card.splitlines(True) if not x.startswith("| proposer_")).rstrip()
+    count = f"{before.get('parameters', 0):,} parameters"
+    card = card.replace(count, f"{facts['parameters']:,} parameters")
+    card += "".join(f"\n| {name} | {value:.3f} |" for name, value in measured.items())
     card += (
-        "\nIts actor was taught one block at a time by a scripted expert led to the goal "
+        "\n\nIts actor was taught one block at a time by a scripted expert led to the goal "
         f"(`robot-wm teach`, {identity['steps']:,} steps of {identity['batch']} rows, seed "
         f"{identity['seed']}) and proposes by acting in imagination.\n"
     )
