@@ -56,6 +56,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "train": (*SCENES, *LEARNING, "PIL"),
     "modules": SCENES,
     "improve": (*SCENES, *LEARNING, "PIL"),
+    "teach": (*SCENES, *LEARNING, "PIL"),
     "pairs": SCENES,
     "calibrate": SCENES,
     "evaluate": SCENES,

@@ -182,26 +182,16 @@ class TeachSettings:
         pairs: validation pairs that judge every round.
     """
 
-    rounds: int = 2
-    questions: int = 6000
-    shares: tuple[float, ...] = (0.5, 0.2, 0.3, 1.0)
-    ways: int = 12
-    budget: int = 60
+    rounds: Natural = 2
+    questions: Count = 6000
+    shares: tuple[NonNegative, NonNegative, NonNegative, NonNegative] = (0.5, 0.2, 0.3, 1.0)
+    ways: Count = 12
+    budget: Count = 60
     families: tuple[str, ...] = ("official", "strict")
-    episodes: int = 1500
-    noise: tuple[float, ...] = (0.0, 0.0, 0.1, 0.2)
+    episodes: Count = 1500
+    noise: tuple[NonNegative, ...] = (0.0, 0.0, 0.1, 0.2)
     actor: dict[str, Any] = field(default_factory=dict)
-    pairs: int = 150
-
-    def __post_init__(self) -> None:
-        counts = (self.questions, self.ways, self.budget, self.episodes, self.pairs)
-        if min(counts) < 1 or self.rounds < 0 or len(self.shares) != 4:
-            raise ConfigError(
-                f"teach: questions, ways, budget, episodes, pairs = {counts}, rounds "
-                f"{self.rounds}, shares {self.shares}",
-                "1 or more of each, 0 rounds or more, four shares",
-                "correct the `teach` section",
-            )
+    pairs: Count = 150
 
 
 @dataclass(frozen=True)
