@@ -339,8 +339,11 @@ class _Run:
             self.here = np.zeros_like(self.here)
         self.last = action
         self.still = self.still and float(np.abs(action).max()) < 0.05
-        # A planner that is not asked, because a goal is being set, cannot fail.
-        self.excused = self.excused or command.stopped or "goal being set" in command.faults
+        # A planner that is not asked, because a goal is being set, cannot fail; and when that is
+        # done, an episode begins, whose clock has no time before.
+        if "goal being set" in command.faults:
+            self.age, self.excused = 0, True
+        self.excused = self.excused or command.stopped
         if self.name and set(map(str, command.faults)) & set(TROUBLES[self.name].told):
             self.told = True
         out.mixed += self.agent.mixed
