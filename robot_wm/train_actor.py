@@ -242,7 +242,7 @@ def _ship(
         "parameters": sum(p.numel() for p in network.parameters()),
     }  # fmt: skip
     described = {**stored, "sizes": asdict(network.sizes)}
-    card = (Path(parent) / "card.md").read_text()
+    card = (Path(parent) / "card.md").read_text(encoding="utf-8")
     card = "".join(x for x in card.splitlines(True) if not x.startswith("| proposer_")).rstrip()
     count = f"{before.get('parameters', 0):,} parameters"
     card = card.replace(count, f"{facts['parameters']:,} parameters")
