@@ -92,7 +92,7 @@ class Propose(nn.Module):
 
     def __init__(self, model: JEPAWorldModel) -> None:
         super().__init__()
-        self.head = model.network.proposer
+        self.network = model.network
         self.register_buffer("low", torch.tensor(model.spec.action_low))
         self.register_buffer("high", torch.tensor(model.spec.action_high))
 
@@ -100,8 +100,8 @@ class Propose(nn.Module):
         self, z_prev: Tensor, z: Tensor, a_prev: Tensor, goal: Tensor, choice: Tensor, noise: Tensor
     ) -> Tensor:
         """See the class."""
-        plans = self.head.sample(z_prev, z, a_prev, goal, choice, noise)
-        return torch.minimum(torch.maximum(plans, self.get_buffer("low")), self.get_buffer("high"))
+        bounds = self.get_buffer("low"), self.get_buffer("high")
+        return self.network.plans((z_prev, z, a_prev), goal, choice, noise, bounds)
 
 
 class Planner(nn.Module):

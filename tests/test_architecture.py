@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CONTRACTS = (
     "__init__", "contracts", "symmetry", "errors", "episodes", "episode_files", "normalization",
-    "manifest", "progress", "config",
+    "manifest", "progress", "config", "lessons",
 )  # fmt: skip
 RUNTIME = (
     "contract",

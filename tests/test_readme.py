@@ -85,6 +85,22 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
         {},
         True,
     ),
+    "robot-wm teach task=push_t": (
+        (
+            *QUICK,
+            "preset=smoke",
+            "weights=smoke",
+            "encoder_name=smoke",
+            "teach.rounds=1",
+            "teach.questions=20",
+            "teach.ways=2",
+            "teach.episodes=2",
+            "teach.pairs=1",
+            "teach.actor={steps: 5, batch: 8, width: 16, blocks: 1}",
+        ),
+        {},
+        True,
+    ),
     "robot-wm modules task=push_t": (("evaluate.limit=1", *QUICK), {}, True),
     "robot-wm calibrate task=two_room": (
         ("preset=smoke", "task.steps=30", *QUICK),

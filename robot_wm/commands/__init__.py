@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("evaluate", "planner"),
     ),
     "improve": ("practise in simulation and learn from it", ("improve", "planner", "train")),
+    "teach": ("a scripted expert teaches the actor", ("teach", "planner")),
     "pairs": ("draw held-out start/goal pairs", ("pairs",)),
     "calibrate": ("are scene and data as hard as the published ones?", ("pairs",)),
     "evaluate": (
@@ -55,6 +56,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "train": (*SCENES, *LEARNING, "PIL"),
     "modules": SCENES,
     "improve": (*SCENES, *LEARNING, "PIL"),
+    "teach": (*SCENES, *LEARNING, "PIL"),
     "pairs": SCENES,
     "calibrate": SCENES,
     "evaluate": SCENES,

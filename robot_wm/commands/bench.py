@@ -94,12 +94,12 @@ def untrained_model(settings: Settings, frozen: FrozenEncoder) -> WorldModel[Any
     from robot_wm.jepa import CONTEXT, JEPAWorldModel, Network, Sizes, candidate_bytes
 
     config, block = settings.train_config(), settings.collect.frame_every
-    own = {
+    own: dict[str, Any] = {
         "positions": frozen.config.tokens,
         "encoder_width": frozen.config.width,
         "action": CONTROL_DIM * block,
     }
-    shared = {f.name: getattr(config, f.name) for f in fields(Sizes) if f.name not in own}
+    shared = {f.name: getattr(config, f.name) for f in fields(Sizes) if hasattr(config, f.name)}
     sizes = Sizes(**own, **shared)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)

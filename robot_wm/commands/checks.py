@@ -169,4 +169,5 @@ def _learning(settings: Settings) -> tuple[tuple[str, Callable[[], Any]], ...]:
         ("pretrain", settings.pretrain_config),
         ("probe", settings.probe_config),
         ("train", settings.train_config),
+        ("teach.actor", settings.actor_config),
     )

@@ -23,6 +23,7 @@ from robot_wm.commands.sections import (
     ReportSettings,
     SoakSettings,
     TaskSettings,
+    TeachSettings,
 )
 from robot_wm.config import Device, Within, build, join
 from robot_wm.core.atomic_io import check_name
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from robot_wm.encoder import EncoderConfig
     from robot_wm.pretrain import PretrainConfig
     from robot_wm.probe import ProbeConfig
+    from robot_wm.train_actor import ActorConfig
     from robot_wm.train_config import TrainConfig
     from sim.collect import CollectConfig
 
@@ -89,6 +91,7 @@ class Settings:
     pairs: dict[str, Any]
     evaluate: EvaluateSettings
     improve: ImproveSettings
+    teach: TeachSettings
     ablate: AblateSettings
     reach: ReachSettings
     soak: SoakSettings
@@ -220,6 +223,13 @@ class Settings:
         given = join(self.model, "model", task=self.task.name)
         given = join(self._common(TrainConfig, self.train, "train"), "train", **given)
         return build(TrainConfig, given, "train")
+
+    def actor_config(self) -> ActorConfig:
+        """Training of a taught actor."""
+        from robot_wm.train_actor import ActorConfig
+
+        given = self._common(ActorConfig, self.teach.actor, "teach.actor")
+        return build(ActorConfig, given, "teach.actor")
 
     def pairs_config(self) -> PairsConfig:
         """How pair lists are drawn."""
