@@ -12,6 +12,8 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TORCH ?= torch==2.13.0
 # Where pip looks for torch, e.g. a CPU-only index; empty asks the usual one.
 TORCH_INDEX ?=
+# Options of the demonstration, e.g. DEMO=demo.pairs=100.
+DEMO ?=
 # What `make browser` shows, and where its page and npm's packages live.
 TASK ?= two_room
 PAGE = export/browser
@@ -23,7 +25,7 @@ help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(if $(SETUP),$(RUNS))  ## shipped planners against random actions on three tasks (offline)
-	@$(BIN)/robot-wm demo
+	@$(BIN)/robot-wm demo $(DEMO)
 
 browser: $(if $(SETUP),$(RUNS)) $(PAGE)/node_modules  ## planner and scene as a web page (needs npm; TASK=reacher for another)
 	@$(BIN)/robot-wm page task=$(TASK)
@@ -32,7 +34,7 @@ $(PAGE)/node_modules: $(PAGE)/package-lock.json
 	@npm ci --silent --no-audit --no-fund --ignore-scripts --prefix $(PAGE)
 	@touch $@
 
-test: $(SETUP)  ## every test that takes seconds
+test: $(SETUP)  ## every test but the slow ones (minutes)
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest
 
 test-all: $(SETUP)  ## the slow ones too
@@ -49,7 +51,7 @@ results: $(SETUP)  ## regenerate docs/results.md from results/
 bench: $(SETUP)  ## measure rendering, encoding and planning on this machine
 	@$(BIN)/robot-wm bench
 
-doctor: $(SETUP)  ## check this machine
+doctor: $(if $(SETUP),$(RUNS))  ## check this machine
 	@$(BIN)/robot-wm doctor
 
 setup: $(SETUP)  ## make the environment (the other verbs do it themselves)

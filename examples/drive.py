@@ -1,6 +1,6 @@
 """Drive a robot that is a socket (``examples/robot.py``) with an exported planner; no torch.
 
-    python examples/drive.py BUNDLE
+    python examples/drive.py push_t      # or the folder of a bundle
 
 One tick of the controller per frame; the action is sent first, then it thinks until the next frame.
 """
@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from export.contract import read_contract
 from export.controller import Controller, Frame, Limits
 from export.record import RobotLog
-from export.runtime import OnnxWorldModel, agent_of
+from export.runtime import SHIPPED, load_agent
 
 STAMP, ACTION = struct.Struct("<d"), struct.Struct("<2f")
 
@@ -37,17 +38,19 @@ def receive(link: socket.socket, size: int) -> bytes:
 def main() -> None:
     """Plan until the robot hangs up."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("bundle", type=Path)
+    arguments.add_argument("bundle", help="a folder, or the name of a task whose bundle is shipped")
     arguments.add_argument("--port", type=int, default=5555)
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--log", type=Path, help="keep what was seen and done, as a data set")
     told = arguments.parse_args()
 
-    model = OnnxWorldModel(told.bundle, threads=told.threads)
-    spec = model.spec
+    folder = SHIPPED / told.bundle
+    folder = folder if folder.is_dir() else Path(told.bundle)
+    spec = read_contract(folder)[0].spec
     shape, period = (spec.image_size, spec.image_size, 3), spec.control_dt
     # What fits into half a period on this machine, and no further round once that is over.
-    agent = agent_of(model, budget=0.5 * period, deadline=0.5 * period, delay=1)
+    half = 0.5 * period
+    agent = load_agent(folder, told.threads, budget=half, deadline=half, delay=1)
     limits = Limits(max_change=2.0, hold=(0.0,) * spec.control_dim, stale=2 * period, late=period)
     log = RobotLog(told.log, spec) if told.log else None
     controller = Controller(agent, limits, log=log)

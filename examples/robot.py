@@ -1,12 +1,12 @@
 """A MuJoCo scene behind a socket, in real time: what a robot looks like to a planner.
 
     python examples/robot.py two_room          # waits for a planner
-    python examples/drive.py BUNDLE            # in another terminal
+    python examples/drive.py two_room          # in another terminal
 
 The scene runs at its control rate and waits for nobody. Once connected it sends the goal image,
 then, every control period, a time stamp and a camera frame. Whatever action arrived last is
-applied; where none has arrived for a whole period, the robot holds. In the end it says whether the
-goal was reached.
+applied, kept in the picture; where none has arrived for a whole period, the robot holds. The
+episode ends where the goal is reached; otherwise it says so and exits 1.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import socket
 import struct
+import sys
 import time
 
 import numpy as np
@@ -36,20 +37,20 @@ def newest_action(link: socket.socket, left: bytes) -> tuple[np.ndarray | None, 
     return np.array(ACTION.unpack(left[whole - ACTION.size : whole])), left[whole:]
 
 
-def main() -> None:
-    """Serve one episode."""
+def main() -> int:
+    """Serve one episode; 0 if the goal was reached."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("task", choices=sorted(sim.TASKS))
     arguments.add_argument("--port", type=int, default=5555)
     arguments.add_argument("--seed", type=int, default=0)
-    arguments.add_argument("--steps", type=int, default=100)
+    arguments.add_argument("--steps", type=int, default=300, help="control steps at most")
     arguments.add_argument("--size", type=int, default=64, help="of the camera image [px]")
     told = arguments.parse_args()
 
     env = sim.make(told.task, told.size)
-    goal, goal_info = env.reset(seed=told.seed)
-    obs, info = env.reset(seed=told.seed + 1)
-    poses, held, left = [info["pose"]], 0, b""
+    goal, goal_info = env.reset(seed=told.seed + 1)
+    obs, info = env.reset(seed=told.seed)
+    poses, held, left, reached = [info["pose"]], 0, b"", False
     with socket.create_server(("127.0.0.1", told.port)) as server:
         print(f"waiting for a planner on port {told.port}", flush=True)
         link, _ = server.accept()
@@ -62,14 +63,18 @@ def main() -> None:
                 time.sleep(max(0.0, due - time.monotonic()))
                 action, left = newest_action(link, left)
                 held += action is None
-                obs, _, _, _, info = env.step(np.zeros(2) if action is None else action)
+                wanted = np.zeros(env.spec.control_dim) if action is None else action
+                obs, _, _, _, info = env.step(env.task.confine(info["pose"], wanted))
                 poses.append(info["pose"])
-    reached = env.success("official", np.stack(poses), goal_info["pose"])
+                reached = bool(env.success("official", np.stack(poses), goal_info["pose"]).any())
+                if reached:
+                    break
     print(
-        f"{told.steps} control steps at {1 / env.spec.control_dt:.0f} Hz, "
-        f"{held} without an action, goal {'reached' if reached.any() else 'not reached'}"
+        f"{len(poses) - 1} control steps at {1 / env.spec.control_dt:.0f} Hz, "
+        f"{held} without an action, goal {'REACHED' if reached else 'MISSED'}"
     )
+    return 0 if reached else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

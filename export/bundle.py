@@ -153,7 +153,7 @@ def export(
             reports["latency"] = measure_apart(work, plans=config.plans, threads=config.threads)
         for name, value in reports.items():
             write_json(work / f"{name}.json", value)
-        (work / "card.md").write_text(card(contract, reports, work))
+        (work / "card.md").write_text(card(contract, reports, work), encoding="utf-8")
         write_manifest(work, KIND, contract.spec.hashes, {"parity": report})
     return reports
 

@@ -198,12 +198,6 @@ class Controller:
         check = getattr(self.agent.model, "check_goal", None)
         if check is not None:
             check(image)
-        elif self._is_novel is not None and self._is_novel(image):
-            raise InputError(
-                "a goal image unlike everything the model learned from",
-                "a picture of its scene from its camera",
-                "look at the goal image; start(..., unlike=True) pursues it all the same",
-            )
 
     def _patiently(self, work: Callable[[], Any]) -> Any:
         try:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from export.runtime import OnnxWorldModel, agent_of
 from planning.costs import LastCost, Objective
 from planning.mpc import MPCAgent
 from planning.optimisers import make
+from robot_wm.core.children import python
 from robot_wm.errors import ConfigError, DataError
 from robot_wm.manifest import provenance
 
@@ -131,12 +130,12 @@ def measure_apart(folder: Path, **options: int) -> dict[str, Any]:
         DataError: that process failed.
     """
     flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "export.latency", str(folder), *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = ["-m", "export.latency", str(folder), *flags]
+    done = python(command)
     if done.returncode:
         raise DataError(
             f"the measuring process failed: {done.stderr[-500:]}", "one JSON row",
-            f"run  {' '.join(command[1:])}  yourself",
+            f"run  python {' '.join(command)}  yourself",
         )  # fmt: skip
     row: dict[str, Any] = json.loads(done.stdout)
     return row

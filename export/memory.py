@@ -14,7 +14,7 @@ def memory_mb() -> tuple[float, float]:
     systems without /proc, where both numbers are the peak.
     """
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         unit = 2**20 if sys.platform == "darwin" else 2**10
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

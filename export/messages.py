@@ -75,9 +75,9 @@ class Taken:
 def taken(frame: Any, size: int, dim: int) -> Taken:
     """A copy of what can be used of a frame."""
     image, own = _of(frame, "image"), None
-    if isinstance(image, np.ndarray):
-        if image.shape == (size, size, 3) and image.dtype == np.uint8:
-            own = np.array(image, order="C")
+    is_array = isinstance(image, np.ndarray)
+    if is_array and image.shape == (size, size, 3) and image.dtype == np.uint8:
+        own = np.array(image, order="C")
     return Taken(own, number(_of(frame, "stamp")), numbers(_of(frame, "position"), (dim,)))
 
 

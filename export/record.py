@@ -15,7 +15,7 @@ import numpy as np
 from planning.practice import POLICY
 from robot_wm.contracts import ModelSpec
 from robot_wm.episodes import Recording, Schema, open_dataset, shard_path, write_shard
-from robot_wm.errors import StorageError
+from robot_wm.errors import DataError, StorageError
 
 NOTHING = np.zeros(0)
 KNOWN: dict[str, Any] = {"state": NOTHING, "pose": NOTHING}  # of the world: nothing
@@ -98,6 +98,7 @@ class RobotLog:
 
         Raises:
             StorageError: see :meth:`end`.
+            DataError: ragged or not finite; that episode is dropped.
         """
         meta = {"seed": 0, "policy": POLICY, "noise": 0.0, "factors": {}}
         while self._ended:
@@ -106,6 +107,9 @@ class RobotLog:
             except StorageError:
                 if not shard_path(self.root, self._next).exists():
                     raise
+            except DataError:  # which it will be for ever: it must not hold up the others
+                del self._ended[0]
+                raise
             else:  # otherwise another log was there first
                 del self._ended[0]
             self._next += 1

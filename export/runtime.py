@@ -32,12 +32,14 @@ from robot_wm.contracts import (
     check_image,
     proposal_chance,
 )
-from robot_wm.errors import InputError
+from robot_wm.core.machine import PACKAGE
+from robot_wm.errors import InputError, WeightsError
 from robot_wm.manifest import usable_cores
 
 # Novelty of a picture with red and blue exchanged, over its own: 1.25 or more in 99 of 100 held-out
 # frames of the shipped scenes and never below .88, so .8 or less where they were exchanged before.
 EXCHANGED = 0.8
+SHIPPED = PACKAGE / "weights" / "bundles"
 LEAST_ROWS = 8  # of candidates that are worth a thread of their own
 
 
@@ -304,6 +306,29 @@ def agent_of(
     if delay == 0:
         return MPCAgent(*positional, **options)
     return ClockAgent(*positional, delay=delay, **options)
+
+
+def load_agent(bundle: Path | str, threads: int = 0, **options: Any) -> MPCAgent:
+    """The planner behind the published numbers, from an exported bundle; torch-free.
+
+    Args:
+        bundle: its folder, or the name of a task whose bundle is shipped, e.g. ``push_t``.
+        threads: see :func:`open_session`.
+        options: of :func:`agent_of`, e.g. ``budget=0.05``.
+
+    Raises:
+        WeightsError: no bundle there, or a damaged one.
+    """
+    shipped = SHIPPED / str(bundle)
+    named = not isinstance(bundle, Path) and (shipped / "contract.json").is_file()
+    folder = shipped if named else Path(bundle)
+    if not folder.is_dir():
+        known = ", ".join(sorted(p.name for p in SHIPPED.iterdir())) if SHIPPED.is_dir() else "none"
+        raise WeightsError(
+            f"no bundle {folder}", f"a bundle's folder, or one that is shipped: {known}",
+            "export one with `robot-wm export`",
+        )  # fmt: skip
+    return agent_of(OnnxWorldModel(folder, threads=threads), **options)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ class Soak:
             while the robot stands still.
         outside: commands beyond bounds, rate limit or workspace, or not finite.
         raised: ticks that raised an error.
-        slow: ticks longer than promised; longest: of them all [s].
+        slow: ticks longer than promised; longest: of them all [s], without the time in which other
+            processes had the core.
         mixed: images planned from that were not those given, agents used by two threads at once,
             refused goals that were taken, and faults told but not counted.
         moved: largest change of an action's entry from one command to the next.
@@ -118,6 +119,18 @@ def soak(
     return run.out
 
 
+def waited() -> float:
+    """How long this thread has waited for a core that other work had [s]; 0 where nobody tells.
+
+    What the machine gives to other processes is nothing that a controller can promise.
+    """
+    try:
+        with open("/proc/thread-self/schedstat", encoding="ascii") as stream:
+            return 1e-9 * int(stream.read().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
 class _Run:
     """The stream, the faults and the checks around one controller."""
 
@@ -179,14 +192,14 @@ class _Run:
             self.begin()
         self.choose()
         now, frame = self.clock(), self.camera()
-        began = time.perf_counter()
+        began, others = time.perf_counter(), waited()
         try:
             command = self.controller.tick(now, frame)
         except Exception:
             self.out.raised += 1
             self.begin()
             return
-        took = time.perf_counter() - began
+        took = time.perf_counter() - began - (waited() - others)
         self.out.longest = max(self.out.longest, took)
         self.out.slow += took > self.limits.late + 0.05
         self.check(command)
@@ -326,8 +339,11 @@ class _Run:
             self.here = np.zeros_like(self.here)
         self.last = action
         self.still = self.still and float(np.abs(action).max()) < 0.05
-        # A planner that is not asked, because a goal is being set, cannot fail.
-        self.excused = self.excused or command.stopped or "goal being set" in command.faults
+        # A planner that is not asked, because a goal is being set, cannot fail; and when that is
+        # done, an episode begins, whose clock has no time before.
+        if "goal being set" in command.faults:
+            self.age, self.excused = 0, True
+        self.excused = self.excused or command.stopped
         if self.name and set(map(str, command.faults)) & set(TROUBLES[self.name].told):
             self.told = True
         out.mixed += self.agent.mixed

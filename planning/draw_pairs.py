@@ -11,14 +11,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from planning.pairs import SCHEMA, SPLIT_RULE, Pair, PairList, Success, pose_change, solved_standing
-from robot_wm.config import Count, Seed, check_fields, unknown
+from robot_wm.config import Count, Seed, check_fields
 from robot_wm.core.atomic_io import check_name
-from robot_wm.episodes import SPLITS, Episode, EpisodeStore
+from robot_wm.episodes import Episode, EpisodeStore
 from robot_wm.errors import ConfigError, DataError
 from robot_wm.manifest import sha256_of
 
@@ -46,14 +46,12 @@ class PairsConfig:
     offset: Count = 25
     budget: Count = 50
     eval_seeds: tuple[Seed, ...] = (0, 1, 42)
-    split: str = "test"
+    split: Literal["train", "validation", "test"] = "test"
     seed: Seed = 0
 
     def __post_init__(self) -> None:
         check_fields(self, "pairs")
         check_name(self.family, "pairs.family")
-        if self.split not in SPLITS:
-            raise unknown("split in pairs.split:", self.split, SPLITS)
         if not self.eval_seeds or len(set(self.eval_seeds)) < len(self.eval_seeds):
             raise ConfigError(
                 f"pairs.eval_seeds = {list(self.eval_seeds)}", "one seed or more, no two alike",
@@ -150,6 +148,7 @@ def make_pair_lists(
     Raises:
         DataError: too few eligible starts. Rules are never relaxed.
     """
+    store.needs("states", "poses", work="a pair list")
     schema = store.schema
     key = f"{SCHEMA}:{config.family}:{schema.task}:{schema.collection}:{config.seed}"
     rng = np.random.default_rng(int(sha256_of(key)[:16], 16))
@@ -168,7 +167,7 @@ def make_pair_lists(
         )
     empty = PairList(
         SCHEMA, config.family, schema.task, schema.collection, store.sha256, config.split,
-        SPLIT_RULE, config.offset, config.budget, 0, (),
+        SPLIT_RULE, config.offset, config.budget, 0, (), config.seed,
     )  # fmt: skip
     lists = {}
     for k, seed in enumerate(sorted(config.eval_seeds)):
@@ -191,6 +190,7 @@ def calibration(
         ``pairs``, ``episodes``, ``solved`` (fraction of starts already solved, per family) and
         ``median_change`` (per pose entry, in its unit).
     """
+    store.needs("poses", work="calibration")
     solved, changes = Counter[str](), []
     indices = store.indices(split)
     for index in indices:

@@ -10,15 +10,17 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from robot_wm.config import Count, Natural, Sha256
+from robot_wm.core.records import read_record
 from robot_wm.errors import DataError
-from robot_wm.manifest import atomic_write, canonical_json, read_json
+from robot_wm.manifest import atomic_write, canonical_json
 
 SCHEMA = "pairs-v1"
 SPLIT_RULE = "split-v1: sha256('split-v1:{task}:{collection}:{episode_id}')/2^64, test < 0.10"
@@ -28,6 +30,7 @@ STAND_STEPS = 10
 Success = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
 """``Environment.success``: (family, poses [T+1, K], goal pose [K]) -> bool [T]."""
 Vector = tuple[float, ...]
+NEXT = "restore the committed file or make the list again"
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,9 @@ class Pair:
     """
 
     pair_id: str
-    episode_id: int
-    start_step: int
-    goal_step: int
+    episode_id: Natural
+    start_step: Natural
+    goal_step: Natural
     start_state: Vector
     goal_state: Vector
     start_pose: Vector
@@ -57,19 +60,23 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairList:
-    """A frozen list of pairs. Its file holds canonical JSON, so ``sha256sum`` prints its id."""
+    """A frozen list of pairs. Its file holds canonical JSON, so ``sha256sum`` prints its id.
+
+    ``seed`` is that of the permutation from which the lists were cut; the file leaves out 0.
+    """
 
     schema: str
     family: str
     task: str
     collection: str
-    dataset_sha256: str
-    split: str
+    dataset_sha256: Sha256
+    split: Literal["train", "validation", "test"]
     split_rule: str
-    offset: int
-    budget: int
-    eval_seed: int
+    offset: Count
+    budget: Count
+    eval_seed: Natural
     pairs: tuple[Pair, ...]
+    seed: Natural = 0
 
     @property
     def name(self) -> str:
@@ -79,7 +86,10 @@ class PairList:
     @cached_property
     def text(self) -> str:
         """Canonical JSON of the whole list."""
-        return canonical_json(asdict(self))
+        told = asdict(self)
+        if not self.seed:
+            del told["seed"]
+        return canonical_json(told)
 
     @cached_property
     def sha256(self) -> str:
@@ -97,16 +107,24 @@ class PairList:
         Raises:
             DataError: unreadable, another schema, unknown or missing keys, inconsistent pairs.
         """
-        value = _exactly(PairList, read_json(path), str(path))
-        pairs = tuple(_pair(item, str(path)) for item in value.pop("pairs"))
-        made = PairList(**value, pairs=pairs)
+        made = read_record(path, PairList, NEXT)
+        pairs = made.pairs
         repeated = [name for name, n in Counter(p.pair_id for p in pairs).items() if n > 1]
         wrong = [p.pair_id for p in pairs if p.goal_step - p.start_step != made.offset]
-        if made.schema != SCHEMA or repeated or wrong:
-            raise _damaged(
+        sizes = {
+            name: {len(getattr(pair, name)) for pair in pairs}
+            for name in ("start_state", "goal_state", "start_pose", "goal_pose")
+        }
+        odd = {
+            name: sorted(found) for name, found in sizes.items() if len(found) != 1 or 0 in found
+        }
+        poses = sizes["start_pose"] != sizes["goal_pose"]
+        if made.schema != SCHEMA or repeated or wrong or odd or poses:
+            raise DataError(
                 f"{path} has schema {made.schema!r}, repeated pairs {repeated}, "
-                f"pairs of another offset {wrong}",
-                f"schema {SCHEMA!r}, unique pairs {made.offset} steps apart",
+                f"pairs of another offset {wrong}, states and poses of sizes {odd or sizes}",
+                f"schema {SCHEMA!r}, unique pairs {made.offset} steps apart, of one size",
+                NEXT,
             )
         return made
 
@@ -114,33 +132,6 @@ class PairList:
 def named(task: str, family: str, offset: int) -> str:
     """A task's name in rows and files: ``push_t_50`` where pairs lie unusually far apart."""
     return f"{task}_{offset}" if family == "long" else task
-
-
-def _damaged(received: str, accepted: str) -> DataError:
-    return DataError(received, accepted, "restore the committed file or make the list again")
-
-
-def _exactly(kind: type, value: Any, path: str) -> dict[str, Any]:
-    """``value`` as keyword arguments of a dataclass, refusing any other key."""
-    wanted = {f.name for f in fields(kind)}
-    found = set(value) if isinstance(value, dict) else set()
-    if found != wanted:
-        missing, unknown = sorted(wanted - found), sorted(found - wanted)
-        raise _damaged(
-            f"{kind.__name__} in {path}: missing {missing}, unknown {unknown}",
-            f"exactly the keys of {kind.__name__}",
-        )
-    return dict(value)
-
-
-def _pair(value: Any, path: str) -> Pair:
-    pair = _exactly(Pair, value, path)
-    for name in ("start_state", "goal_state", "start_pose", "goal_pose"):
-        vector = np.asarray(pair[name], np.float64)
-        if vector.ndim != 1 or not np.isfinite(vector).all():
-            raise _damaged(f"{name} of pair {pair['pair_id']} in {path}", "finite numbers")
-        pair[name] = tuple(vector.tolist())
-    return Pair(**pair)
 
 
 def solved_standing(success: Success, family: str, pose: np.ndarray, goal: np.ndarray) -> bool:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from planning.evaluate import EvaluateConfig, MakeAgent, MakeEnv, observation, planner_seed, restore
 from planning.pairs import PairList
-from planning.workers import spread
+from robot_wm.config import Count, NonNegative, Seed, Within, check_fields
 from robot_wm.contracts import Agent, Environment
+from robot_wm.core.parallel import spread
 from robot_wm.episodes import (
     Episode,
     Recording,
@@ -44,20 +45,16 @@ class PracticeConfig:
         workers: processes; does not influence the data.
     """
 
-    episodes: int = 1000
-    noise: tuple[float, ...] = (0.0, 0.1, 0.2)
-    episodes_per_shard: int = 50
-    seed: int = 0
-    workers: int = 1
+    episodes: Count = 1000
+    noise: tuple[NonNegative, ...] = (0.0, 0.1, 0.2)
+    episodes_per_shard: Count = 50
+    seed: Seed = 0
+    workers: Annotated[int, Within(1, 1024)] = 1
 
     def __post_init__(self) -> None:
-        counts = (self.episodes, self.episodes_per_shard, self.workers)
-        if min(counts) < 1 or not self.noise or min(self.noise) < 0:
-            raise ConfigError(
-                f"episodes, per shard, workers = {counts}, noise {self.noise}",
-                "1 or more of each, noise levels of 0 or more",
-                "correct the `improve` section",
-            )
+        check_fields(self, "improve")
+        if not self.noise:
+            raise ConfigError("improve.noise = []", "one level or more", "name one, e.g. [0.0]")
 
 
 def practise(
@@ -82,6 +79,7 @@ def practise(
     Raises:
         ConfigError: pairs of a held-out split, or another number of them.
         DataError: ``root`` holds episodes of another agent or configuration.
+        StorageError: the disk is full, or another process practises into ``root``.
     """
     if pairs.split != "train" or len(pairs.pairs) != config.episodes:
         raise ConfigError(
@@ -94,19 +92,19 @@ def practise(
     schema = replace(
         like, collection=collection, seed=config.seed, episodes_per_shard=per, config=told
     )
-    open_dataset(root, schema)
     shards = range(-(-config.episodes // per))
-    missing = [i for i in shards if not (shard_path(root, i) / MANIFEST).is_file()]
-    job = _Job(config, pairs, schema, root, missing, make_env, make_agent)
     with (
         lock(root, "practising into"),
         progress(f"practise {like.task}", len(shards)) as show,
     ):
+        open_dataset(root, schema)
+        missing = [i for i in shards if not (shard_path(root, i) / MANIFEST).is_file()]
+        job = _Job(config, pairs, schema, root, missing, make_env, make_agent)
         for done, _ in enumerate(
             spread(job, len(missing), config.workers), len(shards) - len(missing) + 1
         ):
             show(done, "shards")
-    atomic_write(root / "card.md", card(config, schema))
+        atomic_write(root / "card.md", card(config, schema))
     return root
 
 

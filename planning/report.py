@@ -154,18 +154,25 @@ def render_report(
     """
     failed = [_card(e, max_plans) for e in episodes if e.hit is None]
     solved = [_card(e, max_plans) for e in episodes if e.hit is not None]
-    none = "<p>None among the recorded episodes.</p>"
+    none = "<p>None shown.</p>"
+    reached = rows[0]["successes"] if rows else len(solved)
+    missed = rows[0]["episodes"] - reached if rows else len(failed)
     template = files("planning").joinpath("templates/report.html").read_text("utf-8")
     return Template(template).substitute(
         title=escape(title),
         summary=f"{len(rows)} result rows, {len(episodes)} recorded episodes, failures first.",
         table=_table(rows),
-        failed=len(failed),
-        solved=len(solved),
+        failed=_shown(len(failed), missed),
+        solved=_shown(len(solved), reached),
         failures="".join(failed) or none,
         successes="".join(solved) or none,
         provenance=_provenance(rows),
     )
+
+
+def _shown(shown: int, count: int) -> str:
+    """How many of how many are on the page; of the first row's episodes."""
+    return f"{count}, {shown} of them shown" if shown < count else str(shown)
 
 
 def write_report(

@@ -7,14 +7,17 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 
 from planning.pairs import PairList
 from planning.statistics import wilson
+from robot_wm.config import Count, Natural, Within
+from robot_wm.core.json_io import parse_json
+from robot_wm.core.records import parse_record
 from robot_wm.errors import ConfigError, DataError
-from robot_wm.manifest import atomic_write, provenance, sha256_of, usable_cores
+from robot_wm.manifest import atomic_write, provenance, queue, sha256_of, usable_cores
 
 if TYPE_CHECKING:
     from planning.evaluate import EvaluateConfig
@@ -24,7 +27,9 @@ DESCRIBED = (
     "backend", "random_pct", "budget_class", "views", "candidates", "iterations", "horizon",
     "execute", "image_size", "encoder_id", "encoder_sha256", "frozen", "calibrated",
 )  # fmt: skip
+# A cell of the tables, and what makes a row the same one when it is run again.
 IDENTITY = ("row", "method", "backend", "train_seed", "eval_seed", "pair_list_sha256")
+RUN = (*IDENTITY, "config_sha256", "model_sha256", "bundle_sha256")
 
 
 class RowName(NamedTuple):
@@ -175,6 +180,8 @@ class EvaluationResult:
             "clipped_fraction": round(float(np.mean([e.clipped_fraction for e in episodes])), 6),
             "pair_list_sha256": self.pairs.sha256,
             "dataset_sha256": self.pairs.dataset_sha256,
+            "split": self.pairs.split,
+            "pairs_seed": self.pairs.seed,
             "offset": self.pairs.offset,
             "budget": self.pairs.budget,
             "stop_on_success": self.config.stop_on_success,
@@ -194,32 +201,73 @@ class EvaluationResult:
         }
 
 
+@dataclass(frozen=True)
+class Known:
+    """What every row says and tables count on.
+
+    Attributes:
+        row, method, backend, pair_list_sha256: see :data:`IDENTITY`.
+        train_seed, eval_seed: None where there is none.
+        episodes, successes: numbers of episodes.
+        success_pct: their share [%].
+    """
+
+    row: str
+    method: str
+    backend: str | None
+    train_seed: int | None
+    eval_seed: int
+    pair_list_sha256: str
+    episodes: Count
+    successes: Natural
+    success_pct: Annotated[float, Within(0, 100)]
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """All rows of one results file.
 
     Raises:
         DataError: unreadable, or a line that is not a row.
     """
+    names = Known.__dataclass_fields__
     try:
-        rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-        if not all(isinstance(row, dict) and set(IDENTITY) <= set(row) for row in rows):
-            raise ValueError(f"a line lacks one of {IDENTITY}")
+        lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise DataError(
             f"cannot read {path}: {error}", "one JSON row per line", "restore the committed file"
         ) from error
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        source = f"line {number} of {path}"
+        try:
+            row = parse_json(line)
+        except ValueError as error:
+            raise DataError(f"{source}: {error}", "a JSON row", "restore the file") from error
+        told = {k: row[k] for k in names if k in row} if isinstance(row, dict) else row
+        known = parse_record(told, Known, source, "restore the committed file")
+        parse_row(known.row)
+        share = 100 * known.successes / known.episodes
+        if abs(share - known.success_pct) > 0.01:
+            raise DataError(
+                f"{source}: {known.successes} of {known.episodes} are {known.success_pct} %",
+                f"{share:.4f} %", "restore the committed file",
+            )  # fmt: skip
+        rows.append(row)
     return rows
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Add a row, replacing the one of the same identity; the file is rewritten in one step.
+    """Add a row; the same run done again replaces its row, and nothing else does.
 
-    One writer at a time: two processes appending together could lose a row.
+    The file is rewritten in one step, by one process at a time.
     """
 
     def same(other: Mapping[str, Any]) -> bool:
-        return all(other[key] == row[key] for key in IDENTITY)
+        return all(other.get(key) == row.get(key) for key in RUN)
 
-    kept = [old for old in read_rows(path) if not same(old)] if path.exists() else []
-    lines = [json.dumps(r, sort_keys=True, allow_nan=False) for r in [*kept, dict(row)]]
-    atomic_write(path, "\n".join(lines) + "\n")
+    with queue(path):
+        kept = [old for old in read_rows(path) if not same(old)] if path.exists() else []
+        lines = [json.dumps(r, sort_keys=True, allow_nan=False) for r in [*kept, dict(row)]]
+        atomic_write(path, "\n".join(lines) + "\n")

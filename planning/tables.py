@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from planning.rows import IDENTITY, RowName, parse_row, read_rows
+from planning.rows import IDENTITY, RUN, RowName, parse_row, read_rows
 from planning.statistics import mean_sd, wilson
 from robot_wm.errors import DataError
 
@@ -57,26 +57,37 @@ def is_random(row: Row) -> bool:
 
 
 def load_all(results: Path) -> list[Row]:
-    """Rows of all ``*.jsonl`` files of a folder.
+    """Rows of held-out pairs of all ``*.jsonl`` files of a folder.
+
+    Where a cell (method and seeds) was run with several configurations, weights or pair lists, the
+    newest row counts: the tables show what the code does now, the rows keep all.
 
     Raises:
-        DataError: an unreadable file, or one cell filled twice (the same row twice, or the same
-            seeds on two pair lists), which would count episodes double.
+        DataError: an unreadable file, or the same run twice, which would count episodes double.
     """
     rows: list[Row] = []
-    origin: dict[tuple[Any, ...], str] = {}
+    origin: dict[tuple[Any, ...], int] = {}
     for path in sorted(results.glob("*.jsonl")):
         for row in read_rows(path):
             cell = tuple(row[key] for key in IDENTITY if key != "pair_list_sha256")
-            if cell in origin:
+            if row.get("split", "test") != "test":
+                continue  # not held out
+            if (other := origin.get(cell)) is None:
+                origin[cell] = len(rows)
+                rows.append(row)
+            elif all(row.get(key) == rows[other].get(key) for key in RUN):
                 raise DataError(
-                    f"{cell} is in {origin[cell]} and again in {path.name}",
-                    "one row for each method, training seed and evaluation seed",
-                    "delete the stale row or name one of the methods differently",
+                    f"{cell} is there twice, the second time in {path.name}",
+                    "one row for each method, configuration, weights and seeds",
+                    "delete one of the rows",
                 )
-            origin[cell] = path.name
-            rows.append(row)
+            elif _when(row) > _when(rows[other]):
+                rows[other] = row
     return rows
+
+
+def _when(row: Row) -> str:
+    return str(row.get("date", ""))
 
 
 def cells(rows: Iterable[Row]) -> list[Cell]:

@@ -83,8 +83,8 @@ def bench_training(
     Raises:
         ConfigError: a count below 1.
     """
-    shape = {"positions": positions, "encoder_width": encoder_width, "action": action}
-    shared = {f.name: getattr(config, f.name) for f in fields(Sizes) if f.name not in shape}
+    shape = dict[str, Any](positions=positions, encoder_width=encoder_width, action=action)
+    shared = {f.name: getattr(config, f.name) for f in fields(Sizes) if hasattr(config, f.name)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         live = Trainee(Sizes(**shape, **shared), config, control)

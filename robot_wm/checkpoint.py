@@ -7,8 +7,12 @@ optimiser and every random generator inside, so that resuming equals never havin
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +22,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from robot_wm.errors import DataError, WeightsError
+from robot_wm.config import Natural
+from robot_wm.core.atomic_io import PARTIAL
+from robot_wm.core.json_io import parse_json
+from robot_wm.core.locks import disk_errors
+from robot_wm.core.records import parse_record
+from robot_wm.errors import DataError, StorageError, WeightsError
 from robot_wm.manifest import (
     atomic_folder,
+    canonical_json,
+    claim,
     read_json,
     read_manifest,
     sha256_of,
@@ -29,7 +40,8 @@ from robot_wm.manifest import (
 )
 
 WEIGHTS, CONFIG, CARD = "weights.safetensors", "config.json", "card.md"
-STATE_KIND = "training_state"
+STATE_KIND, NAME = "training_state", r"step-[0-9]{8,}"
+AGAIN = "delete it and begin again, or copy it again"
 
 Generators = Mapping[str, np.random.Generator]
 
@@ -62,7 +74,7 @@ def save_artifact(
     with atomic_folder(Path(folder), replaces=kind) as work:
         save_file(_plain(tensors), work / WEIGHTS)
         write_json(work / CONFIG, dict(config))
-        (work / CARD).write_text(card)
+        (work / CARD).write_text(card, encoding="utf-8")
         for name, content in (extra or {}).items():
             (work / name).write_bytes(content)
         return write_manifest(work, kind, parents, facts)
@@ -82,7 +94,10 @@ def load_artifact(
         core = {key: manifest[key] for key in ("kind", "parents", "files")}
         if manifest["sha256"] != sha256_of(core) or WEIGHTS not in manifest["files"]:
             raise DataError("its manifest was edited", "the manifest as written", "rebuild it")
-        return load_file(folder / WEIGHTS), read_json(folder / CONFIG), manifest
+        config = read_json(folder / CONFIG)
+        if not isinstance(config, dict):
+            raise DataError(f"{CONFIG} holds {type(config).__name__}", "an object", "restore it")
+        return load_file(folder / WEIGHTS), config, manifest
     except (DataError, SafetensorError, OSError, KeyError, AttributeError, TypeError) as error:
         raise WeightsError(
             f"cannot load {kind} from {folder}: {error}",
@@ -156,10 +171,42 @@ def save_training_state(
         save_file(_plain(tensors), work / WEIGHTS)
         write_json(work / CONFIG, scalars)
         write_manifest(work, STATE_KIND, parents={}, facts={"step": step})
-    for old in Path(folder).glob("step-*"):
+    for old in _states(folder):
         if old != target:
-            shutil.rmtree(old)
+            with contextlib.suppress(StorageError), disk_errors(old):
+                claim(old, STATE_KIND)  # what somebody put there is not ours to remove
+                # Out of sight first: a kill in between leaves what the next sweep removes.
+                aside = old.with_name(f".{old.name}{PARTIAL}")
+                os.rename(old, aside)
+                shutil.rmtree(aside, ignore_errors=True)
     return target
+
+
+def _states(folder: Path) -> list[Path]:
+    """Training states of a run, the oldest first."""
+    found = (path for path in Path(folder).glob("step-*") if re.fullmatch(NAME, path.name))
+    return sorted(found, key=_step_of)
+
+
+def _step_of(state: Path) -> int:
+    return int(state.name.removeprefix("step-"))
+
+
+@dataclass(frozen=True)
+class _Scalars:
+    """What ``config.json`` of a training state says.
+
+    Attributes:
+        step: optimiser steps taken.
+        config: of the run; a resumed one must have the same.
+        generators: states of random generators, by name.
+        groups: the optimiser's.
+    """
+
+    step: Natural
+    config: dict[str, Any]
+    generators: dict[str, dict[str, Any]]
+    groups: list[dict[str, Any]]
 
 
 def load_training_state(
@@ -174,28 +221,67 @@ def load_training_state(
     Raises:
         WeightsError: the state is damaged or belongs to another configuration.
     """
-    states = sorted(Path(folder).glob("step-*"))
+    states = _states(folder)
     if not states:
         return 0
-    tensors, scalars, _ = load_artifact(states[-1], STATE_KIND)
-    if scalars["config"] != dict(config):
-        found = scalars["config"]
-        keys = sorted(k for k in found.keys() | config.keys() if found.get(k) != config.get(k))
+    newest = states[-1]
+    tensors, told, _ = load_artifact(newest, STATE_KIND)
+    try:
+        scalars = parse_record(told, _Scalars, str(newest / CONFIG))
+        _check_config(scalars.config, config, newest)
+        if scalars.step != _step_of(newest):
+            raise DataError(f"{newest} of step {scalars.step}", "one step", "restore its name")
+        load_module(module, _below(tensors, "module."), str(newest))
+        optimizer.load_state_dict(_optimizer_state(optimizer, tensors, scalars.groups))
+        if scalars.generators.keys() != generators.keys():
+            raise DataError(f"generators {list(scalars.generators)}", f"{list(generators)}", AGAIN)
+        for name, rng in generators.items():
+            rng.bit_generator.state = scalars.generators[name]
+        torch.set_rng_state(tensors["torch_rng"])
+    # Torch and NumPy raise any of these for values that are none of theirs.
+    except (DataError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(
-            f"{states[-1]} was trained with another configuration (differs in: {', '.join(keys)})",
-            "the configuration of the interrupted run",
+            f"{newest} is no state of this run: {error}", "the state as training wrote it", AGAIN
+        ) from error
+    return scalars.step
+
+
+def _check_config(found: Mapping[str, Any], config: Mapping[str, Any], state: Path) -> None:
+    if found != dict(config):
+        keys = sorted(k for k in found.keys() | config.keys() if found.get(k) != config.get(k))
+        told = ", ".join(f"{k} = {found.get(k)!r}" for k in keys)
+        raise WeightsError(
+            f"{state} was trained with another configuration (differs in: {told})",
+            ", ".join(f"{k} = {config.get(k)!r}" for k in keys) + ", as asked for now",
             "choose another output folder, or delete that one to start again",
         )
-    load_module(module, _below(tensors, "module."), str(states[-1]))
+
+
+def _optimizer_state(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What the optimiser is to go on with; torch itself looks at no shape.
+
+    Raises:
+        DataError: other parameters, or other settings, than the optimiser has.
+    """
+    merged = []
+    for own, stored in zip(optimizer.state_dict()["param_groups"], groups, strict=True):
+        # A schedule moves the learning rate; what another torch added has its default.
+        for key, value in parse_json(canonical_json(own)).items():
+            if key != "lr" and stored.get(key, value) != value:
+                raise DataError(f"an optimiser's {key} = {stored[key]!r}", f"{value!r}", AGAIN)
+        merged.append({**own, "lr": float(stored["lr"])})
+    shapes = [p.shape for group in optimizer.param_groups for p in group["params"]]
     slots: dict[int, dict[str, Tensor]] = {}
     for key, value in _below(tensors, "optimizer.").items():
-        index, name = key.split(".", 1)
+        index, _, name = key.partition(".")
+        if value.ndim and value.shape != shapes[int(index)]:
+            raise DataError(f"{key} {list(value.shape)}", f"{list(shapes[int(index)])}", AGAIN)
         slots.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": slots, "param_groups": scalars["groups"]})
-    torch.set_rng_state(tensors["torch_rng"])
-    for name, rng in generators.items():
-        rng.bit_generator.state = scalars["generators"][name]
-    return int(scalars["step"])
+    if len({frozenset(slot) for slot in slots.values()}) > 1 or slots.keys() - range(len(shapes)):
+        raise DataError("slots of some parameters alone", "the same slots of every one", AGAIN)
+    return {"state": slots, "param_groups": merged}
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ one message on stderr and exit code 2, never with a traceback.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import re
 import sys
@@ -14,9 +15,16 @@ from dataclasses import dataclass, is_dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
-from robot_wm.commands import COMMANDS
+from robot_wm.commands import COMMANDS, check_needs
+from robot_wm.commands.start import (
+    check_rooms,
+    leave_current_folder,
+    mend_streams,
+    silence,
+    tell,
+)
 from robot_wm.config import build, document, hints_of, unknown
-from robot_wm.errors import ConfigError, RobotWMError
+from robot_wm.errors import ConfigError, RobotWMError, StorageError
 
 if TYPE_CHECKING:
     from robot_wm.commands.settings import Settings
@@ -255,6 +263,7 @@ def _execute(command: str, overrides: Sequence[str], dry: bool) -> int:
         module = importlib.import_module(f"robot_wm.commands.{command}")
         return 0 if dry else int(module.run())
     settings = compose(overrides)
+    check_needs(command, settings.method)
     settings.check()
     if dry:
         from robot_wm.manifest import canonical_json
@@ -272,21 +281,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 on success, 1 where a command itself reports a failure (doctor, the gate), 2 for a mistake
         the user can mend, 130 after an interruption.
     """
+    mend_streams()
     try:
-        return _run(sys.argv[1:] if arguments is None else arguments)
+        if arguments is None:
+            leave_current_folder()
+        check_rooms()
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+        return code
     except RobotWMError as error:
-        print(f"robot-wm: {error}", file=sys.stderr)
+        tell(str(error))
         return 2
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in OPTIONAL:
             raise
-        print(f"robot-wm: {_missing(error)}", file=sys.stderr)
+        tell(str(_missing(error)))
         return 2
     except KeyboardInterrupt:
-        print("robot-wm: interrupted; run the same command again to go on", file=sys.stderr)
+        tell("interrupted; run the same command again to go on")
         return 130
     except BrokenPipeError:
+        silence()
         return 0
+    except OSError as error:
+        # Stages name their own files; what is left is the output, e.g. redirected to a full disk.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        silence()
+        tell(str(StorageError(str(error), "room for the output", "free some space")))
+        return 2
 
 
 __all__ = ["Session", "build", "compose", "document", "main"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robot_wm.episodes import EpisodeStore
-from robot_wm.errors import DataError
+from robot_wm.errors import ConfigError, DataError
 from robot_wm.normalization import Statistics
 
 
@@ -41,6 +41,11 @@ class ClipSampler:
     ) -> None:
         self.together = together
         weights = np.array([(shares or {}).get(s.schema.collection, 1.0) for s in stores])
+        if not weights.sum() > 0:
+            raise ConfigError(
+                f"shares {dict(shares or {})} of {[s.schema.collection for s in stores]}",
+                "a share above 0 for one of them", "correct `pretrain.shares`",
+            )  # fmt: skip
         self.shares = weights / weights.sum()
         self.control_dim = len(stores[0].schema.control_low)
         self.scenes = sorted({store.schema.task for store in stores})
@@ -122,7 +127,7 @@ def _clips(
     store: EpisodeStore, block: int, image_size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Frames ``[F, H, W, 3]``; of each clip first frame ``[C]``, raw block ``[C, A]``, episode."""
-    schema, chosen = store.schema, store.indices("train")
+    schema = store.schema
     every = schema.frame_every
     if schema.image_size != image_size or block % every:
         raise DataError(
@@ -130,8 +135,8 @@ def _clips(
             f"{image_size} px, a divisor of {block} control steps",
             "collect at the encoder's image size, or change the encoder's",
         )
-    stride = block // every
-    total = sum(store.meta(i)["length"] // every + 1 for i in chosen)
+    stride, chosen = block // every, store.indices("train", block)
+    total = sum(map(store.frames_of, chosen))
     frames = np.empty((total, image_size, image_size, 3), np.uint8)
     firsts, blocks, numbers, start = [], [], [], 0
     for number, i in enumerate(chosen):

@@ -12,7 +12,7 @@ import difflib
 import math
 import re
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from numbers import Integral, Real
@@ -73,6 +73,7 @@ Seed = Annotated[int, Within(low=0, below=2**63)]
 NonNegative = Annotated[float, Within(low=0)]
 Positive = Annotated[float, Within(above=0)]
 Fraction = Annotated[float, Within(low=0, high=1)]
+Device = Annotated[str, Matching(r"cpu|cuda(:\d+)?", "cpu, cuda or cuda:0, cuda:1, …")]
 Sha256 = Annotated[str, Matching("[0-9a-f]{64}", "64 hexadecimal digits")]
 
 
@@ -110,7 +111,9 @@ def build(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
     for name, item in known.items():
         missing = item.default is MISSING and item.default_factory is MISSING
         if missing and name not in mapping:
-            raise ConfigError(f"{prefix}{name} is missing", str(hints[name]), f"set {prefix}{name}")
+            raise ConfigError(
+                f"{prefix}{name} is missing", type_name(hints[name]), f"set {prefix}{name}"
+            )
     return cls(**{k: convert(hints[k], v, prefix + str(k)) for k, v in mapping.items()})
 
 
@@ -221,6 +224,22 @@ def type_name(kind: Any) -> str:
         return f"{type_name(base)} {', '.join(map(str, rules))}"
     plain = isinstance(kind, type) and not get_args(kind)
     return kind.__name__ if plain else str(kind).replace("typing.", "")
+
+
+@contextlib.contextmanager
+def naming(section: str) -> Iterator[None]:
+    """Put the section before messages that do not name it.
+
+    Raises:
+        ConfigError: the one that was raised within.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        if section.partition(".")[0] in error.received:
+            raise
+        told = f"{section}: {error.received}"
+        raise ConfigError(told, error.accepted, error.next_step) from error
 
 
 def join(section: Mapping[str, Any], where: str, **given: Any) -> dict[str, Any]:

@@ -13,21 +13,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from robot_wm.commands import EXTRAS, METHOD_NEEDS, NEEDS, installed
+from robot_wm.core.children import last_line, python
+from robot_wm.core.opengl import probe, wanted
 from robot_wm.manifest import hardware, storage_root, usable_cores
 
 OK, WARN, FAIL = "ok", "warn", "fail"
-BACKENDS = ("egl", "osmesa")
-RENDER_TIMEOUT = 60  # [s]; a broken driver can hang instead of failing
+TIMEOUT = 120  # [s]; importing torch from a slow disk takes long
 PACKAGES = {
-    "numpy": FAIL, "torch": FAIL, "mujoco": FAIL, "dm-control": WARN, "gymnasium": FAIL,
-    "hydra-core": FAIL, "safetensors": FAIL, "array-api-compat": FAIL, "pillow": FAIL,
-    "rich": WARN, "onnxruntime": WARN, "pytest": WARN, "ruff": WARN, "mypy": WARN,
+    # Without those that fail, not even the demonstration runs.
+    "numpy": FAIL, "mujoco": FAIL, "gymnasium": FAIL, "hydra-core": FAIL, "array-api-compat": FAIL,
+    "pillow": FAIL, "onnxruntime": FAIL, "rich": WARN, "torch": WARN, "safetensors": WARN,
+    "onnx": WARN, "onnxscript": WARN, "dm-control": WARN, "pytest": WARN, "ruff": WARN,
+    "mypy": WARN,
 }  # fmt: skip
-RENDER = (
-    "import mujoco; from mujoco.{0} import GLContext; c = GLContext(64, 64); c.make_current();"
-    "m = mujoco.MjModel.from_xml_string('<mujoco/>');"
-    "mujoco.MjrContext(m, mujoco.mjtFontScale.mjFONTSCALE_100.value)"
-)
 
 
 @dataclass(frozen=True)
@@ -47,20 +46,6 @@ class Check:
 Probe = Callable[[str], str]
 
 
-def probe_backend(backend: str) -> str:
-    """Start an OpenGL backend in a process of its own: '' if it works, else the reason."""
-    environment = {**os.environ, "PYOPENGL_PLATFORM": backend, "MUJOCO_GL": backend}
-    try:
-        run = subprocess.run(
-            [sys.executable, "-c", RENDER.format(backend)],
-            env=environment, capture_output=True, text=True, timeout=RENDER_TIMEOUT,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return f"hung for {RENDER_TIMEOUT} s"
-    lines = [line for line in run.stderr.strip().splitlines() if line.strip()]
-    return "" if run.returncode == 0 else (lines[-1] if lines else f"exit {run.returncode}")
-
-
 def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Check:
     """Python 3.11 or newer."""
     found = ".".join(map(str, version[:3]))
@@ -77,11 +62,23 @@ def check_packages(versions: Mapping[str, str | None] | None = None) -> list[Che
         if version is not None:
             checks.append(Check(name, OK, version))
             continue
-        mend = "`make setup`, or pip install -e '.[sim,cli,train,export,dev]'"
-        mend = "pip install -e '.[robot]' (only exported planners need it)" \
-            if name == "onnxruntime" else mend  # fmt: skip
-        checks.append(Check(name, severity, "not installed", mend))
+        checks.append(Check(name, severity, f"not installed{_waiting(name)}", _mend(name)))
     return checks
+
+
+def _waiting(package: str) -> str:
+    """Which commands want for it."""
+    modules = {module for module, (name, _) in EXTRAS.items() if name == package}
+    waiting = [command for command, needed in NEEDS.items() if modules & {*needed}]
+    methods = [method for method, needed in METHOD_NEEDS.items() if modules & {*needed}]
+    words = [", ".join(waiting)] * bool(waiting)
+    words += [f"method={','.join(methods)}"] * bool(methods)
+    return f" (needed by {' and '.join(words)})" if words else ""
+
+
+def _mend(package: str) -> str:
+    extra = dict(EXTRAS.values()).get(package, {"rich": "cli", "dm-control": "sim"}.get(package))
+    return f"`make setup`, or pip install -e '.[{extra or 'dev'}]'"
 
 
 def _version(name: str) -> str | None:
@@ -91,18 +88,17 @@ def _version(name: str) -> str | None:
         return None
 
 
-def check_renderer(probe: Probe = probe_backend) -> Check:
+def check_renderer(probe: Probe = probe) -> Check:
     """Which OpenGL backend will be used, tried as the scenes try it."""
-    wanted = os.environ.get("MUJOCO_GL", "").lower()
-    tried = {}
-    for backend in (wanted,) if wanted in BACKENDS else BACKENDS:
+    tried: dict[str, str] = {}
+    for backend in wanted():
         tried[backend] = probe(backend)
         if not tried[backend]:
             note = "" if backend == "egl" else " (slower than egl)"
             return Check("renderer", OK, f"{backend}{note}")
     reasons = "; ".join(f"{name}: {reason}" for name, reason in tried.items())
     mend = "apt-get install libegl1 libgl1-mesa-dri libosmesa6"
-    mend += ", or unset MUJOCO_GL" if wanted in BACKENDS else ""
+    mend += ", or unset MUJOCO_GL" if len(wanted()) == 1 else ""
     return Check("renderer", FAIL, reasons, mend)
 
 
@@ -134,8 +130,8 @@ def check_arithmetic(flags: set[str] | None = None) -> Check:
 
 def _cpu_flags() -> set[str]:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
         return set()
     for line in lines:
         if line.lower().startswith(("flags", "features")):
@@ -147,13 +143,14 @@ def check_disk(root: Path | None = None, free: int | None = None) -> Check:
     """Whether the storage root is writable, and its free space."""
     root = storage_root() if root is None else root
     mend = "set ROBOT_WM_HOME to a writable disk with 20 GiB free"
-    existing = next(p for p in (root, *root.parents) if p.exists())
     try:
+        existing = next(p for p in (root.absolute(), *root.absolute().parents) if p.exists())
+        bytes_free = shutil.disk_usage(existing).free if free is None else free
         with tempfile.NamedTemporaryFile(dir=existing):
             pass
     except OSError as error:
-        return Check("storage", FAIL, f"{root}: {error.strerror}", mend)
-    gib = (shutil.disk_usage(existing).free if free is None else free) / 2**30
+        return Check("storage", FAIL, f"{root}: {error.strerror or error}", mend)
+    gib = bytes_free / 2**30
     found = f"{root}, {gib:.1f} GiB free"
     # Episodes and latents of all tasks take about 10 GiB, smoke-sized ones a few MiB.
     if gib < 1:
@@ -167,10 +164,14 @@ def check_torch() -> Check:
         "import torch; print(torch.__version__, 'cuda' if torch.cuda.is_available() else 'cpu',"
         " torch.backends.cpu.get_cpu_capability(), 'threads', torch.get_num_threads())"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if not installed("torch"):
+        return Check("torch build", WARN, "not installed", _mend("torch"))
+    try:
+        run = python(("-c", code), TIMEOUT)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check("torch build", FAIL, str(error), "`make setup`")
     if run.returncode:
-        lines = run.stderr.strip().splitlines() or ["no message"]
-        return Check("torch build", FAIL, lines[-1], "`make setup`")
+        return Check("torch build", FAIL, last_line(run), "`make setup`")
     return Check("torch build", OK, run.stdout.strip())
 
 

@@ -19,83 +19,45 @@ An episode of ``T`` actions has ``T+1`` rows of states, poses and proprio, and o
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 
-from robot_wm.config import Count, Natural, NonNegative, Within, check_fields, convert
-from robot_wm.core.records import parse_record, read_record
-from robot_wm.errors import ConfigError, DataError
+from robot_wm.core.json_io import parse_json
+from robot_wm.episode_files import (
+    COLUMNS,
+    Schema,
+    check_column,
+    joined,
+    map_column,
+    read_records,
+)
+from robot_wm.errors import DataError
 from robot_wm.manifest import (
     atomic_folder,
+    canonical_json,
     read_json,
     read_manifest,
     sha256_of,
     write_json,
     write_manifest,
 )
-from robot_wm.progress import progress
+from robot_wm.progress import notice, progress
 
+__all__ = [
+    "COLUMNS", "SCHEMA", "SPLITS", "Episode", "EpisodeStore", "Recording", "Schema",
+    "open_dataset", "shard_path", "split_of", "write_shard",
+]  # fmt: skip
 SCHEMA = "dataset.json"
-COLUMNS = ("frames", "states", "poses", "proprio", "actions")
 SPLITS = ("train", "validation", "test")
-STATES = ("states", "poses", "proprio")
-NEXT = "restore the file as it was written, or delete the folder and collect again"
-# Types of what a record may say; other keys are the user's own.
-RECORD: dict[str, Any] = {
-    "id": Natural, "length": Count, "seed": int, "policy": str, "noise": NonNegative,
-    "factors": dict[str, Any], "pair": str,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Schema:
-    """What every shard of a data set has in common.
-
-    ``config`` is the full collection configuration; together with the shard index it determines
-    every byte of a shard.
-    """
-
-    task: str
-    collection: str
-    image_size: Annotated[int, Within(1, 4096)]
-    frame_every: Annotated[int, Within(1, 10_000)]
-    control_dt: Annotated[float, Within(above=0, high=1000)]
-    control_low: tuple[float, ...]
-    control_high: tuple[float, ...]
-    pose_names: tuple[str, ...]
-    state_dim: Annotated[int, Within(0, 10**6)]
-    proprio_dim: Annotated[int, Within(0, 10**6)]
-    seed: int
-    episodes_per_shard: Natural
-    config: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        check_fields(self, "schema")
-        low, high = self.control_low, self.control_high
-        if not (len(low) == len(high) > 0 and (np.asarray(low) < high).all()):
-            raise ConfigError(
-                f"schema: control bounds from {low} to {high}", "low below high in every entry",
-                "correct the bounds",
-            )  # fmt: skip
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types (tuples become lists)."""
-        value = asdict(self)
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in value.items()}
-
-    @staticmethod
-    def from_json(value: dict[str, Any]) -> Schema:
-        """Inverse of :meth:`to_json`.
-
-        Raises:
-            DataError: a key missing or unknown, a value of another type or out of its range.
-        """
-        return parse_record(value, Schema, "schema")
+MANY = 100  # shards, from which on checking them takes long enough to say so
 
 
 @dataclass(frozen=True)
@@ -141,8 +103,18 @@ class Recording:
             rows["frames"].append(obs["image"])
 
     def episode(self, index: int, meta: dict[str, Any]) -> Episode:
-        """All of it."""
-        return Episode(index, meta=meta, **{k: np.stack(v) for k, v in self._rows.items()})
+        """All of it.
+
+        Raises:
+            DataError: no action yet, or rows of several sizes.
+        """
+        try:
+            return Episode(index, meta=meta, **{k: np.stack(v) for k, v in self._rows.items()})
+        except ValueError as error:
+            raise DataError(
+                f"episode {index}: {error}", "an action or more, and rows of one size",
+                "have every observation and action be of the same size",
+            ) from error  # fmt: skip
 
 
 def split_of(task: str, collection: str, episode_id: int) -> str:
@@ -162,15 +134,27 @@ def open_dataset(root: Path, schema: Schema) -> None:
     if not path.exists():
         write_json(path, schema.to_json())
         return
-    found = read_record(path, Schema, NEXT).to_json()
-    wanted = schema.to_json()
-    if found != wanted:
-        keys = sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
+    wanted = parse_json(canonical_json(schema.to_json()))
+    found = Schema.from_json(read_json(path), str(path)).to_json()
+    if differing := sorted(key for key in wanted if wanted[key] != found[key]):
         raise DataError(
-            f"{root} was collected with another configuration (differs in: {', '.join(keys)})",
-            "the configuration in its dataset.json",
-            "choose another name or delete that folder",
-        )
+            f"{root} was collected with another configuration: {_differences(found, wanted)}",
+            f"the same {', '.join(differing)}", "choose another name or delete that folder",
+        )  # fmt: skip
+
+
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """What is stored and what is asked for, key by key, those of ``config`` by themselves."""
+    told = []
+    for key in sorted(found.keys() | wanted.keys()):
+        old, new = found.get(key), wanted.get(key)
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            told.append(f"{key}: {_differences(old, new)}")
+        else:
+            told.append(f"{key} {old!r}, not {new!r}")
+    return ", ".join(told)
 
 
 def shard_path(root: Path, index: int) -> Path:
@@ -182,41 +166,18 @@ def write_shard(root: Path, index: int, episodes: Sequence[Episode]) -> None:
     """Write one shard in one step.
 
     Raises:
-        StorageError: the disk is full, nothing is left behind; or the shard is there already.
-        DataError: an episode whose arrays do not fit together, or numbers that are not finite.
+        DataError: ragged, not finite, or unlike the schema of the data set in ``root``.
+        StorageError: the disk is full; nothing is left behind.
     """
-    for episode in episodes:
-        _check_episode(episode)
-    with atomic_folder(shard_path(root, index)) as work:
-        for name in COLUMNS:
-            rows = np.concatenate([getattr(episode, name) for episode in episodes])
+    target, told = shard_path(root, index), root / SCHEMA
+    schema = Schema.from_json(read_json(told), str(told)) if told.is_file() else None
+    columns = joined(episodes, schema, str(target))
+    with atomic_folder(target) as work:
+        for name, rows in columns.items():
             np.save(work / f"{name}.npy", rows, allow_pickle=False)
         records = [{**e.meta, "id": e.id, "length": len(e)} for e in episodes]
         write_json(work / "episodes.json", records)
         write_manifest(work, "shard", parents={}, facts={"index": index})
-
-
-def _check_episode(episode: Episode) -> None:
-    rows, name = len(episode.actions) + 1, f"episode {episode.id}"
-    for column in COLUMNS[1:]:
-        array = np.asarray(getattr(episode, column))
-        wanted = rows - (column == "actions")
-        if array.ndim != 2 or len(array) != wanted or not np.isfinite(array).all():
-            raise DataError(
-                f"{column} of {name}: shape {array.shape}, "
-                f"{int((~np.isfinite(array)).sum())} numbers not finite",
-                f"{wanted} rows of finite numbers", "look at where they come from",
-            )  # fmt: skip
-
-
-def _record(value: Any, source: str) -> dict[str, Any]:
-    """One episode's record: number and length, and whatever else is known of it."""
-    if not isinstance(value, dict) or not {"id", "length"} <= set(value):
-        raise DataError(f"{source}: a record {value!r:.80}", "an object with id and length", NEXT)
-    try:
-        return {k: convert(RECORD.get(k, Any), v, k) for k, v in value.items()}
-    except ConfigError as error:
-        raise DataError(f"{source}: {error.received}", error.accepted, NEXT) from error
 
 
 class EpisodeStore:
@@ -224,11 +185,11 @@ class EpisodeStore:
 
     Args:
         root: the data set's folder.
-        verify: compare every file's hash, once per process; off where only the identity of the
-            data set is asked for.
+        verify: hash every file, once per process, and compare every column with schema and
+            records; off where only the identity of the data set is asked for.
 
     Raises:
-        DataError: no data set there, or a shard is corrupt or altered.
+        DataError: no data set there, or a shard is corrupt.
     """
 
     def __init__(self, root: Path, verify: bool = True) -> None:
@@ -237,83 +198,68 @@ class EpisodeStore:
             raise DataError(
                 f"no data set in {self.root}", f"a folder with {SCHEMA}", "run `robot-wm collect`"
             )
-        self.schema = read_record(self.root / SCHEMA, Schema, NEXT)
-        sizes = (self.schema.state_dim, len(self.schema.pose_names), self.schema.proprio_dim)
-        self._empty = {name for name, size in zip(STATES, sizes, strict=True) if not size}
+        told = read_json(self.root / SCHEMA)
+        self.schema = Schema.from_json(told, str(self.root / SCHEMA))
+        self._told = told  # as it was written: its hash is the data set's
         self._places: list[tuple[int, dict[str, Any], int, int, int]] = []
+        self._shapes: dict[int, dict[str, tuple[int, ...]]] = {}
         self._columns: dict[int, dict[str, np.ndarray]] = {}
         self._digests: list[str] = []
-        self._rows: dict[int, dict[str, int]] = {}
-        shards = sorted(self.root.glob("shard-*"))
-        with progress(f"verify {self.root.name}", len(shards)) as show:
-            for done, path in enumerate(shards, start=1):
+        paths = sorted(self.root.glob("shard-*"))
+        long = verify and len(paths) >= MANY
+        with progress(f"check {self.root.name}", len(paths)) if long else nullcontext() as show:
+            for done, path in enumerate(paths, start=1):
                 self._add(path, verify)
-                show(done if done < len(shards) else done - 1, "shards")
-        ids = [place[1]["id"] for place in self._places]
-        if len(set(ids)) < len(ids):
-            raise DataError(f"{self.root} holds an episode twice", "every number once", NEXT)
+                if show:
+                    show(done, "shards")
         if not self._places:
             raise DataError(f"{self.root} has no shards", "one or more", "run `robot-wm collect`")
+        number, times = Counter(record["id"] for _, record, *_ in self._places).most_common(1)[0]
+        if times > 1:
+            raise DataError(
+                f"{self.root} holds episode {number} twice", "every number once",
+                "remove the shard that was copied there",
+            )  # fmt: skip
 
     def _add(self, path: Path, verify: bool) -> None:
-        if not (number := path.name[len("shard-") :]).isdigit():
-            raise DataError(f"{path} in a data set", "shard-00000, shard-00001, …", "move it away")
+        number = path.name.removeprefix("shard-")
+        if not re.fullmatch("[0-9]{5,9}", number) or path != shard_path(self.root, int(number)):
+            raise DataError(
+                f"{path} is no shard", "shard-00000, shard-00001, …", "move it out of the data set"
+            )
         shard = int(number)
-        self._digests.append(read_manifest(path, "shard", verify)["sha256"])
-        frame, row, action = 0, 0, 0
-        records = read_json(path / "episodes.json")
-        if not isinstance(records, list) or not records:
-            raise DataError(f"{path / 'episodes.json'} holds no records", "a list of them", NEXT)
-        for value in records:
-            record = _record(value, str(path / "episodes.json"))
+        try:
+            self._digests.append(read_manifest(path, "shard", verify)["sha256"])
+        except DataError as error:
+            way = f"delete {path} and collect again, or copy it again"
+            raise DataError(error.received, error.accepted, way) from error
+        records, frame, row, action = read_records(path / "episodes.json"), 0, 0, 0
+        for record in records:
             self._places.append((shard, record, frame, row, action))
             frame += record["length"] // self.schema.frame_every + 1
             row += record["length"] + 1
             action += record["length"]
-        self._rows[shard] = {"frames": frame, "actions": action, **dict.fromkeys(STATES, row)}
+        self._shapes[shard] = self.schema.shapes(frame, row, action)
+        if verify:
+            for name, shape in self._shapes[shard].items():
+                check_column(path / f"{name}.npy", shape)
 
-    def _column(self, shard: int, name: str) -> np.ndarray:
+    def column(self, shard: int, name: str) -> np.ndarray:
+        """A whole column of a shard, mapped read-only.
+
+        Raises:
+            DataError: missing, of another type or shape than schema and records say, not finite.
+        """
         columns = self._columns.setdefault(shard, {})
         if name not in columns:
             path = shard_path(self.root, shard) / f"{name}.npy"
-            # Robots know neither state nor pose, and nothing cannot be mapped.
-            mode: Literal["r"] | None = None if name in self._empty else "r"
-            try:
-                column = np.load(path, mmap_mode=mode, allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
-                raise DataError(
-                    f"cannot map {path}: {error}", "a whole column", "delete this shard, collect"
-                ) from error
-            columns[name] = self._checked(column, shard, name, path)
+            columns[name] = map_column(path, self._shapes[shard][name])
         return columns[name]
-
-    def _checked(self, column: np.ndarray, shard: int, name: str, path: Path) -> np.ndarray:
-        """A column of the type and size that schema and records say."""
-        s, rows = self.schema, self._rows[shard][name]
-        widths = {
-            "frames": (s.image_size, s.image_size, 3), "states": (s.state_dim,),
-            "poses": (len(s.pose_names),), "proprio": (s.proprio_dim,),
-            "actions": (len(s.control_low),),
-        }  # fmt: skip
-        kind = "uint8" if name == "frames" else "float32 or float64"
-        fits = column.dtype == np.uint8 if name == "frames" else str(column.dtype) in kind
-        if not fits or column.shape != (rows, *widths[name]):
-            raise DataError(
-                f"{path} holds {column.dtype} {list(column.shape)}",
-                f"{kind} {[rows, *widths[name]]}, as schema and records say",
-                "delete this shard and collect again",
-            )
-        if name != "frames" and not np.isfinite(column).all():
-            raise DataError(
-                f"{path} holds numbers that are not finite", "finite numbers",
-                "delete this shard and collect again",
-            )  # fmt: skip
-        return column
 
     @cached_property
     def sha256(self) -> str:
         """Hash over the schema and all shards."""
-        return sha256_of({"schema": self.schema.to_json(), "shards": self._digests})
+        return sha256_of({"schema": self._told, "shards": self._digests})
 
     def __len__(self) -> int:
         """Number of episodes."""
@@ -329,7 +275,7 @@ class EpisodeStore:
         views = {}
         for name in COLUMNS:
             start, stop = spans.get(name, (row, row + length + 1))
-            views[name] = self._column(shard, name)[start:stop]
+            views[name] = self.column(shard, name)[start:stop]
         return Episode(id=record["id"], meta=record, **views)
 
     def __iter__(self) -> Iterator[Episode]:
@@ -346,8 +292,28 @@ class EpisodeStore:
             found.setdefault(shard, []).append(i)
         return found
 
-    def indices(self, split: str) -> list[int]:
+    def frames_of(self, index: int) -> int:
+        """Frames of an episode, without touching its columns."""
+        return int(self._places[index][1]["length"]) // self.schema.frame_every + 1
+
+    def needs(self, *columns: str, work: str) -> None:
+        """Refuse work that needs what a robot cannot know.
+
+        Raises:
+            DataError: one of these columns is empty.
+        """
+        if empty := [name for name in columns if not self.schema.shapes(0, 0, 0)[name][1]]:
+            raise DataError(
+                f"{self.root} has no {' and no '.join(empty)}", f"them, for {work} needs them",
+                "use a simulated collection; a robot's log can be trained on",
+            )  # fmt: skip
+
+    def indices(self, split: str, steps: int = 0) -> list[int]:
         """Positions of the episodes of one split.
+
+        Args:
+            split: one of ``SPLITS``.
+            steps: shorter episodes are left out, and how many is told.
 
         Raises:
             DataError: an unknown split name.
@@ -355,8 +321,15 @@ class EpisodeStore:
         if split not in SPLITS:
             raise DataError(f"split {split!r}", f"one of {SPLITS}", "name one of them")
         s = self.schema
-        return [
+        mine = [
             i
             for i in range(len(self))
             if split_of(s.task, s.collection, self._places[i][1]["id"]) == split
         ]
+        kept = [i for i in mine if self._places[i][1]["length"] >= steps]
+        if len(kept) < len(mine):
+            notice(
+                f"{self.root.name}: {len(mine) - len(kept)} of {len(mine)} {split} episodes last "
+                f"less than {steps} control steps and are left out"
+            )
+        return kept

@@ -25,7 +25,9 @@ def contact_sheet(stores: Sequence[EpisodeStore], seed: int) -> bytes:
     from PIL import Image
 
     rng = np.random.default_rng([seed, 7])
-    places = [(store, i) for store in stores for i in store.indices("train")]
+    places = [
+        (store, i) for store in stores for i in store.indices("train", store.schema.frame_every)
+    ]
     size = stores[0].schema.image_size
     sheet = np.zeros((SIDE, size, SIDE, size, 3), np.uint8)
     for k in range(SIDE**2):
@@ -41,12 +43,18 @@ def read_sheet(path: Path, size: int) -> np.ndarray:
     """Frames of a contact sheet, uint8 ``[SIDE², size, size, 3]``.
 
     Raises:
-        WeightsError: a sheet of another size.
+        WeightsError: a sheet of another size, or no whole picture.
     """
     from PIL import Image
 
-    with Image.open(path) as image:
-        pixels = np.asarray(image.convert("RGB"))
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    # Pillow says of a damaged file that it is one or another of these.
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise WeightsError(
+            f"{path}: {error}", "a whole PNG", "train the world model again"
+        ) from error
     if pixels.shape != (SIDE * size, SIDE * size, 3):
         raise WeightsError(
             f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels",

@@ -8,14 +8,18 @@ with a cost at every step), in a latent whose changes are alike in every directi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robot_wm.actor import Actor
 from robot_wm.checkpoint import full_precision, load_artifact, load_module
+from robot_wm.config import Within, build, check_fields
 from robot_wm.contracts import (
     History,
     ModelSpec,
@@ -33,6 +37,7 @@ from robot_wm.projector import Embedding, Projector, Reduce, Whiten
 KIND = "world_model"
 CONTEXT = 2
 COSTS = ("latent", "distance", "both")
+Size = Annotated[int, Within(1, 4096)]
 
 
 @dataclass(frozen=True)
@@ -49,26 +54,47 @@ class Sizes:
         horizon, heads, proposer_width, proposer_blocks: of the proposer.
         distance_width, distance_blocks: of the goal distance.
         slow: slow directions of the embedding.
+        actor: whether proposals come from an :class:`Actor` rolled out in the predictor, instead of
+            from the open-loop plans of a :class:`ProposerHead`.
     """
 
-    positions: int
-    encoder_width: int
-    action: int
-    reduced: int
-    channels: int
-    keypoints: int
-    embedding: int
-    embedding_width: int
-    embedding_blocks: int
-    width: int
-    blocks: int
-    horizon: int
-    heads: int
-    proposer_width: int
-    proposer_blocks: int
-    distance_width: int
-    distance_blocks: int
-    slow: int = 0
+    positions: Annotated[int, Within(1, 2**16)]
+    encoder_width: Size
+    action: Annotated[int, Within(1, 2**16)]
+    reduced: Size
+    channels: Size
+    keypoints: Size
+    embedding: Annotated[int, Within(0, 4096)]
+    embedding_width: Size
+    embedding_blocks: Size
+    width: Size
+    blocks: Size
+    horizon: Size
+    heads: Size
+    proposer_width: Size
+    proposer_blocks: Size
+    distance_width: Size
+    distance_blocks: Size
+    slow: Annotated[int, Within(0, 4096)] = 0
+    actor: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, "sizes")
+
+    @staticmethod
+    def stored(config: Mapping[str, Any], folder: Path) -> Sizes:
+        """Sizes of a stored model, from its configuration.
+
+        Raises:
+            WeightsError: a size missing, unknown or impossible.
+        """
+        try:
+            return build(Sizes, config.get("sizes"), "sizes")  # type: ignore[arg-type]
+        except ConfigError as error:
+            raise WeightsError(
+                f"{folder} has an unusable configuration: {error.received}", error.accepted,
+                "copy it again, or train the world model again",
+            ) from error  # fmt: skip
 
     @property
     def latent(self) -> int:
@@ -91,7 +117,7 @@ class Network(nn.Module):
         )
         self.whiten = Whiten(s.latent)
         self.predictor = Predictor(s.latent, s.action, s.width, s.blocks)
-        self.proposer = ProposerHead(
+        self.proposer: Any = (Actor if s.actor else ProposerHead)(
             s.latent, s.action, s.horizon, s.heads, s.proposer_width, s.proposer_blocks
         )
         self.distance = Distance(s.latent, s.distance_width, s.distance_blocks)
@@ -120,6 +146,25 @@ class Network(nn.Module):
             return gap
         distance = self.distance(latents, goal.expand_as(latents))
         return distance if kind == "distance" else gap + distance
+
+    def plans(
+        self,
+        state: tuple[Tensor, Tensor, Tensor],
+        goal: Tensor,
+        choice: Tensor,
+        noise: Tensor,
+        bounds: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        """Proposals ``[M + K, H, A]`` within bounds ``[A]``; see the proposers' ``sample``.
+
+        Args:
+            state: ``z_prev``, ``z`` and ``a_prev``, one row each.
+        """
+        low, high = bounds
+        if isinstance(self.proposer, Actor):
+            return self.proposer.sample(self.predictor, *state, goal, choice, noise, low, high)
+        plans = self.proposer.sample(*state, goal, choice, noise)
+        return torch.minimum(torch.maximum(plans, low), high)
 
     def forward(
         self, z_prev: Tensor, z: Tensor, a_prev: Tensor, actions: Tensor, goal: Tensor
@@ -185,10 +230,10 @@ class JEPAWorldModel:
         tensors, config, manifest = load_artifact(folder, KIND)
         check_parent(manifest, "encoder", encoder.sha256)
         try:
-            network = Network(Sizes(**config["sizes"]))
+            network = Network(Sizes.stored(config, folder))
             spec = spec_from_json(config["spec"])
             kind = cost or config["cost"]
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ConfigError) as error:
             raise WeightsError(
                 f"{folder} has an unusable configuration: {error}",
                 "the keys of Sizes and ModelSpec",
@@ -251,14 +296,17 @@ class JEPAWorldModel:
     def propose(
         self, state: JepaState, goal: JepaState, n: int, rng: np.random.Generator
     ) -> np.ndarray:
-        """``n`` plans, float32 ``[n, H, A]`` within bounds, see :meth:`ProposerHead.sample`."""
-        head = self.network.proposer
-        drawn = proposal_chance(rng, max(0, n - head.shape[0]), self.spec)
+        """``n`` plans, float32 ``[n, H, A]`` within bounds, see :meth:`Network.plans`."""
+        fixed = self.network.proposer.shape[0]
+        drawn = proposal_chance(rng, max(0, n - fixed), self.spec)
         choice, noise = (self._tensor(part) for part in drawn)
-        plans = head.sample(state.z[:1], state.z[1:], state.action[None], goal.z[1:], choice, noise)
-        low = np.asarray(self.spec.action_low, np.float32)
-        high = np.asarray(self.spec.action_high, np.float32)
-        return np.clip(plans[:n].cpu().numpy(), low, high)
+        bounds = (
+            self._tensor(np.asarray(self.spec.action_low)),
+            self._tensor(np.asarray(self.spec.action_high)),
+        )
+        seen = (state.z[:1], state.z[1:], state.action[None])
+        plans = self.network.plans(seen, goal.z[1:], choice, noise, bounds)
+        return plans[:n].cpu().numpy()
 
 
 def candidate_bytes(sizes: Sizes) -> int:

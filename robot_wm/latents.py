@@ -8,6 +8,7 @@ A cache is a folder named after the hash of (encoder, preprocessing, data set)::
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from robot_wm.episodes import EpisodeStore
+from robot_wm.config import Count
+from robot_wm.core.records import parse_record
+from robot_wm.episode_files import UNREADABLE
+from robot_wm.episodes import EpisodeStore, shard_path
 from robot_wm.errors import DataError
 from robot_wm.manifest import (
     MANIFEST,
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
     from robot_wm.encoder import FrozenEncoder
 
 # Bump the version when the way frames become tokens changes: old caches are then not found.
-PREPROCESSING = "frame-alone float16 v1"
+KIND, PREPROCESSING = "latents", "frame-alone float16 v1"
 BATCH = 256
 
 
@@ -51,36 +55,61 @@ def build_latents(dataset: Path, encoder: FrozenEncoder, root: Path, threads: in
         The cache folder, below ``root``.
 
     Raises:
-        DataError: no data set there.
-        StorageError: the disk is full.
+        DataError: no data set there, or images of another size than the encoder's.
+        StorageError: the disk is full, or another process encodes the same.
     """
     store = EpisodeStore(dataset)
     folder = cache_path(root, encoder.sha256, store.sha256)
     if (folder / MANIFEST).is_file():
         return folder
+    if store.schema.image_size != encoder.config.image_size:
+        raise DataError(
+            f"{store.root} holds images of {store.schema.image_size} px",
+            f"{encoder.config.image_size} px, the encoder's",
+            "collect at that size, or choose an encoder of this one",
+        )
     with lock(folder, "encoding into"):
         return _build(store, folder, encoder, threads)
 
 
 def _build(store: EpisodeStore, folder: Path, encoder: FrozenEncoder, threads: int) -> Path:
     """Encode what is missing, one process at a time."""
+    if (folder / MANIFEST).is_file():
+        return folder  # another process was faster
     torch.set_num_threads(threads)
-    shards = {
-        path.name: np.load(path / "frames.npy", mmap_mode="r", allow_pickle=False)
-        for path in sorted(store.root.glob("shard-*"))
-    }
-    done, total = 0, sum(len(frames) for frames in shards.values())
+    counts = _frames_by_shard(store)
+    done, total = 0, sum(counts.values())
     with progress("latents", total) as report:
-        for name, frames in shards.items():
+        for shard, name in zip(store.shards(), counts, strict=True):
             if not (folder / name).is_dir():
                 with atomic_folder(folder / name) as work:
+                    frames = store.column(shard, "frames")
                     _encode_shard(frames, encoder, work / "tokens.npy", done, report)
-            done += len(frames)
+            done += counts[name]
             report(done)
-    counts = {name: len(frames) for name, frames in shards.items()}
     parents = {"encoder": encoder.sha256, "dataset": store.sha256}
-    write_manifest(folder, "latents", parents, {"frames": counts, "preprocessing": PREPROCESSING})
+    write_manifest(folder, KIND, parents, {"frames": counts, "preprocessing": PREPROCESSING})
     return folder
+
+
+def _frames_by_shard(store: EpisodeStore) -> dict[str, int]:
+    return {
+        shard_path(store.root, shard).name: sum(map(store.frames_of, episodes))
+        for shard, episodes in store.shards().items()
+    }
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the manifest of a cache says of it.
+
+    Attributes:
+        frames: number of them, by shard.
+        preprocessing: see ``PREPROCESSING``.
+    """
+
+    frames: dict[str, Count]
+    preprocessing: str
 
 
 def _encode_shard(
@@ -120,36 +149,40 @@ class LatentStore:
 
     def __init__(self, folder: Path, store: EpisodeStore, encoder_sha: str) -> None:
         self.folder = Path(folder)
-        manifest = read_manifest(self.folder, "latents")
+        rebuild = f"delete {self.folder} and build the latents again"
+        try:
+            manifest = read_manifest(self.folder, KIND)
+        except DataError as error:
+            raise DataError(error.received, error.accepted, rebuild) from error
         check_parent(manifest, "encoder", encoder_sha)
         check_parent(manifest, "dataset", store.sha256)
-        frames = manifest["facts"].get("frames")
-        if not isinstance(frames, dict) or not all(isinstance(n, int) for n in frames.values()):
+        facts = parse_record(manifest["facts"], _Facts, str(self.folder / MANIFEST), rebuild)
+        wanted = _Facts(_frames_by_shard(store), PREPROCESSING)
+        if facts != wanted:
             raise DataError(
-                f"{self.folder} says {frames!r} of its frames", "their number by shard",
-                f"delete {self.folder} and build the latents again",
+                f"{self.folder} holds {sum(facts.frames.values())} frames in "
+                f"{len(facts.frames)} shards, {facts.preprocessing!r}",
+                f"{sum(wanted.frames.values())} in {len(wanted.frames)}, {PREPROCESSING!r}",
+                rebuild,
             )  # fmt: skip
-        self.shards = [self._open(name, n) for name, n in frames.items()]
-        lengths = [len(store[i].frames) for i in range(len(store))]
-        self._ends = list(accumulate(lengths))
-        self._firsts = list(accumulate([0, *map(len, self.shards)]))
-        if self._ends[-1] != self._firsts[-1]:
+        self.shards = [self._open(name, n) for name, n in wanted.frames.items()]
+        if len({tokens.shape[1:] for tokens in self.shards}) > 1:
             raise DataError(
-                f"{self._firsts[-1]} cached frames for {self._ends[-1]} recorded ones",
-                "one row of tokens per frame",
-                f"delete {self.folder} and build the latents again",
+                f"tokens of {sorted({t.shape[1:] for t in self.shards})}", "one shape", rebuild
             )
-        self._lengths = lengths
+        self._lengths = [store.frames_of(i) for i in range(len(store))]
+        self._ends = list(accumulate(self._lengths))
+        self._firsts = list(accumulate([0, *map(len, self.shards)]))
 
     def _open(self, name: str, frames: int) -> np.ndarray:
         path = self.folder / name / "tokens.npy"
         try:
             tokens = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except UNREADABLE as error:
             raise DataError(
                 f"cannot map {path}: {error}", "a whole column", f"delete {self.folder}, rebuild"
             ) from error
-        if len(tokens) != frames or tokens.dtype != np.float16 or tokens.ndim != 3:
+        if tokens.ndim != 3 or len(tokens) != frames or tokens.dtype != np.float16:
             raise DataError(
                 f"{path} holds {tokens.dtype} {tokens.shape}",
                 f"float16 [{frames}, P, D]",

@@ -81,7 +81,7 @@ def multiblock(
         raise ConfigError(
             f"{blocks} blocks of {h}x{w} on a {grid}x{grid} grid",
             f"masks that leave {min_visible} tokens",
-            "use fewer or smaller blocks",
+            "use fewer or smaller blocks (objective.options.tube_blocks, tube_area)",
         )
     flat = hidden.reshape(batch, -1)
     # Random keys order each row: the wanted class first, in random order; then cut to the minimum.

@@ -166,13 +166,15 @@ class ProbeData:
         )  # fmt: skip
 
     def evaluate(self, encode: Encode) -> dict[str, float]:
-        """Collapse meters, and R² of every pose factor from all tokens.
+        """Collapse meters, and R² of every pose factor, where there are any, from all tokens.
 
         Args:
             encode: uint8 ``[N, H, W, 3]`` to token features ``[N, P, D]``.
         """
         train, test = encode(self.train_frames), encode(self.test_frames)
         result = health(test)
+        if not self.pose_names:  # a robot's log knows none
+            return result
         wanted, labels = pose_targets(self.train_poses, self.pose_names)
         truth, _ = pose_targets(self.test_poses, self.pose_names)
         flat = [part.reshape(len(part), -1) for part in (train, test)]
@@ -195,9 +197,7 @@ def _draw(
     store: EpisodeStore, split: str, rng: np.random.Generator, limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
     every = store.schema.frame_every
-    places = [
-        (i, k) for i in store.indices(split) for k in range(store.meta(i)["length"] // every + 1)
-    ]
+    places = [(i, k) for i in store.indices(split) for k in range(store.frames_of(i))]
     if not places:
         raise DataError(
             f"{store.root} has no {split} episodes", "at least one", "collect more episodes"

@@ -26,6 +26,7 @@ from robot_wm.checkpoint import load_training_state, save_training_state
 from robot_wm.clips import ClipSampler
 from robot_wm.config import (
     Count,
+    Device,
     Fraction,
     Natural,
     NonNegative,
@@ -80,9 +81,9 @@ class PretrainConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     block: Annotated[int, Within(1, 4096)] = 5
     together: Annotated[int, Within(1, 4096)] = 4
-    shares: Mapping[str, float] = field(default_factory=lambda: {"nominal": 4.0})
+    shares: Mapping[str, NonNegative] = field(default_factory=lambda: {"nominal": 4.0})
     threads: Annotated[int, Within(0, 1024)] = 0
-    device: str = "cpu"
+    device: Device = "cpu"
     log_every: Natural = 50
     checkpoint_every: Natural = 200
     monitor_every: Natural = 500

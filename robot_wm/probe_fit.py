@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from robot_wm.config import (
     Count,
+    Device,
     Natural,
     NonNegative,
     Seed,
@@ -62,7 +63,7 @@ class ProbeConfig:
     probes: tuple[str, ...] = PROBES
     seed: Seed = 0
     threads: Annotated[int, Within(1, 1024)] = 2
-    device: str = "cpu"
+    device: Device = "cpu"
 
     def __post_init__(self) -> None:
         check_fields(self, "probe")
@@ -143,8 +144,9 @@ def draw(store: EpisodeStore, frames: int, rng: np.random.Generator) -> Samples:
     """Random runs of frames of every split.
 
     Raises:
-        DataError: a split without usable episodes, or a factor that never changes.
+        DataError: a split without usable episodes, a factor that never changes, or no poses.
     """
+    store.needs("poses", work="a probe")
     schema, every = store.schema, store.schema.frame_every
     images, pairs, part, targets, count = [], [], [], [], 0
     labels: list[str] = []

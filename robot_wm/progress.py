@@ -8,6 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+_told: set[str] = set()
+
+
+def notice(text: str) -> None:
+    """Say a line on stderr, once per process."""
+    if text not in _told and sys.stderr is not None:
+        _told.add(text)
+        print(text, file=sys.stderr, flush=True)
+
 
 class Progress(Protocol):
     """Call with the number of finished steps and, if you like, a short note."""
@@ -19,7 +28,7 @@ class Progress(Protocol):
 @contextmanager
 def progress(title: str, total: int, every_s: float = 10.0) -> Iterator[Progress]:
     """Report progress towards ``total`` steps. Plain lines come at most every ``every_s`` [s]."""
-    if sys.stderr.isatty():
+    if sys.stderr and sys.stderr.isatty():
         try:
             from rich.progress import Progress as Bar
         except ImportError:  # the robot installs no rich
@@ -39,10 +48,14 @@ def progress(title: str, total: int, every_s: float = 10.0) -> Iterator[Progress
     def line(done: int, note: str = "") -> None:
         nonlocal last
         now = time.monotonic()
-        if done < total and now - last < every_s:
+        # Without a console there is no stderr, and print would choose stdout.
+        if not sys.stderr or (done < total and now - last < every_s):
             return
         last = now
-        print(f"{title}: {done}/{total} {now - start:.0f}s {note}".rstrip(), file=sys.stderr)
-        sys.stderr.flush()
+        print(
+            f"{title}: {done}/{total} {now - start:.0f}s {note}".rstrip(),
+            file=sys.stderr,
+            flush=True,
+        )
 
     yield line

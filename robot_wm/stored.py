@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from robot_wm.checkpoint import full_precision, load_artifact, load_module
-from robot_wm.contracts import ModelSpec
+from robot_wm.contracts import ModelSpec, spec_to_json
 from robot_wm.encoder import FrozenEncoder
+from robot_wm.errors import ConfigError, DataError, WeightsError
 from robot_wm.jepa import CONTEXT, KIND, Network, Sizes, candidate_bytes
 from robot_wm.train_config import TrainConfig
 from robot_wm.windows import Pair
@@ -21,9 +22,18 @@ CHOSEN = tuple(f.name for f in fields(Sizes) if f.name in TrainConfig.__dataclas
 def describe(
     config: TrainConfig, pairs: Sequence[Pair], encoder: FrozenEncoder
 ) -> tuple[ModelSpec, Sizes]:
-    """What the planner must know, and the shape of the network."""
+    """What the planner must know, and the shape of the network.
+
+    Raises:
+        ConfigError: more numbers per token than the encoder gives.
+    """
     schema = pairs[0][0].schema
     positions, width = pairs[0][1].token_shape
+    if config.reduced > width:
+        raise ConfigError(
+            f"model.reduced = {config.reduced}", f"at most {width}, the encoder's width",
+            "lower model.reduced",
+        )  # fmt: skip
     sizes = Sizes(
         positions=positions,
         encoder_width=width,
@@ -50,8 +60,25 @@ def own_sizes(folder: Path) -> dict[str, Any]:
     Raises:
         WeightsError: no such model.
     """
-    sizes = Sizes(**load_artifact(folder, KIND)[1]["sizes"])
+    sizes = Sizes.stored(load_artifact(folder, KIND)[1], folder)
     return {name: getattr(sizes, name) for name in CHOSEN}
+
+
+def check_robot(folder: Path, spec: ModelSpec) -> None:
+    """Refuse to tune the model of one robot on the episodes of another.
+
+    Raises:
+        WeightsError: no such model. DataError: another task, control period or bounds.
+    """
+    told = load_artifact(folder, KIND)[1].get("spec")
+    stored, wanted = told if isinstance(told, dict) else {}, spec_to_json(spec)
+    keys = ("task", "image_size", "control_dim", "control_dt", "action_low", "action_high")
+    if differ := [key for key in keys if stored.get(key) != wanted[key]]:
+        raise DataError(
+            f"{folder} is a model of {', '.join(f'{k} {stored.get(k)}' for k in differ)}",
+            ", ".join(f"{k} {wanted[k]}" for k in differ) + ", as the episodes have",
+            "tune a model of this robot, or train a new one",
+        )
 
 
 def take_over(network: Network, folder: Path, embedded: bool, whole: bool) -> float:
@@ -74,7 +101,13 @@ def take_over(network: Network, folder: Path, embedded: bool, whole: bool) -> fl
             head = f"{name}."
             part = {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
             load_module(module, part, f"{name} of {folder}")
-    return float(manifest["facts"]["explained_variance"])
+    explained = manifest["facts"].get("explained_variance")
+    if not isinstance(explained, float) or not 0 <= explained <= 1:
+        raise WeightsError(
+            f"{folder} says explained_variance = {explained!r}", "a share from 0 to 1",
+            "copy it again, or train the world model again",
+        )  # fmt: skip
+    return explained
 
 
 def card_of(config: TrainConfig, facts: Mapping[str, Any], parents: Mapping[str, str]) -> str:

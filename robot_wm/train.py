@@ -28,7 +28,7 @@ from robot_wm.checkpoint import (
 from robot_wm.contracts import spec_to_json
 from robot_wm.core.json_io import resumed
 from robot_wm.encoder import FrozenEncoder
-from robot_wm.errors import DataError
+from robot_wm.errors import ConfigError, DataError
 from robot_wm.imagination import SHEET, contact_sheet
 from robot_wm.jepa import KIND, JEPAWorldModel
 from robot_wm.manifest import append_line, check_parent, lock, read_manifest, sha256_of
@@ -36,10 +36,10 @@ from robot_wm.normalization import Statistics
 from robot_wm.predictor import Scale
 from robot_wm.progress import progress
 from robot_wm.projector import Embedding
-from robot_wm.stored import card_of, describe, take_over
+from robot_wm.stored import card_of, check_robot, describe, take_over
 from robot_wm.train_config import TrainConfig
 from robot_wm.trainee import Trainee
-from robot_wm.windows import Pair, Windows, block_actions, open_pairs, sample_tokens
+from robot_wm.windows import Pair, Windows, block_actions, open_pairs, sample_tokens, usable
 
 Evaluate = Callable[[JEPAWorldModel], Mapping[str, Any]]
 
@@ -76,6 +76,8 @@ def train(
         DataError: latents of another encoder or data set, another task, no window long enough,
             another number of data sets than of ``config.shares``.
         WeightsError: ``out`` holds a run with another configuration.
+        ConfigError: the loss is not finite any more.
+        StorageError: the disk is full, or another process trains into ``out``.
     """
     torch.set_num_threads(config.threads)
     pairs = open_pairs(config.task, _listed(dataset), _listed(latents), encoder.sha256)
@@ -134,6 +136,8 @@ class _Run:
         self.stage = ""
         self.last: dict[str, Any] = {}
         self.spec, sizes = describe(config, pairs, encoder)
+        if config.tuned:
+            check_robot(Path(config.latent_of), self.spec)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             live = Trainee(sizes, config, self.spec.control_dim)
@@ -188,7 +192,7 @@ class _Run:
 
     def _fit(self) -> None:
         c, stores = self.config, [store for store, _ in self.pairs]
-        rows = [block_actions(s, i) for s in stores for i in s.indices("train")]
+        rows = [block_actions(s, i) for s in stores for i in usable(s, "train")]
         stats = Statistics.fit(np.concatenate(rows) if rows else np.zeros((0, 1)))
         network = copy.deepcopy(self.live.network).cpu()
         guide = self.live.guide.scale
@@ -263,7 +267,12 @@ class _Run:
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.live.parameters(), c.clip, error_if_nonfinite=True)
+        norm = nn.utils.clip_grad_norm_(self.live.parameters(), c.clip)
+        if not torch.isfinite(norm):
+            raise ConfigError(
+                f"loss {float(loss.detach())} with a gradient of norm {float(norm)} at step {step}",
+                "finite numbers", "lower train.lr or train.clip",
+            )  # fmt: skip
         self.optimizer.step()
         average(self.ema, self.live, min(c.ema, (1 + step - start) / (10 + step - start)))
         if step % c.log_every and step != c.total:
@@ -292,7 +301,9 @@ class _Run:
         """Validate where something predicts; closed loop once there is something to plan with."""
         values: dict[str, Any] = {}
         if self.held_out is not None and self.stage != "embed":
-            values["validation"] = self.ema.validate(self.held_out, self.stage == "settle")
+            found = self.ema.validate(self.held_out, self.stage == "settle")
+            # Where nothing moves in a handful of episodes, a share of it has no meaning.
+            values["validation"] = {k: v for k, v in found.items() if math.isfinite(v)}
         if evaluate is not None and self.stage == "settle":
             values["closed_loop"] = dict(evaluate(self.model()))
             torch.set_num_threads(self.config.threads)  # loading a model may have changed it

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from robot_wm.config import (
     Count,
+    Device,
     Fraction,
     Natural,
     NonNegative,
@@ -18,6 +19,8 @@ from robot_wm.config import (
 from robot_wm.errors import ConfigError
 from robot_wm.jepa import COSTS
 from robot_wm.projector import Embedding
+
+PAIRS = 2**14
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class TrainConfig:
     ema: Annotated[float, Within(0, below=1)] = 0.999
     seed: Seed = 0
     threads: Annotated[int, Within(1, 1024)] = 2
-    device: str = "cpu"
+    device: Device = "cpu"
     eval_every: Count = 2_000
     checkpoint_every: Count = 500
     log_every: Count = 100
@@ -182,16 +185,16 @@ class TrainConfig:
                 "0 … below 1, above 0 only when tuned",
             ),
             "embed_episodes, embed_frames": (
-                min(self.embed_episodes, self.embed_frames) >= 2,
-                "2 or more",
+                self.embed_episodes * self.embed_frames <= PAIRS,
+                f"{PAIRS} frames a step or fewer: every one is compared with every other",
             ),
             "window": (
                 self.window >= max(4, 1 + len(self.rollout), 1 + len(self.settle_rollout)),
                 "≥ 4 and > rollout, settle_rollout",
             ),
             "rollout, settle_rollout": (
-                min(len(self.rollout), len(self.settle_rollout)) >= 1,
-                "one weight or more",
+                sum(self.rollout) > 0 and sum(self.settle_rollout) > 0,
+                "one weight or more, not all 0",
             ),
             "rollout_share": (0 <= self.rollout_share <= 1, "0 … 1"),
             "motion": (self.motion >= 0, "0 or more"),

@@ -35,21 +35,30 @@ def open_pairs(
             "call `build_latents` for each data set; `robot-wm train` does",
         )
     stores = [EpisodeStore(path) for path in datasets]
-    keys = ("task", "frame_every", "control_dt", "control_low", "control_high")
+    keys = ("task", "image_size", "frame_every", "control_dt", "control_low", "control_high")
+    wanted = {key: getattr(stores[0].schema, key) for key in keys} | {"task": task}
     for store in stores:
         found = {key: getattr(store.schema, key) for key in keys}
-        wanted = {key: getattr(stores[0].schema, key) for key in keys} | {"task": task}
-        if found != wanted:
-            raise DataError(f"{store.root} has {found}", f"{wanted}", "train each task on its own")
+        if differ := [key for key in keys if found[key] != wanted[key]]:
+            raise DataError(
+                f"{store.root} has {', '.join(f'{k} {found[k]}' for k in differ)}",
+                ", ".join(f"{k} {wanted[k]}" for k in differ),
+                "train each task and robot on its own",
+            )
     return [
         (store, LatentStore(path, store, encoder_sha))
         for store, path in zip(stores, latents, strict=True)
     ]
 
 
+def usable(store: EpisodeStore, split: str) -> list[int]:
+    """Positions of the episodes of a split that have a block or more."""
+    return store.indices(split, store.schema.frame_every)
+
+
 def sample_tokens(pairs: Sequence[Pair], count: int) -> np.ndarray:
     """About ``count`` training frames' tokens, evenly spaced over all sets, ``[N, P, D]``."""
-    places = [(p, i) for p, pair in enumerate(pairs) for i in pair[0].indices("train")]
+    places = [(p, i) for p, (store, _) in enumerate(pairs) for i in usable(store, "train")]
     if not places:
         raise DataError("no training episode", "some episodes", "collect more data")
     total = sum(len(pairs[p][1].latents_of(i)) for p, i in places)
@@ -131,7 +140,7 @@ class Windows:
         projector: nn.Module | None = None,
     ) -> None:
         self.window, self.horizon, self.goal_range = window, horizon, goal_range
-        places = [(p, i) for p, pair in enumerate(pairs) for i in pair[0].indices(split)]
+        places = [(p, i) for p, (store, _) in enumerate(pairs) for i in usable(store, split)]
         lengths = [len(pairs[p][1].latents_of(i)) for p, i in places]
         size = pairs[0][0].schema.frame_every * len(pairs[0][0].schema.control_low)
         x = torch.empty(0)

@@ -38,6 +38,9 @@ class Behaviour(ABC):
         self.factors = factors or {}
         self._last = np.zeros(2)
 
+    def vary(self, rng: np.random.Generator) -> None:  # noqa: B027  (most know one way)
+        """After ``reset``: draw another way of doing the same, where there are several."""
+
     def _draw_goal(self) -> np.ndarray:
         model = self.task.compile({})
         data = mujoco.MjData(model)
@@ -108,6 +111,14 @@ class PushTExpert(Behaviour):
         super().reset(rng, goal, factors)
         self._tempo = 1.0 if self._keep else rng.uniform(0.4, 0.9)
         self._contact, self._age, self._way, self._steps = -1, 0, 0.0, 0
+        self._prefer, self._travel, self._ties = 0.0, 0.6, 0.05
+
+    def vary(self, rng: np.random.Generator) -> None:
+        """Tempo, way round the block, price of walking [1/m], chance in the choice of contact."""
+        self._tempo = float(rng.choice([1.0, 1.0, 0.8, 0.6]))
+        self._prefer = float(rng.choice([0.0, 0.0, 1.0, -1.0]))
+        self._travel = float(rng.choice([0.3, 0.6, 1.2, 2.5]))
+        self._ties = float(rng.choice([0.02, 0.05, 0.15]))
 
     def choose(self, pose: np.ndarray) -> np.ndarray:
         """Move to the best contact, then push through it."""
@@ -134,7 +145,8 @@ class PushTExpert(Behaviour):
         stand = world - normals * (self.PUSHER + 0.012)
         travel = np.linalg.norm(stand - here, axis=1)
         # A little chance in the choice breaks the ties in which a scripted pusher gets stuck.
-        score = gain - 0.6 * travel + 0.05 * self.rng.standard_normal(len(gain))
+        chance = self.rng.standard_normal(len(gain))
+        score = gain - self._travel * travel + self._ties * chance
         # A contact is kept while it still helps: re-choosing every step dithers.
         self._age += 1
         if self._contact < 0 or self._age > 25 or gain[self._contact] < 0.15:
@@ -166,7 +178,8 @@ class PushTExpert(Behaviour):
             return self._tempo * np.clip((target - here) / (0.407 * REACH), -1, 1)
         a, b = here - centre, target - centre
         sweep = float(wrap(np.arctan2(b[1], b[0]) - np.arctan2(a[1], a[0])))
-        self._way = self._way or float(np.sign(sweep)) or 1.0  # one way round until it is clear
+        # One way round until it is clear.
+        self._way = self._way or self._prefer or float(np.sign(sweep)) or 1.0
         radius = float(np.linalg.norm(a))
         turn = self._way * (0.1 if radius < 0.09 else 0.6)
         heading = np.arctan2(a[1], a[0]) + turn

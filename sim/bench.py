@@ -7,6 +7,7 @@ import time
 import mujoco
 import numpy as np
 
+from robot_wm.config import Count, convert, unknown
 from sim.rendering import Renderer
 from sim.tasks import TASKS
 from sim.tasks.base import Task
@@ -61,7 +62,11 @@ def bench_rendering(
 
     Raises:
         RendererError: no OpenGL backend starts.
+        ConfigError: no frames, or an unknown task.
     """
+    convert(Count, frames, "frames")
+    if task not in TASKS:
+        raise unknown("task", task, TASKS)
     scene = TASKS[task]()
     physics, fast = _seconds(scene, size, frames, True, seed)
     physics_again, default = _seconds(scene, size, frames, False, seed)

@@ -7,7 +7,7 @@ by a matrix that is read off :meth:`sim.tasks.base.Task.controls` here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import mujoco
@@ -45,7 +45,7 @@ class Demonstration:
 
 def mjcf(task: Task) -> str:
     """The scene's file, which is the scene itself as long as no factor is varied."""
-    return (SCENES / f"{task.name}.xml").read_text()
+    return (SCENES / f"{task.name}.xml").read_text(encoding="utf-8")
 
 
 def command_matrix(task: Task, model: mujoco.MjModel) -> np.ndarray:
@@ -79,6 +79,8 @@ def describe(env: GoalEnv, demonstrations: list[Demonstration]) -> Mapping[str, 
         "task": env.task.name,
         "control_dt": env.task.control_dt,
         "hold_steps": env.task.hold_steps,
+        "confinement": asdict(env.task.confinement) if env.task.confinement else None,
+        "view": env.task.view,
         "commands": command_matrix(env.task, env.model).tolist(),
         "pairs": [
             [[*state[: env.model.nq], *still] for state in (d.states[0], d.states[-1])]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -51,6 +51,8 @@ class Mix:
 
     def __post_init__(self) -> None:
         check_fields(self, "task.mix")
+        if not self.noise:
+            raise ConfigError("task.mix.noise = []", "one level or more", "name one, e.g. [0.0]")
 
 
 @dataclass(frozen=True)
@@ -99,15 +101,19 @@ class CollectConfig:
             check_names(TASKS[self.task].factors, list(self.variation))
 
 
-def schema_of(config: CollectConfig, env: GoalEnv) -> Schema:
-    """The schema that this configuration writes.
+def stable(config: CollectConfig) -> dict[str, Any]:
+    """What decides every byte of a shard, as plain JSON types.
 
     ``episodes`` and ``workers`` are left out, so a collection can grow.
     """
+    told = {k: v for k, v in asdict(config).items() if k not in ("episodes", "workers")}
+    told["mix"] = [{**part, "noise": list(part["noise"])} for part in told["mix"]]
+    return {**told, "variation": list(config.variation)}
+
+
+def schema_of(config: CollectConfig, env: GoalEnv) -> Schema:
+    """The schema that this configuration writes."""
     _, info = env.reset(seed=0)
-    stable = {k: v for k, v in asdict(config).items() if k not in ("episodes", "workers")}
-    stable["mix"] = [{**part, "noise": list(part["noise"])} for part in stable["mix"]]
-    stable["variation"] = list(config.variation)
     return Schema(
         task=config.task,
         collection=config.collection,
@@ -121,7 +127,7 @@ def schema_of(config: CollectConfig, env: GoalEnv) -> Schema:
         proprio_dim=env.spec.proprio_dim,
         seed=config.seed,
         episodes_per_shard=config.episodes_per_shard,
-        config=stable,
+        config=stable(config),
     )
 
 

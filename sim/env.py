@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import gymnasium
 import mujoco
 import numpy as np
 
+from robot_wm.config import Natural, Within, convert
 from robot_wm.contracts import EnvSpec
 from robot_wm.errors import ConfigError, InputError
 from sim.rendering import Renderer
 from sim.tasks import TASKS
 from sim.variation import check_values, draw
 
+ImageSize = Annotated[int, Within(1, 4096)]  # [px]
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
@@ -32,8 +34,10 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     spec: EnvSpec  # type: ignore[assignment]  # Gymnasium keeps its registry entry here
 
     def __init__(self, task: str, image_size: int = 64, draw_images: bool = True) -> None:
-        if task not in TASKS:
+        if not isinstance(task, str) or task not in TASKS:
             raise ConfigError(f"unknown task {task!r}", str(sorted(TASKS)), "name one of these")
+        image_size = convert(ImageSize, image_size, "image_size")
+        draw_images = convert(bool, draw_images, "draw_images")
         self.task = TASKS[task]()
         self.spec = EnvSpec(
             task=task,
@@ -80,29 +84,31 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             ConfigError: an unknown option or factor.
             InputError: a state of the wrong size.
         """
-        super().reset(seed=seed)
-        options = options or {}
+        super().reset(seed=None if seed is None else convert(Natural, seed, "seed"))
+        options = convert(dict[str, Any], options or {}, "options")
         unknown = set(options) - {"state", "factors", "variation", "rest"}
         if unknown:
             raise ConfigError(f"reset options {sorted(unknown)}", "state, factors, variation, rest",
                               "correct the spelling")  # fmt: skip
-        factors = check_values(self.task.factors, options.get("factors") or {})
-        named = list(options.get("variation") or [])
+        told = convert(dict[str, Any], options.get("factors") or {}, "factors")
+        factors = check_values(self.task.factors, told)
+        named = convert(list[str], options.get("variation") or [], "variation")
+        rest = convert(bool, options.get("rest", False), "rest")
         factors.update(draw(self.task.factors, named, self.np_random))
         if factors != self.factors:
             self._build(factors)
         mujoco.mj_resetData(self.model, self.data)
         if "state" in options:
-            self._restore(np.asarray(options["state"], np.float64))
-            if options.get("rest"):
+            self._restore(options["state"])
+            if rest:
                 self.data.qvel[:] = 0
         else:
             self.task.place(self.data, self.np_random)
         mujoco.mj_forward(self.model, self.data)
         return self._observe(), self._info()
 
-    def _restore(self, state: np.ndarray) -> None:
-        size = mujoco.mj_stateSize(self.model, STATE)
+    def _restore(self, given: Any) -> None:
+        size, state = mujoco.mj_stateSize(self.model, STATE), _numbers(given)
         if state.shape != (size,) or not np.isfinite(state).all():
             raise InputError(
                 f"a state of shape {state.shape}", f"[{size}] finite", "use info['state']"
@@ -117,11 +123,9 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         Raises:
             InputError: an action of the wrong shape or not finite.
         """
-        action = np.asarray(action, np.float64)
+        given, action = action, _numbers(action)
         if action.shape != (2,) or not np.isfinite(action).all():
-            raise InputError(
-                f"action {action!r}", "two finite numbers in [-1, 1]", "check the plan"
-            )
+            raise InputError(f"action {given!r}", "two finite numbers in [-1, 1]", "check the plan")
         commands = self.task.controls(
             self.data.qpos[None], self.data.qvel[None], np.clip(action, -1, 1)[None, None],
             self.factors.get("gain", 1.0),
@@ -175,6 +179,14 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+
+
+def _numbers(given: Any) -> np.ndarray:
+    """As float64; what is no array of numbers becomes one NaN."""
+    try:
+        return np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        return np.array(np.nan)
 
 
 def make(task: str, image_size: int = 64, draw_images: bool = True) -> GoalEnv:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from numbers import Real
 from pathlib import Path
 from typing import Protocol
 
 import mujoco
 import numpy as np
 
+from robot_wm.config import Natural, convert
 from robot_wm.episodes import EpisodeStore
 from robot_wm.errors import ConfigError, DataError, InputError
 from sim.env import GoalEnv
@@ -57,7 +59,7 @@ def edited(env: GoalEnv, changes: Mapping[str, float]) -> tuple[np.ndarray, np.n
         raise ConfigError(f"pose entries {unknown}", ", ".join(known), "correct the spelling")
     pose = env.task.pose(env.data.qpos, env.data.qvel).copy()
     for name, value in changes.items():
-        pose[known[name]] = value
+        pose[known[name]] = value if isinstance(value, Real) else np.nan
     if not np.isfinite(pose).all() or not _free(env, pose):
         raise InputError(
             f"a pose {dict(changes)} in which bodies overlap or leave the scene",
@@ -117,6 +119,7 @@ def recorded(store: EpisodeStore, index: int, every: int = 0) -> np.ndarray:
     """
     if not 0 <= index < len(store):
         raise InputError(f"episode {index}", f"0 to {len(store) - 1}", "choose one of them")
+    convert(Natural, every, "every")
     frames = store[index].frames
     last = len(frames) - 1
     on_the_way = range(every, last, every) if every else ()

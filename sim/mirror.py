@@ -31,16 +31,23 @@ def mirror(source: Path, root: Path) -> Path:
     Raises:
         ConfigError: the task has no mirror image, or the episodes have varied scenes.
         DataError: ``root`` holds something else.
+        StorageError: the disk is full, or another process mirrors into ``root``.
     """
     store = EpisodeStore(source)
-    task = TASKS[store.schema.task]()
-    varied = [store.meta(i)["id"] for i in range(len(store)) if store.meta(i)["factors"]]
-    if task.mirror is None or varied:
+    task = TASKS[store.schema.task]() if store.schema.task in TASKS else None
+    varied = [store.meta(i)["id"] for i in range(len(store)) if store.meta(i).get("factors")]
+    if task is None or task.mirror is None or varied:
         raise ConfigError(
             f"the mirror image of {source} ({store.schema.task}, {len(varied)} varied episodes)",
             f"nominal episodes of {', '.join(n for n, t in TASKS.items() if t.mirror)}",
             "leave the mirrored collection out of `train_on`",
         )
+    known = (store.schema.state_dim, store.schema.pose_names, store.schema.proprio_dim)
+    if known != (0, (), 0) and not store.schema.state_dim:
+        raise ConfigError(
+            f"the mirror image of poses and proprioception without states in {source}",
+            "physics states, or images and actions alone", "leave it out of `train_on`",
+        )  # fmt: skip
     told = {**store.schema.config, "mirrored": True}
     model, shards = task.compile({}), store.shards()
     with lock(root, "mirroring into"), progress(f"mirror {source.name}", len(shards)) as show:
@@ -57,6 +64,13 @@ def mirror(source: Path, root: Path) -> Path:
 def reflected(task: Task, model: mujoco.MjModel, episode: Episode) -> Episode:
     """The mirror image of one episode."""
     assert task.mirror is not None  # the caller asked
+    seen = replace(
+        episode,
+        frames=task.mirror.images(np.asarray(episode.frames)),
+        actions=task.mirror.actions(np.asarray(episode.actions)),
+    )
+    if not episode.states.shape[1]:  # a robot's log: images and actions are all there is
+        return seen
     data, states, poses, proprio = mujoco.MjData(model), [], [], []
     for row in np.asarray(episode.states):
         mujoco.mj_setState(model, data, row, STATE)
@@ -66,14 +80,7 @@ def reflected(task: Task, model: mujoco.MjModel, episode: Episode) -> Episode:
         states.append(state)
         poses.append(task.pose(data.qpos, data.qvel))
         proprio.append(task.proprio(data)[: task.proprio_dim])
-    return replace(
-        episode,
-        frames=task.mirror.images(np.asarray(episode.frames)),
-        states=np.stack(states),
-        poses=np.stack(poses),
-        proprio=np.stack(proprio),
-        actions=task.mirror.actions(np.asarray(episode.actions)),
-    )
+    return replace(seen, states=np.stack(states), poses=np.stack(poses), proprio=np.stack(proprio))
 
 
 def card(source: str, episodes: int, task: str) -> str:

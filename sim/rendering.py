@@ -4,44 +4,35 @@ Software OpenGL spends nearly all its time on the shadow map and on multisamplin
 off, draw at twice the wanted size and average 2x2 pixels: edges carry sub-pixel positions, at a
 small fraction of the default cost (``robot-wm bench`` prints the ratio).
 
-EGL contexts do not survive a fork: create one renderer per (spawned) process, lazily.
+OpenGL belongs to a process and a thread: a fork after drawing, or another thread, is refused.
 """
 
 from __future__ import annotations
 
 import atexit
+import ctypes
 import importlib
 import os
-import subprocess
 import sys
+import threading
 import weakref
 from typing import Any
 
 import mujoco
 import numpy as np
 
+from robot_wm.core.opengl import BACKENDS, probe, wanted
 from robot_wm.errors import RendererError
 
-BACKENDS = ("egl", "osmesa")
 _INSTALL = "apt-get install libegl1 libgl1-mesa-dri libosmesa6, or set MUJOCO_GL to a working one"
+_SPAWN = (
+    'start processes with "spawn", e.g. multiprocessing.get_context("spawn") or '
+    'AsyncVectorEnv(..., context="spawn"), or fork before anything is drawn'
+)
 _chosen: str | None = None
 _open: weakref.WeakSet[Renderer] = weakref.WeakSet()
-
-
-def probe(backend: str) -> str:
-    """Try a backend in a process of its own. Returns '' if it works, else the reason."""
-    code = (
-        f"from mujoco.{backend} import GLContext; import mujoco;"
-        "c = GLContext(64, 64); c.make_current();"
-        "m = mujoco.MjModel.from_xml_string('<mujoco/>');"
-        "mujoco.MjrContext(m, mujoco.mjtFontScale.mjFONTSCALE_100.value)"
-    )
-    environment = {**os.environ, "PYOPENGL_PLATFORM": backend, "MUJOCO_GL": backend}
-    run = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
-    )
-    lines = [line for line in run.stderr.strip().splitlines() if line.strip()]
-    return "" if run.returncode == 0 else (lines[-1] if lines else f"exit {run.returncode}")
+_drawn = False
+_orphaned = False  # forked from a process that had drawn
 
 
 def choose_backend() -> str:
@@ -52,9 +43,8 @@ def choose_backend() -> str:
     """
     global _chosen
     if _chosen is None:
-        wanted = os.environ.get("MUJOCO_GL", "").lower()
-        tried = {}
-        for backend in (wanted,) if wanted in BACKENDS else BACKENDS:
+        tried: dict[str, str] = {}
+        for backend in wanted():
             tried[backend] = probe(backend)
             if not tried[backend]:
                 _chosen = backend
@@ -71,6 +61,30 @@ def _close_all() -> None:
         renderer.close()
 
 
+def _has_drawn() -> bool:
+    """Whether this process started OpenGL, through us or through MuJoCo's own renderer."""
+    return _drawn or getattr(sys.modules.get("mujoco.egl"), "EGL_DISPLAY", None) is not None
+
+
+def _after_fork() -> None:
+    """Touch nothing that was open: OpenGL's own threads stayed behind, and waiting for them hangs.
+
+    That holds for new contexts, and for what Python frees at its end, too.
+    """
+    global _orphaned
+    _orphaned = _orphaned or _has_drawn()
+    if _orphaned:
+        atexit.unregister(_close_all)
+        if egl := sys.modules.get("mujoco.egl"):
+            atexit.unregister(egl.EGL.eglTerminate)
+        for renderer in list(_open):
+            renderer.abandon()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class Renderer:
     """Draws square RGB images of a model's ``top`` camera.
 
@@ -82,16 +96,16 @@ class Renderer:
     """
 
     def __init__(self, model: mujoco.MjModel, size: int = 64, fast: bool = True) -> None:
+        if _orphaned:
+            raise _in_child()
         backend = choose_backend()
+        self._thread = threading.current_thread()
         self.size, self._scale = size, 2 if fast else 1
         self._fast, side = fast, size * self._scale
         model.vis.global_.offwidth = model.vis.global_.offheight = side
         model.vis.quality.offsamples = 0 if fast else 4
         model.vis.quality.shadowsize = 0 if fast else 4096
-        self._gl: Any = importlib.import_module(f"mujoco.{backend}").GLContext(side, side)
-        self._gl.make_current()
-        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        self._start(backend, model, side)
         # What is still open at exit is closed before the backend's own exit hook ends OpenGL.
         _open.add(self)
         atexit.unregister(_close_all)
@@ -103,6 +117,21 @@ class Renderer:
         self._scene: mujoco.MjvScene | None = None
         self._model: mujoco.MjModel | None = None
 
+    def _start(self, backend: str, model: mujoco.MjModel, side: int) -> None:
+        global _drawn
+        _drawn = True
+        try:
+            self._gl: Any = importlib.import_module(f"mujoco.{backend}").GLContext(side, side)
+            self._gl.make_current()
+            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+            mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        # The backend started when it was tried; drivers have exceptions of their own for the rest.
+        except Exception as error:
+            raise RendererError(
+                f"{backend} gives no picture of {side}x{side} pixels: {error}",
+                "a smaller one, or fewer scenes at a time", "close what is not used",
+            ) from error  # fmt: skip
+
     def _scene_of(self, model: mujoco.MjModel) -> mujoco.MjvScene:
         if self._scene is None or self._model is not model:
             self._scene, self._model = mujoco.MjvScene(model, maxgeom=200), model
@@ -112,7 +141,18 @@ class Renderer:
         return self._scene
 
     def render(self, model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
-        """Image of the current state, uint8 ``[size, size, 3]``."""
+        """Image of the current state, uint8 ``[size, size, 3]``.
+
+        Raises:
+            RendererError: in another thread, or in a process forked from the renderer's own.
+        """
+        if _orphaned:
+            raise _in_child()
+        if threading.current_thread() is not self._thread:
+            raise RendererError(
+                "a scene is drawn by another thread than drew it first", "one thread per scene",
+                "make the environment in the thread that uses it",
+            )  # fmt: skip
         self._gl.make_current()  # another renderer of this process may hold the context
         scene = self._scene_of(model)
         self._camera.fixedcamid = model.camera("top").id
@@ -132,8 +172,26 @@ class Renderer:
         return ((rows[:, ::2] + rows[:, 1::2] + 2) // 4).astype(np.uint8)
 
     def close(self) -> None:
-        """Free the OpenGL context; harmless when called again."""
-        if self in _open:
+        """Free the OpenGL context; harmless when called again.
+
+        Only its own thread can: by another one it is left to the end of the process.
+        """
+        if self in _open and threading.current_thread() is not self._thread:
+            self.abandon()
+        elif self in _open:
             _open.discard(self)
+            self._gl.make_current()
             self._context.free()
             self._gl.free()
+
+    def abandon(self) -> None:
+        """Give the context up without a word to OpenGL, not even when Python ends."""
+        _open.discard(self)
+        for kept in (self._context, self._gl):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
+
+
+def _in_child() -> RendererError:
+    return RendererError(
+        "this process was forked from one that had drawn", "a process of its own", _SPAWN
+    )

@@ -2,9 +2,9 @@
 
     python tests/kills.py --kills 20 --out results/robustness/kills.json
 
-Every run is a process of its own that gets SIGKILL after a random time, with its workers, and is
-started again, as a user would. Compared with a run that nobody disturbed: every byte that does not
-tell the time.
+Every run is a process of its own that gets SIGKILL after a random time, with its workers or
+without, and is started again, as a user would. Compared with a run that nobody disturbed: every
+byte that does not tell the time.
 """
 
 from __future__ import annotations
@@ -98,8 +98,9 @@ def kill_again_and_again(what: str, kills: int, seed: int, folder: Path) -> dict
             time.sleep(0.01)
         if process.poll() is None:
             done += 1
+        kill = os.killpg if chance.random() < 0.5 else os.kill  # workers and all, or it alone
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            kill(process.pid, signal.SIGKILL)
         process.communicate()
         if process.returncode == 0 and done < kills:  # it was finished: from the beginning again
             for part in ("models", "runs") if what == "train" else ("datasets",):

@@ -66,10 +66,10 @@ def test_the_diagnosis_judges_in_the_mirror_as_the_planner_does(monkeypatch) -> 
     learned = SimpleNamespace(spec=None)
     monkeypatch.setattr(agents, "load_jepa", lambda *_, **__: learned)
     monkeypatch.setattr("sim.judged.judged_agent", lambda spec, model, *_: model)
-    seen: Any = agents.judged_agent(spec, "model", "encoder", planner)
+    seen: Any = agents.judged_agent(spec, planner, "model", "encoder")
     assert isinstance(seen, MirroredModel)
     assert seen.model is learned
-    alone: Any = agents.judged_agent(spec, "model", "encoder", {**planner, "mirror": False})
+    alone: Any = agents.judged_agent(spec, {**planner, "mirror": False}, "model", "encoder")
     assert alone is learned
 
 
@@ -126,7 +126,7 @@ def test_only_reports_load_the_contact_sheet(
 
 
 class Pairs:
-    family = "official"
+    family, split = "official", "test"
     task = name = "push_t"
 
 

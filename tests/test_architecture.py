@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CONTRACTS = (
-    "__init__", "contracts", "symmetry", "errors", "episodes", "normalization", "manifest",
-    "progress", "config",
+    "__init__", "contracts", "symmetry", "errors", "episodes", "episode_files", "normalization",
+    "manifest", "progress", "config", "lessons",
 )  # fmt: skip
 RUNTIME = (
     "contract",
@@ -21,6 +21,7 @@ RUNTIME = (
     "soak",
     "watchdog",
     "messages",
+    "senses",
     "troubles",
 )
 ROOMS = ("robot_wm", "sim", "planning", "export", "configs", "tests")

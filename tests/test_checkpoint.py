@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from robot_wm.checkpoint import (
@@ -17,7 +18,7 @@ from robot_wm.checkpoint import (
     save_training_state,
 )
 from robot_wm.errors import WeightsError
-from robot_wm.manifest import MANIFEST
+from robot_wm.manifest import MANIFEST, write_manifest
 
 
 @pytest.fixture
@@ -121,3 +122,75 @@ def test_training_state_of_another_run_is_refused(tmp_path) -> None:
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(WeightsError):
         load_training_state(tmp_path, model, optimizer, {"rng": rng}, {"lr": 0.1})
+
+
+def signed(folder, kind, change):
+    """Change the JSON of a state and have its manifest say that this is what was meant."""
+    value = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(change(value)))
+    (folder / MANIFEST).unlink()
+    write_manifest(folder, kind, {}, {})
+
+
+def edited(**change):
+    return lambda value: value | change
+
+
+STATE_FAULTS = {
+    "a list": lambda value: [value],
+    "a key more": edited(epoch=3),
+    "a key less": lambda value: {k: v for k, v in value.items() if k != "groups"},
+    "text for a step": edited(step="2"),
+    "another step": edited(step=7),
+    "no generators": edited(generators={}),
+    "a wrong generator": edited(generators={"rng": {"bit_generator": "MT19937"}}),
+    "no group": edited(groups=[]),
+    "another decay": lambda v: v | {"groups": [v["groups"][0] | {"weight_decay": 9.0}]},
+    "text for betas": lambda v: v | {"groups": [v["groups"][0] | {"betas": "ab"}]},
+    "text for a rate": lambda v: v | {"groups": [v["groups"][0] | {"lr": "x"}]},
+}
+
+
+@pytest.mark.parametrize("fault", STATE_FAULTS)
+def test_training_states_that_make_no_sense_are_refused(tmp_path, fault) -> None:
+    model, optimizer, rng = machine()
+    trained(1, model, optimizer, rng)
+    folder = save_training_state(tmp_path, 2, model, optimizer, {"rng": rng}, {"lr": 0.1})
+    signed(folder, "training_state", STATE_FAULTS[fault])
+    with pytest.raises(WeightsError):
+        load_training_state(tmp_path, model, optimizer, {"rng": rng}, {"lr": 0.1})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer.0.exp_avg": torch.zeros(5)},
+        {"optimizer.9.exp_avg": torch.zeros(())},
+        {"optimizer.x.exp_avg": torch.zeros(())},
+        {"torch_rng": torch.zeros(3)},
+        {"torch_rng": None},
+        {"optimizer.0.exp_avg": None},
+    ],
+    ids=str,
+)
+def test_tensors_of_another_optimiser_are_refused(tmp_path, change) -> None:
+    model, optimizer, rng = machine()
+    trained(1, model, optimizer, rng)
+    folder = save_training_state(tmp_path, 2, model, optimizer, {"rng": rng}, {})
+    tensors = {**load_file(folder / WEIGHTS), **change}
+    save_file({k: v for k, v in tensors.items() if v is not None}, folder / WEIGHTS)
+    signed(folder, "training_state", lambda value: value)
+    with pytest.raises(WeightsError):
+        load_training_state(tmp_path, model, optimizer, {"rng": rng}, {})
+
+
+def test_what_is_no_state_is_neither_read_nor_removed(tmp_path) -> None:
+    model, optimizer, rng = machine()
+    (tmp_path / "step-notes").mkdir()
+    (tmp_path / "step-00000001").mkdir()
+    (tmp_path / "step-00000001" / "mine.txt").write_text("x")
+    trained(1, model, optimizer, rng)
+    save_training_state(tmp_path, 2, model, optimizer, {"rng": rng}, {})
+    assert load_training_state(tmp_path, model, optimizer, {"rng": rng}, {}) == 2
+    names = ["step-00000001", "step-00000002", "step-notes"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names

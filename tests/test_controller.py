@@ -207,7 +207,6 @@ def test_random_faults_for_many_steps_leave_the_limits_intact(agent):
         last = command.action
         if command.stopped:
             controller.start(image(99))
-            last = np.zeros(2)
     assert controller.ticks == 5_000
     wanted = {Fault.NO_FRAME, Fault.MALFORMED, Fault.CLOCK, Fault.LATE, Fault.PLANNER}
     assert wanted <= set(controller.faults)

@@ -1,6 +1,5 @@
 """The doctor on machines that lack something."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -31,20 +30,15 @@ def test_no_renderer_fails_and_says_what_to_install(monkeypatch: pytest.MonkeyPa
     assert "unset MUJOCO_GL" in check.mend
 
 
-def test_a_hanging_driver_does_not_hang_the_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hang(*args: object, **options: object) -> None:
-        raise subprocess.TimeoutExpired("python", 60)
-
-    monkeypatch.setattr(subprocess, "run", hang)
-    assert "hung" in doctor.probe_backend("egl")
-
-
 def test_missing_packages_matter_more_or_less() -> None:
     versions: dict[str, str | None] = dict.fromkeys(PACKAGES, "1.0")
     assert {c.state for c in doctor.check_packages(versions)} == {OK}
     versions["torch"] = versions["onnxruntime"] = None
     found = {c.name: c for c in doctor.check_packages(versions) if c.state != OK}
-    assert {name: c.state for name, c in found.items()} == {"torch": FAIL, "onnxruntime": WARN}
+    assert {name: c.state for name, c in found.items()} == {"torch": WARN, "onnxruntime": FAIL}
+    assert "train" in found["torch"].found
+    assert "method=jepa" in found["torch"].found
+    assert "demo" in found["onnxruntime"].found
     assert all("pip install" in c.mend for c in found.values())
 
 

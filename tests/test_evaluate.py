@@ -217,11 +217,15 @@ def test_trace_packing_by_hand():
 def test_rows_of_the_same_identity_are_replaced(tmp_path):
     path = tmp_path / "results" / "main.jsonl"
     row = {"row": "a/b", "method": "m", "backend": "torch", "train_seed": 0, "eval_seed": 0,
-           "pair_list_sha256": "x", "successes": 1}  # fmt: skip
+           "pair_list_sha256": "x", "successes": 1, "episodes": 4, "success_pct": 25.0,
+           "config_sha256": "c", "model_sha256": "m"}  # fmt: skip
     append_row(path, row)
     append_row(path, {**row, "eval_seed": 1})
-    append_row(path, {**row, "successes": 2})
+    append_row(path, {**row, "successes": 2, "success_pct": 50.0})
     assert [(r["eval_seed"], r["successes"]) for r in read_rows(path)] == [(1, 1), (0, 2)]
+    for other in ({"config_sha256": "d"}, {"model_sha256": "n"}, {"bundle_sha256": "b"}):
+        append_row(path, {**row, **other})  # another planner, other weights: another row
+    assert len(read_rows(path)) == 5
     before = path.read_bytes()
     with pytest.raises(ValueError, match="JSON"):
         append_row(path, {**row, "successes": float("nan")})
@@ -282,5 +286,5 @@ def test_tables_by_hand(tmp_path):
     assert "| random | 5.0 | -- | -- |" in text  # a missing task: no macro
     assert text == render_tables(tmp_path)
     append_row(tmp_path / "other.jsonl", rows[0])
-    with pytest.raises(DataError, match="again in other"):
+    with pytest.raises(DataError, match="second time in other"):
         render_tables(tmp_path)

@@ -1,5 +1,6 @@
 """The bundle against its source, and what the runtime refuses."""
 
+import copy
 import json
 import shutil
 import socket
@@ -8,6 +9,7 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,6 +35,31 @@ from robot_wm.symmetry import Mirror
 
 OPTIONS = {"candidates": 24, "iterations": 3, "elites": 6, "beta": 2.0, "decay": 1.0}
 CONFIG = ExportConfig(optimiser="icem", options=OPTIONS, proposals=8, plans=0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traced_once():
+    """Tracing a graph takes seconds; the same one is traced once for all tests here."""
+    trace, translate = torch.export.export, torch.onnx.export
+    traced, programs = {}, {}
+
+    def export_once(module, example, **options):
+        sizes = [tuple(x.shape) for x in example]
+        parts = [getattr(module, name, None) for name in ("optimiser", "objective", "kind")]
+        key = repr((type(module).__name__, sizes, parts))
+        if key not in traced:
+            traced[key] = trace(module, example, **options)
+        return traced[key]
+
+    def translate_once(program, **options):
+        if id(program) not in programs:
+            programs[id(program)] = translate(program, **options).model_proto
+        return SimpleNamespace(model_proto=copy.deepcopy(programs[id(program)]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.export, "export", export_once)
+        patch.setattr(torch.onnx, "export", translate_once)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -403,7 +430,7 @@ def test_reports_are_part_of_the_bundle_and_its_card(model, frames, tmp_path):
 
 def test_the_example_drives_a_robot_in_another_process(tmp_path):
     root = Path(__file__).parents[1]
-    examples, bundle = root / "examples", root / "robot_wm/weights/bundles/two_room"
+    examples, bundle = root / "examples", "two_room"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = ["--port", str(free.getsockname()[1])]
     serve = [
@@ -424,6 +451,7 @@ def test_the_example_drives_a_robot_in_another_process(tmp_path):
         said = robot.stdout.read()
     assert driven.stdout.startswith("12 control steps, faults: "), driven.stderr
     assert said.startswith("12 control steps at 10 Hz, ")
-    assert robot.returncode == 0
+    assert said.strip().endswith("goal MISSED")  # in so few
+    assert robot.returncode == 1
     (logged,) = EpisodeStore(tmp_path / "log", verify=True)
     assert (len(logged), logged.frames.shape[:2]) == (10, (3, 64))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from moving_square import make_dataset, tiny_encoder
+from moving_square import TINY, make_dataset, tiny_encoder
 
 from robot_wm.episodes import EpisodeStore
 from robot_wm.errors import DataError
@@ -41,7 +41,7 @@ def test_an_interrupted_build_goes_on_at_the_missing_shard(built, tmp_path):
     class Dying:
         """Encodes one shard, then is killed."""
 
-        sha256, calls = "tiny", 0
+        sha256, calls, config = "tiny", 0, TINY
 
         def encode_frames(self, frames):
             self.calls += 1

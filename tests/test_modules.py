@@ -27,7 +27,7 @@ def test_options_are_changed_one_by_one_and_rows_carry_the_variant() -> None:
     assert varied.planner.options == {**settings.planner.options, "iterations": 1}
 
     class Pairs:
-        family = "official"
+        family, split = "official", "test"
         task = name = "push_t"
 
     config = row_config(varied, "jepa", Pairs(), 0)  # type: ignore[arg-type]

@@ -144,9 +144,9 @@ def test_demo_runs_on_shipped_weights_and_committed_pairs(
     shutil.copytree(home / "encoders/smoke/encoder", tmp_path / "weights/encoder")
     shutil.copytree(home / "models/push_t-smoke/world_model", tmp_path / "weights/push_t")
     shutil.copytree(home / "bundles/push_t-smoke", tmp_path / "weights/bundles/push_t")
-    shutil.copytree(home / "runs/evaluate-smoke/pairs", tmp_path / "results/pairs")
+    shutil.copytree(home / "runs/evaluate-smoke/pairs", tmp_path / "pairs")
     monkeypatch.setattr(settings, "PACKAGE", tmp_path)
-    monkeypatch.setattr(stages, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(stages, "PACKAGE", tmp_path)
     arguments = ("preset=smoke", "demo.tasks=push_t", "demo.pairs=2", "workers=1")
     assert cli.main(["demo", *arguments]) == 0
     header, line, page = capsys.readouterr().out.strip().splitlines()

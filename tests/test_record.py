@@ -121,3 +121,16 @@ def test_the_controller_logs_what_it_sent_and_a_model_can_learn_from_it(tmp_path
     shared = {"shares": (0.5, 0.5), "embedding": 0}
     made = train(TrainConfig("square", **few, **shared), roots, caches, encoder, tmp_path / "run")
     assert (made / "manifest.json").is_file()
+
+
+def test_an_episode_that_cannot_be_stored_does_not_hold_up_the_next(tmp_path):
+    log, image = RobotLog(tmp_path / "robot", SPEC), np.zeros((SIZE, SIZE, 3), np.uint8)
+    for value in (np.nan, 0.5):
+        for _ in range(2 * SPEC.block + 1):
+            log.tick(image, np.full(2, value, np.float32))
+        log.close()
+    with pytest.raises(DataError, match="not finite"):
+        log.end()
+    log.end()
+    (kept,) = EpisodeStore(tmp_path / "robot")
+    assert (kept.actions == 0.5).all()

@@ -10,6 +10,7 @@ import pytest
 from test_controller import LIMITS, Agent, image
 
 from export.controller import Controller
+from export.senses import Camera, Pace
 from export.soak import TROUBLES, Soak, soak
 from robot_wm.errors import InputError
 
@@ -77,23 +78,21 @@ def test_a_stream_without_faults_reports_none():
     assert (found.stops, found.episodes, found.broken) == (0, 10, 0)
 
 
-def _believe(controller):
-    controller._seen = FRAMES[0].copy()
-    return controller._seen
+def _raise(*_):
+    raise ValueError("of a driver")
 
 
 CARELESS = {
-    "outside": ("_limit", lambda self, wanted, _: 3 * np.asarray(self._hold + 1)),
-    "unreported": ("_look", lambda self, now, frame: (None, _believe(self))),
-    "raised": ("_position", lambda self, now, frame: np.array(frame.position, float)),
-    "mixed": ("_pictures", lambda self, goal: FRAMES[:1]),
+    "outside": (Controller, "_limit", lambda self, *_: 3 * np.asarray(self._hold + 1)),
+    "unreported": (Camera, "fault", lambda self, now, frame: setattr(self, "seen", FRAMES[0])),
+    "raised": (Pace, "fault", _raise),
+    "mixed": (Controller, "_pictures", lambda self, goal: FRAMES[:1]),
 }
 
 
 @pytest.mark.parametrize("count", CARELESS)
 def test_careless_controllers_are_found_out(count, monkeypatch):
-    name, careless = CARELESS[count]
-    monkeypatch.setattr(Controller, name, careless)
+    monkeypatch.setattr(*CARELESS[count])
     found = soak(Wild(), QUICK, FRAMES, ticks=3_000, rate=0.5)
     assert getattr(found, count) > 3
     assert not found.passed

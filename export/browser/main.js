@@ -50,7 +50,7 @@ class Live {
     return this.scene.gaps().map(({ name, metres, degrees }) => [
       name, metres === null ? "" : `${(1000 * metres).toFixed(0)} mm`,
       degrees === null ? "" : `${degrees.toFixed(0)}°`,
-    ].filter(Boolean).join(" ")).join(", ");
+    ].filter(Boolean).join(" ")).join(", ") + (this.scene.visible ? "" : ", robot not in the picture");
   }
 }
 

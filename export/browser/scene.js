@@ -128,7 +128,7 @@ export class Scene {
   /** One control step of the live world, as sim/env.py makes it. */
   step(action) {
     const { model, live: { data } } = this;
-    const clipped = Array.from(action, (a) => Math.min(Math.max(a, -1), 1));
+    const clipped = this.confined(Array.from(action, (a) => Math.min(Math.max(a, -1), 1)));
     const input = [...data.qpos, ...data.qvel, ...clipped];
     const rows = this.commands.map((row) =>
       row.map((weights) => weights.reduce((sum, w, i) => sum + w * input[i], 0)));
@@ -136,6 +136,28 @@ export class Scene {
       data.ctrl.set(row);
       for (let i = 0; i < this.hold_steps; i++) this.mujoco.mj_step(model, data);
     }
+  }
+
+  /** The action, changed where its target would lie outside the picture (`Task.confine`). */
+  confined(action) {
+    const box = this.confinement;
+    if (!box) return action;
+    return action.map((a, i) => {
+      const place = this.live.data.qpos[box.joints[i]], target = place + box.reach * a;
+      if (target >= box.low && target <= box.high) return a;
+      const inside = Math.min(Math.max(target, box.low), box.high);
+      return Math.min(Math.max((inside - place) / box.reach, -1), 1);
+    });
+  }
+
+  /** Whether the robot can be seen; where nothing confines it, the scene's walls do. */
+  get visible() {
+    const box = this.confinement;
+    if (!box) return true;
+    return box.joints.every((j) => {
+      const place = this.live.data.qpos[j];
+      return place >= 0 && place <= this.view;
+    });
   }
 
   /** How far every body with joints of its own is from its goal: { name, metres, degrees }. */

@@ -15,10 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from planning.arrays import array_namespace
+from robot_wm.config import check_fields
 from robot_wm.errors import ConfigError, InputError
 
 Array = Any  # any array-API array
 Cost = Callable[[Array], Array]
+MOST = 10**6  # candidates of one search
 FINALS = ("guarded", "mean", "best")
 
 
@@ -102,8 +104,12 @@ class Optimiser:
     final: str = "guarded"
 
     def __post_init__(self) -> None:
+        check_fields(self, type(self).__name__)
         self.require(self.candidates >= 2, "candidates", "at least 2")
         self.require(self.iterations >= 1, "iterations", "at least 1")
+        # The noise of a whole search is drawn at once.
+        most = MOST // self.iterations
+        self.require(self.candidates <= most, "candidates", f"at most {most} per iteration")
         self.require(self.init_std > 0, "init_std", "above 0")
         self.require(0 <= self.min_std <= self.init_std, "min_std", "between 0 and init_std")
         self.require(self.final in FINALS, "final", "one of " + ", ".join(FINALS))

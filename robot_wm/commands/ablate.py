@@ -14,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robot_wm.commands.checks import check_learning
 from robot_wm.commands.settings import CHECKOUT
 from robot_wm.commands.stages import dataset, encoder_datasets, say
-from robot_wm.errors import ConfigError
-from robot_wm.manifest import MANIFEST, atomic_write
+from robot_wm.errors import ConfigError, DataError
+from robot_wm.manifest import MANIFEST, atomic_write, read_json
 
 if TYPE_CHECKING:
     from robot_wm.cli import Session
@@ -47,7 +48,10 @@ def run(session: Session) -> int:
     steps = settings.pretrain_config().steps
     out = settings.run_path("ablate") / str(steps)
     rows: list[Row] = []
-    for name, change in chosen(settings.ablate.variants).items():
+    variants = chosen(settings.ablate.variants)
+    for name, change in variants.items():
+        check(name, vary(settings, change))
+    for name, change in variants.items():
         varied = vary(settings, change)
         rows += [{"variant": name, **row} for row in probed(session, varied, out / slug(name))]
         if not change:
@@ -56,7 +60,7 @@ def run(session: Session) -> int:
     lines = "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in rows)
     atomic_write(where / f"ablation-{steps}.jsonl", lines)
     atomic_write(where / f"ablation-{steps}.md", table(rows))
-    print(where / f"ablation-{steps}.md")
+    print(f"table: {where / f'ablation-{steps}.md'}")
     return 0
 
 
@@ -72,6 +76,22 @@ def chosen(names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
     full = next(iter(VARIANTS))
     wanted = {full, *(by_slug[name] for name in names)} if names else set(VARIANTS)
     return {name: change for name, change in VARIANTS.items() if name in wanted}
+
+
+def check(name: str, settings: Settings) -> None:
+    """Refuse a variant that cannot be trained before any other is.
+
+    Raises:
+        ConfigError: it cannot; the message names it.
+    """
+    try:
+        check_learning(settings)
+    except ConfigError as error:
+        raise ConfigError(
+            f"variant {name!r}: {error.received}", error.accepted,
+            f"{error.next_step}, or leave it out: ablate.variants=[…] of "
+            f"{', '.join(slug(v) for v in VARIANTS)}",
+        ) from error  # fmt: skip
 
 
 def slug(name: str) -> str:
@@ -99,8 +119,7 @@ def probed(session: Session, settings: Settings, folder: Path) -> list[Row]:
 
     kept = folder / "rows.json"
     if kept.is_file():
-        found: list[Row] = json.loads(kept.read_text())
-        return found
+        return stored(kept)
     if not (folder / "encoder" / MANIFEST).is_file():
         say(f"pretraining {folder.name}")
         pretrain(settings.pretrain_config(), encoder_datasets(session), folder)
@@ -122,8 +141,29 @@ def references(session: Session, settings: Settings, out: Path) -> list[Row]:
         found = _probe(session, settings, frozen, REFERENCES)
         rows = [{"variant": row["kind"], "steps": 0, **row} for row in found]
         atomic_write(kept, json.dumps(rows))
-    out_rows: list[Row] = json.loads(kept.read_text())
-    return out_rows
+    return stored(kept)
+
+
+def stored(path: Path) -> list[Row]:
+    """Rows that an earlier run kept.
+
+    Raises:
+        DataError: not a list of rows that the table can show.
+    """
+    rows = read_json(path)
+    wanted = {"task": str, "factor": str, "frames": int, "steps": int}
+    good = isinstance(rows, list) and all(
+        isinstance(row, dict)
+        and all(type(row.get(key)) is kind for key, kind in wanted.items())
+        and isinstance(row.get("r2", ""), float | int | None)
+        for row in rows
+    )
+    if not good or not rows:
+        raise DataError(
+            f"{path} holds no rows of a probe", "the rows as they were written",
+            f"delete {path}; they are measured again",
+        )  # fmt: skip
+    return list(rows)
 
 
 def _probe(session: Session, settings: Settings, encoder: Any, kinds: tuple[str, ...]) -> list[Row]:

@@ -220,17 +220,29 @@ def oracle_agent(spec: EnvSpec, planner: Mapping[str, Any]) -> Agent:
 
 def judged_agent(
     spec: EnvSpec,
-    model: str,
-    encoder: str,
     planner: Mapping[str, Any],
+    model: str = "",
+    encoder: str = "",
+    bundle: str = "",
+    provider: str = "CPUExecutionProvider",
     threads: int = 1,
     privileged: bool = False,
 ) -> Agent:
-    """Plan with the learned actor on the true simulator, by the learned cost or by the true one."""
+    """Plan with the learned actor on the true simulator, by the learned cost or by the true one.
+
+    Args:
+        model, encoder: folders of the learned model, unless ``bundle`` names an exported one.
+    """
     from planning.mirrored import mirrored
     from sim.judged import judged_agent as informed
 
-    learned = load_jepa(model, encoder, threads, cost=planner.get("cost", ""))
+    learned: WorldModel[Any]
+    if bundle:
+        from export.runtime import OnnxWorldModel
+
+        learned = OnnxWorldModel(Path(bundle), provider, threads)
+    else:
+        learned = load_jepa(model, encoder, threads, cost=planner.get("cost", ""))
     seen = mirrored(learned, spec.mirror if planner.get("mirror") else None)
     return informed(spec, seen, lambda simulator: mpc(simulator, planner), privileged)
 

@@ -39,7 +39,7 @@ def run(session: Session) -> int:
     folder = CHECKOUT / "results" / "bench" if settings.publish else settings.run_path("bench")
     path = folder / "bench.jsonl"
     atomic_write(path, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
-    print(path)
+    print(f"rows: {path}")
     return 0
 
 
@@ -52,7 +52,10 @@ def line(row: dict[str, Any]) -> str:
         )
     if row["bench"] == "plan":
         parts = ", ".join(f"{p} {row[f'{p}_ms_mean']:.1f}" for p in ("encode", "rollout", "rest"))
-        return f"plan   {row['optimiser']:<9} {row['total_ms_p50']:8.1f} ms (mean: {parts})"
+        return (
+            f"plan   {row['optimiser']:<9} {row['total_ms_mean']:8.1f} ms = {parts} (means; "
+            f"the median plan takes {row['total_ms_p50']:.1f})"
+        )
     rate = f"{row['rate']:8.0f} {row['unit']}"
     return f"{row['bench']:<16} {rate}, {row['ratio']:.2f} of a matrix product's speed"
 
@@ -91,12 +94,12 @@ def untrained_model(settings: Settings, frozen: FrozenEncoder) -> WorldModel[Any
     from robot_wm.jepa import CONTEXT, JEPAWorldModel, Network, Sizes, candidate_bytes
 
     config, block = settings.train_config(), settings.collect.frame_every
-    own = {
+    own: dict[str, Any] = {
         "positions": frozen.config.tokens,
         "encoder_width": frozen.config.width,
         "action": CONTROL_DIM * block,
     }
-    shared = {f.name: getattr(config, f.name) for f in fields(Sizes) if f.name not in own}
+    shared = {f.name: getattr(config, f.name) for f in fields(Sizes) if hasattr(config, f.name)}
     sizes = Sizes(**own, **shared)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)

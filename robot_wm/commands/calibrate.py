@@ -20,7 +20,7 @@ FILE = "calibration.json"
 
 
 def run(session: Session) -> int:
-    """Measure, judge, write ``calibration.json`` beside the rows and print every gate."""
+    """Measure, judge, write ``calibration.json`` beside the rows; exit 1 if a gate fails."""
     from planning.calibration import judge
 
     settings = session.settings
@@ -31,8 +31,8 @@ def run(session: Session) -> int:
     for name, gate in verdict["gates"].items():
         value = "not measured" if gate["measured"] is None else f"{gate['measured']:.1f} %"
         print(f"{'ok  ' if gate['passed'] else 'FAIL'} {name}: {value} ({gate['reference']:g} %)")
-    print(path)
-    return 0
+    print(f"gates: {path}")
+    return 0 if all(gate["passed"] for gate in verdict["gates"].values()) else 1
 
 
 def solved_starts(settings: Settings) -> dict[str, float]:

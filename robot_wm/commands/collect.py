@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 def run(session: Session) -> int:
     """Record what is missing and print the folders."""
     for collection in SEEDS:
-        print(dataset(session.settings, collection))
+        print(f"episodes: {dataset(session.settings, collection)}")
     return 0

@@ -30,8 +30,9 @@ def run(session: Session) -> int:
         print(
             f"{row['row']} seed {row['eval_seed']} {row['method']:<9} "
             f"{row['success_pct']:5.1f} %  ({interval}, n={row['episodes']})"
+            + "".join(f"  {f} {told['success_pct']:.1f} %" for f, told in row["also"].items())
         )
-    print(path)
+    print(f"rows: {path}")
     return 0
 
 
@@ -49,7 +50,8 @@ def evaluate_all(session: Session) -> tuple[list[Row], Path]:
         floor: float | None = None
         for method in sorted(settings.method, key=lambda name: name != "random"):
             result = run_method(session, method, pairs, folders)
-            row = result.row(facts(settings, method, folders))
+            made = bundle(session) if method == "onnx" else None
+            row = result.row(facts(settings, method, folders, made))
             floor = row["success_pct"] if method == "random" else floor
             row["random_pct"] = floor
             append_row(path, row)
@@ -111,7 +113,8 @@ def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int
     """What the evaluator is told about one row."""
     from planning.evaluate import EvaluateConfig
 
-    own = () if method in ("jepa", "onnx") else (method,)
+    own: tuple[str, ...] = () if method in ("jepa", "onnx") else (method,)
+    own += () if pairs.split == "test" else (pairs.split,)  # never to be taken for held-out
     family, task = pairs.family, pairs.name
     asked = settings.evaluate
     ordered = [f"only_{body}" for body in asked.only] + [f"via{asked.via}"] * (asked.via > 0)
@@ -172,7 +175,12 @@ def train_seed(folders: tuple[Path, Path] | None) -> int | None:
     return config.get("seed")
 
 
-def facts(settings: Settings, method: str, folders: tuple[Path, Path] | None) -> Row:
+def facts(
+    settings: Settings,
+    method: str,
+    folders: tuple[Path, Path] | None,
+    bundle_folder: Path | None = None,
+) -> Row:
     """What a row says about its method, beside what the evaluator measures."""
     from sim.tasks import TASKS
 
@@ -206,5 +214,8 @@ def facts(settings: Settings, method: str, folders: tuple[Path, Path] | None) ->
             "model_sha256": model_manifest["sha256"],
             "weights": settings.weights,
         }
+        if method == "onnx" and bundle_folder is not None:
+            made = read_manifest(bundle_folder, "bundle", verify=False)
+            info["bundle_sha256"] = made["sha256"]
     told = {"settings": asdict(settings.evaluate), "planner": asdict(planner)}
     return {**info, "config_sha256": sha256_of({**told, "method": method})}

@@ -33,7 +33,7 @@ POINTS = 1.0  # success may differ by this much between torch and onnxruntime
 def run(session: Session) -> int:
     """Export the task's model and print the bundle's folder; with ``publish``, see below."""
     folder = write(session, place(session.settings))
-    print(publish(session, folder) if session.settings.publish else folder)
+    print(f"bundle: {publish(session, folder) if session.settings.publish else folder}")
     return 0
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from robot_wm.commands.agents import recipe
 from robot_wm.commands.evaluate import environment
 from robot_wm.commands.settings import MIRRORED, PRACTICE, Settings
-from robot_wm.commands.stages import dataset, drawn, latents, model, say
+from robot_wm.commands.stages import check_same, dataset, drawn, latents, model, say
 from robot_wm.manifest import MANIFEST, atomic_write, check_parent, provenance, read_manifest
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def run(session: Session) -> int:
     lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
     atomic_write(out / f"{name}.jsonl", lines)
     atomic_write(out / f"{name}.md", table(rows))
-    print(out / f"{name}.md")
+    print(table(rows))
+    print(f"what it gave: {out / f'{name}.md'}")
     return 0
 
 
@@ -93,15 +94,9 @@ def _train(
     """
     from robot_wm.encoder import FrozenEncoder
     from robot_wm.stored import own_sizes
-    from robot_wm.train import train
+    from robot_wm.train import FREE, train
 
-    folder = settings.model_path(f"{settings.name}-{name}")
-    if (folder / MANIFEST).is_file():
-        base = read_manifest(start, "world_model", verify=False)["sha256"]
-        check_parent(read_manifest(folder, "world_model", verify=False), "latent", base)
-        return folder
     section, sets = settings.improve, [*recorded, *practice]
-    caches = [latents(settings, encoder, path) for path in sets]
     shares = (
         tuple(
             share / len(part)
@@ -115,6 +110,15 @@ def _train(
         settings.train_config(), **own_sizes(start), steps=0, embed=0, settle=section.settle,
         lr=section.lr, latent_of=str(start), tuned=True, kept=section.kept, shares=shares,
     )  # fmt: skip
+    folder = settings.model_path(f"{settings.name}-{name}")
+    if (folder / MANIFEST).is_file():
+        made = read_manifest(folder, "world_model", verify=False)
+        base = read_manifest(start, "world_model", verify=False)["sha256"]
+        check_parent(made, "latent", base)
+        asked = {k: v for k, v in asdict(config).items() if k not in FREE}
+        check_same(folder, made["facts"].get("config", {}), asked, f"delete {folder.parent}")
+        return folder
+    caches = [latents(settings, encoder, path) for path in sets]
     say(f"training {name} on {len(sets)} collections into {folder}")
     return train(config, sets, caches, FrozenEncoder.load(encoder), folder.parent)
 

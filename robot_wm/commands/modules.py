@@ -48,7 +48,7 @@ def run(session: Session) -> int:
         strict = [row["also"]["strict"]["success_pct"] for row in rows if "strict" in row["also"]]
         also = f"  strict {sum(strict) / len(strict):5.1f} %" if strict else ""
         print(f"{name:<14} {100 * solved / total:5.1f} %{also}  (n={total})", flush=True)
-    print(path)
+    print(f"rows: {path}")
     return 0
 
 

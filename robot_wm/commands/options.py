@@ -17,6 +17,7 @@ from robot_wm.commands.sections import (
     ReportSettings,
     SoakSettings,
     TaskSettings,
+    TeachSettings,
 )
 from robot_wm.commands.settings import Settings
 from robot_wm.config import document
@@ -32,6 +33,7 @@ OWN: dict[str, type] = {
     "diagnosis": PlannerSettings,
     "evaluate": EvaluateSettings,
     "improve": ImproveSettings,
+    "teach": TeachSettings,
     "ablate": AblateSettings,
     "reach": ReachSettings,
     "soak": SoakSettings,

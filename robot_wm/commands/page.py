@@ -113,7 +113,7 @@ def assemble(
         ConfigError: see :func:`find_modules`. StorageError: the disk is full or not writable.
     """
     runtimes = find_modules(modules)
-    with atomic_folder(out) as work:
+    with atomic_folder(out, replaces="page") as work:
         for path in (p for pattern in PAGES for p in sorted(SOURCE.glob(pattern))):
             shutil.copy(path, work / path.name)
         for name in GRAPHS:
@@ -121,10 +121,10 @@ def assemble(
         (work / "vendor").mkdir()
         for path in runtimes:
             shutil.copy(path, work / "vendor" / path.name)
-        (work / "scene.xml").write_text(scene)
+        (work / "scene.xml").write_text(scene, encoding="utf-8")
         for name, value in documents.items():
             text = json.dumps(value, default=packed, allow_nan=False)
-            (work / name).write_text(text)
+            (work / name).write_text(text, encoding="utf-8")
         write_manifest(work, "page", {}, {})
     return out
 

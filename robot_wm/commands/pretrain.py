@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 
 def run(session: Session) -> int:
     """Pretrain unless that encoder exists, and print its folder."""
-    print(encoder(session))
+    print(f"encoder: {encoder(session)}")
     return 0

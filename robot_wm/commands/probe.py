@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robot_wm.commands.settings import CHECKOUT
 from robot_wm.commands.stages import dataset, encoder, say
+from robot_wm.core.json_io import read_lines
 
 if TYPE_CHECKING:
     from robot_wm.cli import Session
@@ -18,9 +18,8 @@ SHUT, NOT_JUDGED = 1, 3  # exit codes; 2 is a user's mistake, in every command
 
 def others(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows on file of the same encoder's other tasks: a task can be probed by itself."""
-    lines = path.read_text().splitlines() if path.is_file() else []
+    stored = read_lines(path) if path.is_file() else []
     tasks, encoders = ({row[key] for row in rows} for key in ("task", "encoder_sha256"))
-    stored: list[dict[str, Any]] = [json.loads(line) for line in lines]
     return [r for r in stored if r["task"] not in tasks and r["encoder_sha256"] in encoders]
 
 
@@ -43,7 +42,7 @@ def run(session: Session) -> int:
         out = CHECKOUT / "results" / "encoder"
         rows = [*others(out / "probe.jsonl", rows), *rows]
     result = write_gate(out, rows)
-    print(out / "probe.md")
+    print(f"table: {out / 'probe.md'}")
     if result is None:
         say("not judged: the gate needs pixels, random and encoder rows")
         return NOT_JUDGED

@@ -15,19 +15,21 @@ from robot_wm.commands.evaluate import (
     sources_of,
     train_seed,
 )
+from robot_wm.commands.export import bundle
 from robot_wm.commands.stages import pair_lists, say
 
 if TYPE_CHECKING:
     from planning.evaluate import EvaluateConfig
     from planning.pairs import PairList
     from planning.recording import EpisodeRecord
+    from planning.workers import Factory
     from robot_wm.cli import Session
 
 
 def run(session: Session) -> int:
-    """Evaluate, record the first pairs again with the planner's notes, write the page."""
+    """Evaluate, record missed pairs again with the planner's notes, write the page."""
     rows, _ = evaluate_all(session)
-    print(write(session, rows))
+    print(f"report: {write(session, rows)}")
     return 0
 
 
@@ -60,13 +62,32 @@ def explained(
     env = environment(settings)()
     try:
         for mended in ("true_dynamics", "true_cost"):
-            agent = recipe(settings, mended, folders)(env.spec)
+            agent = judge(session, mended, method, folders)(env.spec)
             informed = replace(config, method=mended, inputs=METHODS[mended].inputs)
             if run_episode(informed, pairs, index, env, agent).first_hit(episode.family):
                 return replace(episode, why=REASONS[mended])
     finally:
         env.close()
     return replace(episode, why=REASONS[""])
+
+
+def judge(session: Session, mended: str, method: str, folders: tuple[Path, Path] | None) -> Factory:
+    """Recipe of the method with one part mended; an exported one is judged as it was exported."""
+    settings = session.settings
+    made = recipe(settings, mended, folders)
+    if method != "onnx":
+        return made
+    kept = {k: v for k, v in made.kwargs.items() if k not in ("model", "encoder")}
+    told = {"bundle": str(bundle(session)), "provider": settings.provider}
+    return replace(made, kwargs={**kept, **told})
+
+
+def chosen(rows: list[dict[str, Any]], method: str, seed: int, count: int) -> list[int]:
+    """Which pairs to show: those that were missed first, then those that were reached."""
+    row = next(r for r in rows if r["method"] == method and r["eval_seed"] == seed)
+    hits = row["first_hit"]
+    order = sorted(range(len(hits)), key=lambda i: (hits[i] is not None, i))
+    return order[:count]
 
 
 def write(session: Session, rows: list[dict[str, Any]]) -> Path:
@@ -83,13 +104,15 @@ def write(session: Session, rows: list[dict[str, Any]]) -> Path:
     env = environment(settings)()
     sources = sources_of(session, method, folders)
     agent = recipe(settings, method, sources, illustrate=True)(env.spec)
-    count = min(settings.report.episodes, len(pairs.pairs))
-    say(f"recording {count} episodes of {method}")
+    indices = chosen(rows, method, settings.evaluate.seeds[0], settings.report.episodes)
+    say(f"recording {len(indices)} episodes of {method}, missed ones first")
     try:
-        episodes = [record_episode(config, pairs, i, env, agent) for i in range(count)]
+        episodes = [record_episode(config, pairs, i, env, agent) for i in indices]
     finally:
         env.close()
     episodes = [explained(session, config, pairs, e, method, folders) for e in episodes]
+    if not settings.report.explain:
+        say(f"why goals were missed was not asked: robot-wm report task={settings.task.name} does")
     rows = sorted(rows, key=lambda row: row["method"] != method)
     path = settings.run_path("evaluate") / f"report-{settings.task.name}.html"
     with_what = f" with {settings.planner_of(method).optimiser}" if METHODS[method].planner else ""

@@ -20,5 +20,5 @@ def run() -> int:
         raise DataError(f"no folder {rows}", "a checkout of the repository", "run it there")
     page = CHECKOUT / "docs" / "results.md"
     atomic_write(page, render_tables(rows))
-    print(page)
+    print(f"tables: {page}")
     return 0

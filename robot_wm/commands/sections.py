@@ -164,6 +164,37 @@ class ImproveSettings:
 
 
 @dataclass(frozen=True)
+class TeachSettings:
+    """A taught actor, see ``robot-wm teach``.
+
+    Attributes:
+        rounds: in which the teacher answers from where the agent went, after the first from
+            recorded states.
+        questions: of a round.
+        shares: of questions with goals ahead in the same episode, in another one, with a block that
+            is nearly right, and, after the first round, from visited states.
+        ways: in which the expert tries to answer each.
+        budget: control steps of an answer, at most.
+        families: predicates that an answer must satisfy.
+        episodes: of the agent a round, one per pair of the training split.
+        noise: standard deviations added to its actions; an episode draws one.
+        actor: of :class:`robot_wm.train_actor.ActorConfig`.
+        pairs: validation pairs that judge every round.
+    """
+
+    rounds: Natural = 2
+    questions: Count = 6000
+    shares: tuple[NonNegative, NonNegative, NonNegative, NonNegative] = (0.5, 0.2, 0.3, 1.0)
+    ways: Count = 12
+    budget: Count = 60
+    families: tuple[str, ...] = ("official", "strict")
+    episodes: Count = 1500
+    noise: tuple[NonNegative, ...] = (0.0, 0.0, 0.1, 0.2)
+    actor: dict[str, Any] = field(default_factory=dict)
+    pairs: Count = 150
+
+
+@dataclass(frozen=True)
 class AblateSettings:
     """The ablation of the encoder's recipe.
 
@@ -186,7 +217,7 @@ class ReachSettings:
         every: pictures of it to pass on the way, one per so many stored ones; 0 passes none.
         only: bodies that matter, see ``evaluate.only``.
         seed: of the start, and, one higher, of the random scene with the goal.
-        steps: control steps to get there.
+        steps: control steps to get there; the episode ends where the goal is reached.
     """
 
     image: str = ""
@@ -196,7 +227,7 @@ class ReachSettings:
     every: Natural = 0
     only: tuple[str, ...] = ()
     seed: Seed = 0
-    steps: Annotated[int, Within(1, 100_000)] = 100
+    steps: Annotated[int, Within(1, 100_000)] = 300
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ dataclasses live in rooms that import torch or MuJoCo; the methods build them, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,8 +23,9 @@ from robot_wm.commands.sections import (
     ReportSettings,
     SoakSettings,
     TaskSettings,
+    TeachSettings,
 )
-from robot_wm.config import Matching, Within, build, join, unknown
+from robot_wm.config import Device, Within, build, join
 from robot_wm.core.atomic_io import check_name
 from robot_wm.errors import ConfigError
 from robot_wm.manifest import storage_root
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from robot_wm.encoder import EncoderConfig
     from robot_wm.pretrain import PretrainConfig
     from robot_wm.probe import ProbeConfig
+    from robot_wm.train_actor import ActorConfig
     from robot_wm.train_config import TrainConfig
     from sim.collect import CollectConfig
 
@@ -90,6 +91,7 @@ class Settings:
     pairs: dict[str, Any]
     evaluate: EvaluateSettings
     improve: ImproveSettings
+    teach: TeachSettings
     ablate: AblateSettings
     reach: ReachSettings
     soak: SoakSettings
@@ -105,7 +107,7 @@ class Settings:
     image_size: Annotated[int, Within(8, 1024)] = 64
     threads: Annotated[int, Within(1, 1024)] = 2
     workers: Annotated[int, Within(1, 1024)] = 2
-    device: Annotated[str, Matching(r"cpu|cuda(:\d+)?", "cpu, cuda or cuda:0, cuda:1, …")] = "cpu"
+    device: Device = "cpu"
     publish: bool = False
     provider: str = "CPUExecutionProvider"
     bundle: str = ""
@@ -118,9 +120,11 @@ class Settings:
         for where, collections in (
             ("train_on", self.train_on),
             ("task.train_on", self.task.train_on),
+            ("encoder_tasks", self.encoder_tasks),
+            ("demo.tasks", self.demo.tasks),
         ):
             if not collections:
-                raise ConfigError(f"{where} = []", "one collection or more", f"name one in {where}")
+                raise ConfigError(f"{where} = []", "one name or more", f"name one in {where}")
             for collection in collections:
                 check_name(collection, where)
         if not self.method:
@@ -220,6 +224,13 @@ class Settings:
         given = join(self._common(TrainConfig, self.train, "train"), "train", **given)
         return build(TrainConfig, given, "train")
 
+    def actor_config(self) -> ActorConfig:
+        """Training of a taught actor."""
+        from robot_wm.train_actor import ActorConfig
+
+        given = self._common(ActorConfig, self.teach.actor, "teach.actor")
+        return build(ActorConfig, given, "teach.actor")
+
     def pairs_config(self) -> PairsConfig:
         """How pair lists are drawn."""
         from planning.draw_pairs import PairsConfig
@@ -240,115 +251,29 @@ class Settings:
     def optimiser(self, method: str = "") -> Optimiser:
         """The optimiser of a method's planner, which checks its own options."""
         where = f"{PLANNERS.get(method, 'planner')}.options"
-        return self._optimiser(self.planner_of(method), where)
-
-    @staticmethod
-    def _optimiser(planner: PlannerSettings, where: str) -> Optimiser:
-        from planning.optimisers import OPTIMISERS, make
-
-        if planner.optimiser in OPTIMISERS:
-            return build(OPTIMISERS[planner.optimiser], planner.options, where)
-        return make(planner.optimiser, **planner.options)
+        return optimiser_of(self.planner_of(method), where)
 
     def check(self) -> None:
-        """Build every stage's configuration, so that a mistake is found before the first second.
-
-        Where torch is not installed, what needs it is left out: nothing there could run it.
+        """Find a mistake before the first second, see :func:`robot_wm.commands.checks.check`.
 
         Raises:
             ConfigError: an unknown key or an impossible value in any section.
         """
-        from export.quantise import PRECISIONS
-        from robot_wm.commands.agents import METHODS, delay_of
+        from robot_wm.commands.checks import check
 
-        if self.precision not in PRECISIONS:
-            raise ConfigError(
-                f"precision {self.precision!r}", ", ".join(PRECISIONS), "correct `precision`"
-            )
-        self._check_task()
-        for collection in SEEDS:
-            self.collect_config(collection)
-        made: tuple[Callable[[], Any], ...] = (
-            self.pairs_config, self.optimiser, lambda: self.optimiser("oracle"),
-            lambda: self.optimiser("true_dynamics"),
-            lambda: self._optimiser(self.practice_planner, "improve.options"),
-            *(self._learning() if find_spec("torch") else ()),
-        )  # fmt: skip
-        for make in made:
-            make()
-        for method in self.method:
-            if method not in METHODS:
-                raise unknown("method", method, METHODS)
-        for section in ("planner", "oracle", "diagnosis"):
-            planner: PlannerSettings = getattr(self, section)
-            if planner.execute > planner.horizon:
-                raise ConfigError(
-                    f"{section}.execute = {planner.execute}",
-                    f"1 to {section}.horizon = {planner.horizon}", f"lower {section}.execute",
-                )  # fmt: skip
-        if self.evaluate.clock:
-            delay_of(self.evaluate.clock)
-        self._check_device()
-
-    def _check_task(self) -> None:
-        """Everything that only the scenes know: tasks, factors, families, bodies.
-
-        Where MuJoCo is not installed, nothing there could run it, so nothing is checked.
-        """
-        if not find_spec("mujoco"):
-            return
-        from sim.tasks import TASKS
-        from sim.variation import check_values
-
-        for where, tasks in (
-            ("task.name", (self.task.name,)), ("encoder_tasks", self.encoder_tasks),
-            ("demo.tasks", self.demo.tasks),
-        ):  # fmt: skip
-            for name in tasks:
-                if name not in TASKS:
-                    raise unknown(f"task in {where}:", name, TASKS)
-        task = TASKS[self.task.name]()
-        check_values(task.factors, self.evaluate.factors)
-        for family in self.evaluate.families:
-            if family not in task.predicates:
-                raise unknown("family in evaluate.families:", family, task.predicates)
-        entries = [n.split(" [")[0] for n in task.pose_names if "/s]" not in n]
-        bodies = dict.fromkeys(name.split("_")[0] for name in entries)
-        for where, named, known in (
-            ("reach.pose", self.reach.pose, entries), ("reach.only", self.reach.only, bodies),
-            ("evaluate.only", self.evaluate.only, bodies),
-        ):  # fmt: skip
-            for name in named:
-                if name not in known:
-                    raise unknown(f"name in {where}:", name, known)
-
-    def _check_device(self) -> None:
-        """Whether torch has the device; asked only where another than the CPU is wanted."""
-        if self.device == "cpu" or not find_spec("torch"):
-            return
-        import torch
-
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        number = int(self.device.partition(":")[2] or 0)
-        if number >= count:
-            raise ConfigError(
-                f"device = {self.device}, but torch {torch.__version__} finds {count} such devices",
-                "a device that is there, or cpu", "set device=cpu, or install torch with CUDA",
-            )  # fmt: skip
-
-    def _learning(self) -> tuple[Callable[[], Any], ...]:
-        """Makers of the configurations whose rooms import torch."""
-        from robot_wm.objectives import make_objective
-
-        # One layer is enough to have the objective check its options.
-        encoder = replace(self.encoder_config(), depth=1)
-        return (
-            lambda: make_objective(self.objective.name, encoder, self.objective.options, 1, 1),
-            self.pretrain_config, self.probe_config, self.train_config,
-        )  # fmt: skip
+        check(self)
 
     def _common(self, cls: type, section: Mapping[str, Any], where: str) -> dict[str, Any]:
         """The section plus the root's seed, threads and device where the stage knows them."""
         known = cls.__dataclass_fields__  # type: ignore[attr-defined]
         root = {key: getattr(self, key) for key in ("seed", "threads", "device") if key in known}
         return join(section, where, **root)
+
+
+def optimiser_of(planner: PlannerSettings, where: str) -> Optimiser:
+    """The optimiser of a planner's section, whose options stand at ``where``."""
+    from planning.optimisers import OPTIMISERS, make
+
+    if planner.optimiser in OPTIMISERS:
+        return build(OPTIMISERS[planner.optimiser], planner.options, where)
+    return make(planner.optimiser, **planner.options)

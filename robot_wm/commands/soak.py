@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from robot_wm.commands.agents import mpc
 from robot_wm.commands.export import bundle, held_out_frames
 from robot_wm.commands.settings import CHECKOUT
-from robot_wm.commands.stages import say
 from robot_wm.manifest import atomic_write, provenance, read_manifest
 
 if TYPE_CHECKING:
@@ -57,5 +56,5 @@ def run(session: Session) -> int:
         f"{found.mixed} mixed up, {found.unreported} faults not told\n"
         f"memory {early:.0f} -> {late:.0f} MiB: {'passed' if found.passed else 'FAILED'}"
     )
-    say(f"written to {path}")
+    print(f"row: {path}")
     return 0 if found.passed else 1

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot_wm.commands.settings import CHECKOUT, MIRRORED, SEEDS, SHIPPED, Settings
+from robot_wm.commands.settings import MIRRORED, PACKAGE, SEEDS, SHIPPED, Settings
+from robot_wm.config import build
+from robot_wm.core.json_io import parse_json
 from robot_wm.errors import DataError, WeightsError
-from robot_wm.manifest import MANIFEST, check_parent, read_manifest, storage_root
+from robot_wm.manifest import (
+    MANIFEST,
+    canonical_json,
+    check_parent,
+    read_json,
+    read_manifest,
+    storage_root,
+)
 
 COMMITTED = "default"  # name of the data whose pair lists stand beside the code
 
@@ -30,8 +41,9 @@ def dataset(settings: Settings, collection: str) -> Path:
     Raises:
         DataError: a collection that is not recorded here (practice, a robot's log) is missing.
     """
-    from robot_wm.episodes import SCHEMA, shard_path
-    from sim.collect import collect
+    from robot_wm.core.records import read_record
+    from robot_wm.episodes import SCHEMA, Schema, shard_path
+    from sim.collect import collect, stable
     from sim.mirror import mirror
 
     if collection.endswith(MIRRORED):
@@ -52,6 +64,9 @@ def dataset(settings: Settings, collection: str) -> Path:
         return root
     config = settings.collect_config(collection)
     root = settings.dataset_path(config.task, collection)
+    if (root / SCHEMA).is_file():
+        stored = read_record(root / SCHEMA, Schema).config
+        check_same(root, stored, stable(config), "delete that folder")
     shards = -(-config.episodes // config.episodes_per_shard)
     if all((shard_path(root, index) / MANIFEST).is_file() for index in range(shards)):
         return root
@@ -77,6 +92,7 @@ def encoder(session: Session) -> Path:
     settings = session.settings
     folder = settings.encoder_path()
     if (folder / MANIFEST).is_file():
+        _check_encoder(session, folder)
         return folder
     if settings.encoder_name == SHIPPED:
         raise _no_weights(folder, "encoder_name")
@@ -85,6 +101,71 @@ def encoder(session: Session) -> Path:
     parents = encoder_datasets(session)
     say(f"pretraining the encoder {settings.encoder_name!r} on {len(parents)} data sets")
     return pretrain(settings.pretrain_config(), parents, folder.parent)
+
+
+def check_same(
+    place: Path, stored: Mapping[str, Any], asked: Mapping[str, Any], way_out: str
+) -> None:
+    """Refuse an artefact that was made with another configuration than the one asked for.
+
+    Only keys that both know are compared: an older artefact has the defaults of what came later.
+
+    Raises:
+        DataError: some values differ; both are told.
+    """
+    ours: dict[str, Any] = parse_json(canonical_json(dict(asked)))
+    differ = [k for k in sorted(stored.keys() & ours.keys()) if stored[k] != ours[k]]
+    if differ:
+        told = "; ".join(f"{k} = {canonical_json(stored[k])}" for k in differ)
+        raise DataError(
+            f"{place} was made with {told}",
+            "; ".join(f"{k} = {canonical_json(ours[k])}" for k in differ) + ", as asked for now",
+            f"ask for what is stored, give this run another `name=`, or {way_out}",
+        )
+
+
+def _check_encoder(session: Session, folder: Path) -> None:
+    """Whether a stored encoder is of this configuration, and of the episodes that are stored.
+
+    Raises:
+        DataError: it is not.
+    """
+    from robot_wm.episodes import SCHEMA, EpisodeStore
+
+    settings, manifest = session.settings, read_manifest(folder, "encoder", verify=False)
+    if settings.encoder_name == SHIPPED:
+        shape = {"image_size": settings.image_size}
+        check_same(folder, read_json(folder / "config.json").get("encoder", {}), shape, "pretrain")
+        return
+    if find_spec("torch") is None:
+        return
+    free = ("threads", "device", "log_every", "checkpoint_every", "monitor_every",
+            "monitor_train", "monitor_test")  # fmt: skip
+    asked = {k: v for k, v in settings.pretrain_config().to_json().items() if k not in free}
+    way_out = f"delete {folder.parent}"
+    check_same(folder, manifest["facts"].get("pretrain", {}), asked, way_out)
+    for task in settings.encoder_tasks:
+        for collection in SEEDS:
+            root = session.for_task(task).dataset_path(task, collection)
+            known = manifest["parents"].get(f"dataset:{root.name}")
+            if known and (root / SCHEMA).is_file():
+                digest = EpisodeStore(root, verify=False).sha256
+                check_same(folder, {root.name: known}, {root.name: digest}, way_out)
+
+
+def _check_model(settings: Settings, folder: Path) -> None:
+    """Whether a stored world model is of this configuration.
+
+    Raises:
+        DataError: it is not.
+    """
+    if find_spec("torch") is None:
+        return
+    from robot_wm.train import FREE
+
+    stored = read_manifest(folder, "world_model", verify=False)["facts"].get("config", {})
+    asked = {k: v for k, v in asdict(settings.train_config()).items() if k not in FREE}
+    check_same(folder, stored, asked, f"delete {folder.parent}")
 
 
 def _no_weights(folder: Path, key: str) -> WeightsError:
@@ -121,20 +202,35 @@ def model(session: Session, name: str | None = None) -> tuple[Path, Path]:
         if not (folder / MANIFEST).is_file():
             raise _no_weights(folder, "weights")
     elif name not in (None, settings.name):
+        if not (folder / MANIFEST).is_file():
+            raise _no_such_model(settings, str(name))
         parent = _encoder_of(settings, folder)
     else:
         parent = encoder(session)
         if not (folder / MANIFEST).is_file():
             _train(settings, parent, folder)
+        _check_model(settings, folder)
         _check_data(settings, folder)
     digest = read_manifest(parent, "encoder", verify=False)["sha256"]
     check_parent(read_manifest(folder, "world_model", verify=False), "encoder", digest)
     return folder, parent
 
 
+def _no_such_model(settings: Settings, name: str) -> WeightsError:
+    task = settings.task.name
+    stored = sorted((storage_root() / "models").glob(f"{task}-*/world_model/{MANIFEST}"))
+    known = [SHIPPED, *(path.parts[-3].removeprefix(f"{task}-") for path in stored)]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return WeightsError(
+        f"no world model {name!r} of {task}", ", ".join(known),
+        f"{hint}name one of these, or train it: robot-wm train task={task} name={name}",
+    )  # fmt: skip
+
+
 def _encoder_of(settings: Settings, folder: Path) -> Path:
     """The stored encoder whose hash a model names."""
-    wanted = read_manifest(folder, "world_model", verify=False)["parents"]["encoder"]
+    wanted = read_manifest(folder, "world_model", verify=False)["parents"].get("encoder", "")
     candidates = [settings.encoder_path(SHIPPED)]
     candidates += sorted((storage_root() / "encoders").glob("*/encoder"))
     for candidate in candidates:
@@ -189,13 +285,12 @@ def closed_loop(settings: Settings) -> Callable[[Any], dict[str, Any]] | None:
 
 def drawn(settings: Settings, split: str, count: int) -> PairList:
     """Official pairs of the nominal collection for use while training; never of the test split."""
-    from planning.draw_pairs import make_pair_lists
+    from planning.draw_pairs import PairsConfig, make_pair_lists
     from robot_wm.episodes import EpisodeStore
     from sim import make
 
-    config = replace(
-        settings.pairs_config(), family="official", count=count, eval_seeds=(0,), split=split
-    )
+    told = {"family": "official", "count": count, "eval_seeds": (0,), "split": split}
+    config = build(PairsConfig, {**vars(settings.pairs_config()), **told}, "pairs")
     env: Any = make(settings.task.name, settings.image_size, draw_images=False)
     store = EpisodeStore(dataset(settings, "nominal"))
     return make_pair_lists(config, store, env.success, env.spec.families)[0]
@@ -209,32 +304,42 @@ def _check_data(settings: Settings, folder: Path) -> None:
     """
     from robot_wm.episodes import SCHEMA, EpisodeStore
 
-    known = read_manifest(folder, "world_model", verify=False)["facts"]["datasets"]
+    known = read_manifest(folder, "world_model", verify=False)["facts"].get("datasets", [])
     roots = [settings.dataset_path(settings.task.name, name) for name in settings.train_on]
     if not all((root / SCHEMA).is_file() for root in roots):
         return
-    stored = [EpisodeStore(root).sha256 for root in roots]
-    if list(known) != stored:
+    stored = [EpisodeStore(root, verify=False).sha256 for root in roots]
+    if known != stored:
         raise DataError(
             f"{folder} was trained on other episodes than {', '.join(map(str, roots))} now hold",
-            ", ".join(f"{digest[:12]}…" for digest in known),
+            ", ".join(f"{str(digest)[:12]}…" for digest in known),
             f"delete {folder.parent} to train again, or give this run another `name=`",
         )
 
 
 def pair_list_path(settings: Settings, seed: int, committed: bool) -> Path:
-    """Where a pair list lives: beside the code or in storage."""
+    """Where a pair list lives: in the package or in storage."""
     from planning.pairs import named
 
     config = settings.pairs_config()
     task = named(settings.task.name, config.family, config.offset)
-    name = f"{config.family}-{task}-{seed}.json"
-    return (CHECKOUT / "results" if committed else settings.run_path("evaluate")) / "pairs" / name
+    # Lists of other splits and draws are other lists, never to be taken for the held-out one.
+    other = f"-{config.split}" * (config.split != "test") + f"-draw{config.seed}" * bool(
+        config.seed
+    )
+    name = f"{config.family}-{task}{other}-{seed}.json"
+    # Committed lists travel with the package: an evaluation anywhere runs the same pairs.
+    return (PACKAGE if committed else settings.run_path("evaluate")) / "pairs" / name
 
 
 def pair_lists(settings: Settings) -> dict[int, PairList]:
-    """The lists of this task by evaluation seed: committed ones if the run's name allows."""
+    """The lists of this task by evaluation seed: committed ones if the run's name allows.
+
+    Raises:
+        DataError: a stored list is not the one asked for, or of other episodes than are stored.
+    """
     from planning.pairs import PairList
+    from robot_wm.episodes import SCHEMA, EpisodeStore
 
     config, found = settings.pairs_config(), {}
     for committed in (True, False) if settings.data_name == COMMITTED else (False,):
@@ -244,15 +349,21 @@ def pair_lists(settings: Settings) -> dict[int, PairList]:
             break
     if not found:
         return draw_pairs(settings, publish=False)
-    mine = {"family": config.family, "offset": config.offset, "budget": config.budget}
+    asked = {
+        "task": settings.task.name, "collection": "nominal", "family": config.family,
+        "offset": config.offset, "budget": config.budget, "split": config.split,
+        "seed": config.seed, "count": config.count,
+    }  # fmt: skip
+    root = settings.dataset_path(settings.task.name, "nominal")
+    if not committed and (root / SCHEMA).is_file():
+        asked["dataset_sha256"] = EpisodeStore(root, verify=False).sha256
     for seed, pairs in found.items():
-        theirs = {key: getattr(pairs, key) for key in mine}
-        if theirs != mine or len(pairs.pairs) != config.count:
-            raise DataError(
-                f"{paths[seed]} holds {len(pairs.pairs)} pairs with {theirs}",
-                f"{config.count} pairs with {mine}",
-                "run `robot-wm pairs` to draw them again, or give this run another `name=`",
-            )
+        stored = {**vars(pairs), "count": len(pairs.pairs), "eval_seed": pairs.eval_seed}
+        known = {k: stored[k] for k in (*asked, "eval_seed")}
+        check_same(
+            paths[seed], known, {**asked, "eval_seed": seed},
+            "run `robot-wm pairs` to draw the lists again",
+        )  # fmt: skip
     return found
 
 

@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 
 def run(session: Session) -> int:
     """Train unless that model exists, and print its folder."""
-    print(model(session)[0])
+    print(f"world model: {model(session)[0]}")
     return 0

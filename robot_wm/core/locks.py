@@ -63,15 +63,25 @@ def lock(target: Path, work: str) -> Iterator[None]:
     path = target.parent / f".{target.name}.lock"
     with disk_errors(target):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+    while True:
+        with disk_errors(target):
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         if not try_lock(handle):
+            os.close(handle)
             raise StorageError(
                 f"another process is {work} {target}", "one at a time",
                 "wait until it has finished, stop it, or choose another name",
             )  # fmt: skip
+        # Whoever held it before may have removed the file between the two lines above.
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                break
+        os.close(handle)
+    try:
         yield
     finally:
+        with contextlib.suppress(OSError):
+            path.unlink()  # while it is ours
         os.close(handle)
 
 

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
@@ -19,6 +20,7 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+@cache
 def hardware() -> str:
     """Processor name and number of usable cores."""
     name = platform.processor() or platform.machine()
@@ -30,8 +32,11 @@ def hardware() -> str:
     return f"{name}, {usable_cores()} cores"
 
 
+@cache
 def git_commit() -> str:
     """Commit of our source tree, with ``+dirty`` when files differ; ``unknown`` outside it.
+
+    Asked once: what a process runs is what it has loaded.
 
     An installed copy inside somebody else's repository is not that repository: git must know this
     very file.

@@ -99,6 +99,8 @@ class VJEPA(Objective):
         self.context = VideoEncoder(encoder)
         self.target = copy.deepcopy(self.context).requires_grad_(False)
         self.predictor = Predictor(self.config, encoder, scenes, action_dim)
+        if self.config.masks == "tubes":
+            self._tubes(np.random.default_rng(0), 16, encoder.tokens)  # told now if impossible
         if self.config.inverse_weight:
             self.inverse = InverseDynamics(self.config, encoder, scenes, control_dim)
         if self.config.contrast_weight:
@@ -107,6 +109,12 @@ class VJEPA(Objective):
         self.register_buffer("target_square", torch.ones(()))
         # Batches seen per scene: the running means start as the first batch's, not as zero.
         self.register_buffer("target_count", torch.zeros(scenes))
+
+    def _tubes(self, rng: np.random.Generator, batch: int, count: int) -> Any:
+        """Indices of shown and hidden tokens, the same in both frames."""
+        c, least = self.config, min(8, count // 2)
+        side = math.isqrt(count)
+        return multiblock(rng, batch, side, c.tube_blocks, c.tube_area, min_visible=least)
 
     @property
     def encoder(self) -> VideoEncoder:
@@ -179,9 +187,7 @@ class VJEPA(Objective):
             where = torch.cat([every, keep + count], dim=1)
             return Seen(torch.cat([first, second], dim=1), where, hidden + count)
         if c.masks == "tubes":
-            least, side = min(8, count // 2), math.isqrt(count)
-            tube = multiblock(rng, batch, side, c.tube_blocks, c.tube_area, min_visible=least)
-            sides = [np.repeat(index, 2, axis=0) for index in tube]
+            sides = [np.repeat(index, 2, axis=0) for index in self._tubes(rng, batch, count)]
         else:
             sides = list(random_tokens(rng, 2 * batch, count, c.ratio))
         keep, hidden = (torch.from_numpy(side).to(device) for side in sides)

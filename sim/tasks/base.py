@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +16,24 @@ from sim.variation import Factor, Interval
 
 SCENES = Path(__file__).parent.parent / "scenes"
 Predicate = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """The box in the picture that the robot's target must not leave.
+
+    Attributes:
+        joints: entries of ``qpos`` that are the robot's place.
+        pose: the same entries in the pose.
+        low, high: of the box, in every entry [m].
+        reach: how far from the robot a full command sets its target [m].
+    """
+
+    joints: tuple[int, ...]
+    pose: tuple[int, ...]
+    low: float
+    high: float
+    reach: float
 
 
 def wrap(angle: np.ndarray) -> np.ndarray:
@@ -55,6 +74,7 @@ class Task(ABC):
         view: width seen by the camera [m].
         predicates: family name -> function of poses ``[T+1, K]`` and goal ``[K]``.
         mirror: reflection that leaves the nominal scene and its dynamics as they are, if any.
+        confinement: box for the robot's target, where nothing in the scene keeps it in the picture.
     """
 
     name: ClassVar[str]
@@ -67,6 +87,7 @@ class Task(ABC):
     factors: ClassVar[Mapping[str, Factor]]
     predicates: ClassVar[Mapping[str, Predicate]]
     mirror: ClassVar[Mirror | None] = None
+    confinement: ClassVar[Confinement | None] = None
 
     def spec(self) -> mujoco.MjSpec:
         """The unvaried scene, parsed."""
@@ -131,8 +152,20 @@ class Task(ABC):
         raise NotImplementedError(f"{self.name} has no mirror image")
 
     def confine(self, pose: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """An action of a data-making behaviour, changed if it would leave the picture."""
-        return action
+        """An action, changed if its target lies outside the picture.
+
+        For behaviours that make data, and for whatever drives the scene's robot.
+
+        Args:
+            pose: of the scene ``[K]``.
+            action: ``[A]`` in [-1, 1].
+        """
+        box = self.confinement
+        if box is None:
+            return action
+        place = pose[list(box.pose)]
+        target = np.clip(place + box.reach * action, box.low, box.high)
+        return np.clip((target - place) / box.reach, -1, 1)
 
     def eligible(self, poses: np.ndarray, family: str) -> bool:
         """Whether a recorded stretch ``[T+1, K]`` may serve as a pair of a family but official."""

@@ -13,10 +13,11 @@ import mujoco
 import numpy as np
 
 from robot_wm.symmetry import Mirror
-from sim.tasks.base import Predicate, Task, colour_geoms, hold, shared_factors, wrap
+from sim.tasks.base import Confinement, Predicate, Task, colour_geoms, hold, shared_factors, wrap
 from sim.variation import Choice, Factor, Interval, colours
 
 ORIGIN_OFFSET = 0.045  # centre of gravity -> reported origin, along the block's +y [m]
+VIEW = 0.512  # width of the picture [m]
 REACH = 0.1  # target distance of a full command [m]
 LONG = 0.060  # from start to goal of a long pair [m]
 MARGIN = 0.025  # of the targets that data-making behaviours choose [m]
@@ -56,9 +57,12 @@ class PushT(Task):
         "pusher_vx [m/s]", "pusher_vy [m/s]",
     )  # fmt: skip
     proprio_dim = 4
-    view = 0.512
+    view = VIEW
     # The diagonal x = y, the axis of the static mark. Opposite walls differ by 1 mm.
     mirror = Mirror("antitranspose", (1, 0), (1.0, 1.0))
+    # Nothing else stops the pusher: walls hold the T only. The margin covers the 15 mm that one
+    # at full speed overshoots.
+    confinement = Confinement((3, 4), (0, 1), MARGIN, VIEW - MARGIN, REACH)
     factors: ClassVar[Mapping[str, Factor]] = {
         "agent_color": colours((0.255, 0.412, 0.882), "red", "yellow", "black"),
         "block_color": colours((0.467, 0.533, 0.600), "red", "blue"),
@@ -166,14 +170,6 @@ class PushT(Task):
             ):
                 data.qpos[:] = [*centre, angle, *pusher]
                 return
-
-    def confine(self, pose: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """Keep the target inside the canvas: nothing else stops the pusher, walls hold the T only.
-
-        The margin covers the 15 mm that a pusher at full speed overshoots.
-        """
-        target = np.clip(pose[:2] + REACH * action, MARGIN, self.view - MARGIN)
-        return np.clip((target - pose[:2]) / REACH, -1, 1)
 
     def eligible(self, poses: np.ndarray, family: str) -> bool:
         """Long pairs are 60 mm apart or more, over both positions."""
