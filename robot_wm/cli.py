@@ -15,7 +15,7 @@ from dataclasses import dataclass, is_dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
-from robot_wm.commands import COMMANDS, check_needs
+from robot_wm.commands import COMMANDS, DEFAULTS, check_needs
 from robot_wm.commands.start import (
     check_rooms,
     leave_current_folder,
@@ -262,6 +262,9 @@ def _execute(command: str, overrides: Sequence[str], dry: bool) -> int:
     if command in UNCONFIGURED:
         module = importlib.import_module(f"robot_wm.commands.{command}")
         return 0 if dry else int(module.run())
+    given = {word.partition("=")[0] for word in overrides}
+    usual = [word for word in DEFAULTS.get(command, ()) if word.partition("=")[0] not in given]
+    overrides = [*usual, *overrides]
     settings = compose(overrides)
     check_needs(command, settings.method)
     settings.check()

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from robot_wm import cli
+from robot_wm.commands import reach
 from robot_wm.commands.reach import goal_of, pictured
 from robot_wm.errors import ConfigError, InputError
 from sim import make
@@ -77,3 +78,17 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
 def test_only_planners_from_pixels_can_be_sent(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["reach", "method=random"]) == 2
     assert "onnx" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "method"), [((), "onnx"), (("method=jepa",), "jepa")])
+def test_it_plans_without_torch_unless_told_otherwise(words, method, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(reach, "run", lambda session: seen.append(session.settings.method) or 0)
+    assert cli.main(["reach", "task=two_room", *words]) == 0
+    assert seen == [(method,)]
+
+
+def test_it_runs_where_torch_is_not_installed(monkeypatch) -> None:
+    monkeypatch.setattr("robot_wm.commands.installed", lambda name: name != "torch")
+    assert cli.main(["reach", "task=two_room", "--dry-run"]) == 0
+    assert cli.main(["reach", "task=two_room", "method=jepa", "--dry-run"]) == 2

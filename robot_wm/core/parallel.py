@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
 import signal
@@ -15,7 +14,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from robot_wm.errors import ConfigError, RobotWMError
+from robot_wm.core.instantiate import locate
+from robot_wm.errors import RobotWMError
 
 Result = TypeVar("Result")
 
@@ -33,14 +33,7 @@ class Factory:
         Raises:
             ConfigError: no such module or callable.
         """
-        module, _, name = self.target.partition(":")
-        try:
-            make = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise ConfigError(
-                f"factory {self.target!r}: {error}", "package.module:callable", "correct the name"
-            ) from error
-        return make(*args, **self.kwargs)
+        return locate(self.target)(*args, **self.kwargs)
 
 
 _task: Callable[[int], Any] | None = None  # of a worker process

@@ -41,7 +41,8 @@ class Registry(Mapping[str, Any]):
         """
         targets = self.targets
         if name not in targets:
-            raise unknown(self.group.rpartition(".")[2].replace("_", " ") + ":", name, targets)
+            one = self.group.rpartition(".")[2].removesuffix("s").replace("_", " ")
+            raise unknown(f"{one}:", name, targets)
         return locate(targets[name])
 
     def __contains__(self, name: object) -> bool:

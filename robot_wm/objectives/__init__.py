@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields
@@ -11,11 +10,12 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor, nn
 
+from robot_wm.core.registry import Registry
 from robot_wm.encoder import EncoderConfig, VideoEncoder
 from robot_wm.errors import ConfigError
 
 # name -> "module:class"; imported on first use so that one objective never costs another's imports.
-REGISTRY: dict[str, str] = {"vjepa": "robot_wm.objectives.vjepa:VJEPA"}
+REGISTRY = Registry("robot_wm.objectives", {"vjepa": "robot_wm.objectives.vjepa:VJEPA"})
 
 Batch = Mapping[str, Tensor]
 T = TypeVar("T")
@@ -60,12 +60,7 @@ def make_objective(
     Raises:
         ConfigError: an unknown objective or option.
     """
-    if name not in REGISTRY:
-        raise ConfigError(f"objective {name!r}", f"one of {sorted(REGISTRY)}", "name one of them")
-    module, _, cls = REGISTRY[name].partition(":")
-    objective: Objective = getattr(importlib.import_module(module), cls)(
-        encoder, options, scenes, action_dim
-    )
+    objective: Objective = REGISTRY[name](encoder, options, scenes, action_dim)
     return objective
 
 
