@@ -15,11 +15,14 @@ A store of lessons is a folder::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from robot_wm.config import Count, Natural
+from robot_wm.core.records import parse_record
 from robot_wm.episodes import shard_path
 from robot_wm.errors import DataError
 from robot_wm.manifest import (
@@ -97,11 +100,20 @@ def write_lessons(root: Path, index: int, lessons: Sequence[Lesson], asked: int)
         write_manifest(work, KIND, {}, {"index": index, "asked": asked})
 
 
+@dataclass(frozen=True)
+class Record:
+    """What is told of a lesson: kind of its question, leading rows that are past, all rows."""
+
+    kind: str
+    past: Natural
+    rows: Count
+
+
 class LessonStore:
-    """Read access to lessons, shard by shard.
+    """Read access to lessons, shard by shard; every file is verified once per process.
 
     Raises:
-        DataError: no lessons there.
+        DataError: no lessons there, or altered ones.
     """
 
     def __init__(self, root: Path) -> None:
@@ -110,16 +122,45 @@ class LessonStore:
             raise DataError(f"no lessons in {root}", f"a folder with {LESSONS}", "run the teacher")
         self.config = read_json(self.root / LESSONS)
         self.shards = [p for p in sorted(self.root.glob("shard-*")) if (p / MANIFEST).is_file()]
+        self._digests = {shard: read_manifest(shard, KIND)["sha256"] for shard in self.shards}
 
     def sha256(self, shard: Path) -> str:
         """Identity of one shard."""
-        return sha256_of([self.config, read_manifest(shard, KIND, verify=False)["sha256"]])
+        return sha256_of([self.config, self._digests[shard]])
 
     def columns(self, shard: Path) -> dict[str, np.ndarray]:
-        """All columns of one shard, memory-mapped."""
-        return {name: np.load(shard / f"{name}.npy", mmap_mode="r") for name in COLUMNS}
+        """All columns of one shard, memory-mapped.
 
-    def records(self, shard: Path) -> list[dict[str, Any]]:
-        """One record per lesson."""
-        found: list[dict[str, Any]] = read_json(shard / LESSONS)
+        Raises:
+            DataError: a column missing, or not as long as the records say.
+        """
+        records, found = self.records(shard), {}
+        rows = sum(record.rows for record in records)
+        for name in COLUMNS:
+            path = shard / f"{name}.npy"
+            try:
+                found[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError, EOFError) as error:
+                raise DataError(
+                    f"cannot map {path}: {error}",
+                    "a whole column",
+                    "delete this shard, teach again",
+                ) from error
+            if len(found[name]) != (len(records) if name == "goals" else rows):
+                raise DataError(
+                    f"{path} has {len(found[name])} rows", f"{rows}, or one per lesson",
+                    "delete this shard and teach again",
+                )  # fmt: skip
         return found
+
+    def records(self, shard: Path) -> list[Record]:
+        """One record per lesson.
+
+        Raises:
+            DataError: a record that makes no sense.
+        """
+        path = shard / LESSONS
+        told = read_json(path)
+        if not isinstance(told, list) or not told:
+            raise DataError(f"{path} holds no records", "a list of them", "teach again")
+        return [parse_record(value, Record, str(path)) for value in told]

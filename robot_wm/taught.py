@@ -234,22 +234,22 @@ class Taught:
 
 
 def _rows(store: LessonStore, shard: Path) -> int:
-    return sum(record["rows"] for record in store.records(shard))
+    return sum(record.rows for record in store.records(shard))
 
 
 def _views(
     store: LessonStore, shard: Path, folder: Path, mirror: Mirror | None, block: int
 ) -> list[tuple]:
     """Of one shard, per view: latents, goals, blocks, togo, valid, age, lesson of each row."""
-    latents, columns = np.load(folder / "latents.npy"), store.columns(shard)
+    latents, columns = np.load(folder / "latents.npy", allow_pickle=False), store.columns(shard)
     records, actions = store.records(shard), np.asarray(columns["actions"])
-    rows = sum(record["rows"] for record in records)
+    rows = sum(record.rows for record in records)
     clean, togo = np.asarray(columns["clean"]), np.asarray(columns["togo"], np.float32)
     size = actions.shape[1]
     blocks, valid = np.zeros((rows, block * size), np.float32), np.zeros(rows, bool)
     age, lesson, first = np.zeros(rows, np.int64), np.zeros(rows, np.int64), 0
     for index, record in enumerate(records):
-        n = record["rows"]
+        n = record.rows
         own = actions[first : first + n]
         whole = slice(first, first + n - block + 1)
         blocks[whole] = np.stack([own[k : n - block + 1 + k] for k in range(block)], 1).reshape(
@@ -257,10 +257,10 @@ def _views(
         )
         wanted = np.stack([clean[first + k : first + n - block + 1 + k] for k in range(block)])
         valid[whole] = wanted.all(axis=0)
-        valid[first : first + record["past"]] = False
+        valid[first : first + record.past] = False
         age[first : first + n] = np.arange(n)
         # Without a past the rows of the first block are not what an agent ever sees, but the first.
-        if not record["past"]:
+        if not record.past:
             valid[first + 1 : first + block] = False
         lesson[first : first + n] = index
         first += n

@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -30,12 +30,25 @@ from robot_wm.checkpoint import (
     save_artifact,
     save_training_state,
 )
-from robot_wm.errors import ConfigError
+from robot_wm.config import (
+    Count,
+    Fraction,
+    Natural,
+    NonNegative,
+    Positive,
+    Seed,
+    Within,
+    check_fields,
+)
 from robot_wm.imagination import SHEET
 from robot_wm.jepa import KIND, JEPAWorldModel, Network
+from robot_wm.manifest import lock
 from robot_wm.progress import progress
 from robot_wm.taught import Draw, Recorded, Taught
 from robot_wm.train import average
+
+# These may change between the two halves of a resumed run; everything else decides the result.
+FREE = ("threads", "checkpoint_every")
 
 
 @dataclass(frozen=True)
@@ -56,34 +69,28 @@ class ActorConfig:
         checkpoint_every: in steps.
     """
 
-    steps: int = 12_000
-    batch: int = 512
-    hindsight: float = 0.25
-    recorded: float = 0.25
-    imagined: float = 0.5
-    lost: float = 0.25
-    ahead: int = 40
-    heads: int = 8
-    width: int = 256
-    blocks: int = 6
-    lr: float = 1e-3
-    warmup: int = 200
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    ema: float = 0.999
+    steps: Count = 12_000
+    batch: Annotated[int, Within(2, 10**6)] = 512
+    hindsight: NonNegative = 0.25
+    recorded: NonNegative = 0.25
+    imagined: Fraction = 0.5
+    lost: Fraction = 0.25
+    ahead: Count = 40
+    heads: Annotated[int, Within(1, 1024)] = 8
+    width: Annotated[int, Within(1, 4096)] = 256
+    blocks: Annotated[int, Within(1, 4096)] = 6
+    lr: Annotated[float, Within(above=0, high=10)] = 1e-3
+    warmup: Natural = 200
+    weight_decay: NonNegative = 0.01
+    clip: Positive = 1.0
+    ema: Annotated[float, Within(0, below=1)] = 0.999
     half: bool = True
-    seed: int = 0
-    threads: int = 1
-    checkpoint_every: int = 1_000
+    seed: Seed = 0
+    threads: Annotated[int, Within(1, 1024)] = 1
+    checkpoint_every: Count = 1_000
 
     def __post_init__(self) -> None:
-        shares = (self.hindsight, self.recorded, self.imagined, self.lost)
-        counts = (self.steps, self.batch, self.ahead, self.heads, self.checkpoint_every)
-        if min(shares) < 0 or max(self.imagined, self.lost) > 1 or min(counts) < 1:
-            raise ConfigError(
-                f"shares {shares}, counts {counts}", "shares of 0 or more, counts of 1 or more",
-                "correct the actor's configuration",
-            )  # fmt: skip
+        check_fields(self, "teach.actor")
 
 
 def train_actor(
@@ -106,11 +113,23 @@ def train_actor(
     Raises:
         WeightsError: ``out`` holds a run with another configuration.
     """
+    with lock(out, "training into"):
+        return _train(config, taught, recorded, model, parent, out, facts)
+
+
+def _train(
+    config: ActorConfig,
+    taught: Taught,
+    recorded: Recorded | None,
+    model: JEPAWorldModel,
+    parent: Path,
+    out: Path,
+    facts: Mapping[str, Any],
+) -> Path:
+    """Train with one process at a time in ``out``."""
     torch.set_num_threads(config.threads)
     _, stored, manifest = load_artifact(parent, KIND)
-    told = asdict(config)
-    free = ("threads", "checkpoint_every")
-    identity = {k: v for k, v in told.items() if k not in free}
+    identity = {k: v for k, v in asdict(config).items() if k not in FREE}
     identity |= {"parents": {**manifest["parents"], "latent": manifest["sha256"]}, **facts}
     live = actor_of(config, model, taught)
     both = nn.ModuleDict({"live": live, "ema": copy.deepcopy(live).requires_grad_(False)})

@@ -10,7 +10,6 @@ See ``robot_wm.lessons`` for the format.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,9 +18,11 @@ from typing import Any, NamedTuple
 import mujoco
 import numpy as np
 
+from robot_wm.core.parallel import spread
 from robot_wm.episodes import Episode, EpisodeStore
 from robot_wm.errors import ConfigError, DataError
 from robot_wm.lessons import Lesson, is_written, open_lessons, write_lessons
+from robot_wm.manifest import lock
 from robot_wm.progress import progress
 from sim.behaviours import Behaviour, make_behaviour
 from sim.env import GoalEnv
@@ -197,6 +198,7 @@ def disturbed(env: GoalEnv, pose: np.ndarray, rng: np.random.Generator) -> np.nd
             near[i] += rng.normal() * (0.02 if rng.random() < 0.3 else 0.08)
         else:
             near[i] += rng.normal() * scale * (0.025 if "[m]" in name else 0.35)
+    mujoco.mj_resetData(env.model, env.data)  # nothing of the scene before: velocities, controls
     env.task.put(env.data, near)
     mujoco.mj_forward(env.model, env.data)
     placed = env.task.pose(env.data.qpos, env.data.qvel)
@@ -282,43 +284,44 @@ def teach(config: TeacherConfig, root: Path, shards: int, workers: int = 1) -> P
 
     Raises:
         DataError: ``root`` holds lessons of another configuration.
+        StorageError: another process teaches into ``root``, or the disk is full.
+        RobotWMError: a worker process died; whole shards stay.
     """
     told = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
-    open_lessons(root, told)
-    jobs = [(config, Path(root), i) for i in range(shards) if not is_written(root, i)]
-    with progress(f"teach {config.task}", shards) as show:
-        for done, _ in enumerate(_run(jobs, workers), shards - len(jobs) + 1):
-            show(done, "shards")
+    with lock(Path(root), "teaching into"):
+        open_lessons(root, told)
+        missing = [i for i in range(shards) if not is_written(root, i)]
+        job = _Job(config, Path(root), missing)
+        with progress(f"teach {config.task}", shards) as show:
+            for done, _ in enumerate(spread(job, len(missing), workers), shards - len(missing) + 1):
+                show(done, "shards")
     return root
 
 
-def _run(jobs: list[Any], workers: int) -> Iterator[int]:
-    if workers <= 1 or len(jobs) <= 1:
-        yield from map(_work, jobs)
-        return
-    with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs))) as pool:
-        yield from pool.imap_unordered(_work, jobs)
+@dataclass
+class _Job:
+    """What a process does: one missing shard after the other; scene and data are opened once."""
 
+    config: TeacherConfig
+    root: Path
+    missing: list[int]
+    opened: tuple[GoalEnv, Asker] | None = None
 
-_open: tuple[TeacherConfig, GoalEnv, Asker] | None = None
-
-
-def _work(job: tuple[TeacherConfig, Path, int]) -> int:
-    """Write one shard; scene and data are opened once per process."""
-    global _open
-    config, root, index = job
-    if _open is None or _open[0] != config:
-        env = GoalEnv(config.task, draw_images=False)
-        env.reset(seed=0)
-        _open = config, env, Asker(config, env)
-    _, env, asker = _open
-    rng, lessons = np.random.default_rng([config.seed, index]), list[Lesson]()
-    for _ in range(asked := config.questions_per_shard):
-        lessons += answer(asker.ask(rng), config, env, rng)
-    if not lessons:
-        raise DataError(f"{asked} questions without an answer", "some", "raise `budget` or `ways`")
-    write_lessons(root, index, lessons, asked)
-    return index
+    def __call__(self, job: int) -> int:
+        if self.opened is None:
+            env = GoalEnv(self.config.task, draw_images=False)
+            env.reset(seed=0)
+            self.opened = env, Asker(self.config, env)
+        (env, asker), config, index = self.opened, self.config, self.missing[job]
+        rng, lessons = np.random.default_rng([config.seed, index]), list[Lesson]()
+        for _ in range(asked := config.questions_per_shard):
+            lessons += answer(asker.ask(rng), config, env, rng)
+        if not lessons:
+            raise DataError(
+                f"{asked} questions without an answer", "some", "raise `budget` or `ways`"
+            )
+        write_lessons(self.root, index, lessons, asked)
+        return index
 
 
 def pictures(env: GoalEnv, states: np.ndarray) -> Iterator[np.ndarray]:

@@ -92,7 +92,7 @@ def test_shards_are_pure_and_resumable(recorded, tmp_path):
     again = LessonStore(teach(config, tmp_path / "b", 2))
     assert [whole.sha256(s) for s in whole.shards] == [again.sha256(s) for s in again.shards]
     columns, records = whole.columns(whole.shards[1]), whole.records(whole.shards[1])
-    assert sum(r["rows"] for r in records) == len(columns["states"]) == len(columns["togo"])
+    assert sum(r.rows for r in records) == len(columns["states"]) == len(columns["togo"])
     assert len(records) == len(columns["goals"])
     with pytest.raises(DataError, match="ways"):
         teach(replace(config, ways=3), tmp_path / "a", 2)

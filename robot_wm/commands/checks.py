@@ -107,11 +107,14 @@ def _check_task(settings: Settings) -> None:
     task = TASKS[settings.task.name]()
     with naming("evaluate.factors"):
         check_values(task.factors, settings.evaluate.factors)
-    for family in settings.evaluate.families:
-        if family not in task.predicates:
-            raise unknown("family in evaluate.families:", family, task.predicates)
-    if (family := str(settings.pairs.get("family", "official"))) not in task.predicates:
-        raise unknown("family in pairs.family:", family, task.predicates)
+    for where, families in (
+        ("evaluate.families", settings.evaluate.families),
+        ("teach.families", settings.teach.families),
+        ("pairs.family", (str(settings.pairs.get("family", "official")),)),
+    ):
+        for family in families:
+            if family not in task.predicates:
+                raise unknown(f"family in {where}:", family, task.predicates)
     entries = [n.split(" [")[0] for n in task.pose_names if "/s]" not in n]
     bodies = dict.fromkeys(name.split("_")[0] for name in entries)
     for where, named, known in (

@@ -18,7 +18,7 @@ from robot_wm.commands.agents import recipe
 from robot_wm.commands.evaluate import environment
 from robot_wm.commands.improve import Folders, scored, table
 from robot_wm.commands.settings import Settings
-from robot_wm.commands.stages import dataset, drawn, latents, model, say
+from robot_wm.commands.stages import check_same, dataset, drawn, latents, model, say
 from robot_wm.manifest import MANIFEST, atomic_write, check_parent, read_manifest, storage_root
 
 if TYPE_CHECKING:
@@ -100,23 +100,28 @@ def _train(settings: Settings, turn: int, lessons: Sequence[Path], start: Folder
     """The actor of ``start``, taught by all lessons; kept if it exists.
 
     Raises:
-        DataError: one exists that began with another model.
+        DataError: one exists that began with another model, or learned other lessons otherwise.
     """
     from robot_wm.jepa import JEPAWorldModel
     from robot_wm.lessons import LessonStore
     from robot_wm.taught import Taught, build_taught
-    from robot_wm.train_actor import train_actor
+    from robot_wm.train_actor import FREE, train_actor
     from sim import make
     from sim.teacher import pictures
 
-    folder = settings.model_path(f"{settings.name}-taught{turn}")
+    folder, config = settings.model_path(f"{settings.name}-taught{turn}"), settings.actor_config()
+    stores = [LessonStore(path) for path in lessons]
+    facts = {"lessons": [store.sha256(s) for store in stores for s in store.shards]}
     if (folder / MANIFEST).is_file():
+        made = read_manifest(folder, "world_model", verify=False)
         base = read_manifest(start[0], "world_model", verify=False)["sha256"]
-        check_parent(read_manifest(folder, "world_model", verify=False), "latent", base)
+        check_parent(made, "latent", base)
+        asked = {**{k: v for k, v in asdict(config).items() if k not in FREE}, **facts}
+        check_same(folder, made["facts"].get("actor", {}), asked, f"delete {folder.parent}")
         return folder
     loaded = JEPAWorldModel.load(*start, settings.threads)
     env = make(settings.task.name, settings.image_size)
-    mirror, stores = env.spec.mirror, [LessonStore(path) for path in lessons]
+    mirror = env.spec.mirror
     env.reset(seed=0)
     caches = [
         build_taught(s, loaded, lambda x: pictures(env, x), mirror, storage_root() / "taught")
@@ -125,9 +130,7 @@ def _train(settings: Settings, turn: int, lessons: Sequence[Path], start: Folder
     both = list(zip(stores, caches, strict=True))
     taught = Taught(both, mirror, loaded.spec.block, loaded.network.predictor)
     env.close()
-    config = settings.actor_config()
     recorded = _recorded(settings, start[1], loaded) if config.recorded else None
-    facts = {"lessons": [store.sha256(s) for store in stores for s in store.shards]}
     say(f"training the actor on {len(taught.train)} answers into {folder}")
     return train_actor(config, taught, recorded, loaded, start[0], folder.parent, facts)
 
