@@ -36,7 +36,7 @@ def drive():
 @pytest.fixture(scope="session")
 def tiny_config():
     """Three shards of two episodes each, in a second."""
-    from sim.collect import CollectConfig, Mix
+    from sim.collection.collect import CollectConfig, Mix
 
     mix = (Mix("expert", 0.6, (0.0, 0.3)), Mix("weak", 0.4))
     return CollectConfig(
@@ -48,6 +48,6 @@ def tiny_config():
 @pytest.fixture(scope="session")
 def tiny(tiny_config, tmp_path_factory):
     """The data set of ``tiny_config``: read only."""
-    from sim.collect import collect
+    from sim.collection.collect import collect
 
     return collect(tiny_config, tmp_path_factory.mktemp("tiny") / "data")

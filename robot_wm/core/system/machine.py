@@ -1,0 +1,70 @@
+"""What machine this is: cores, processor, commit of the source tree."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2]
+
+
+def usable_cores() -> int:
+    """Cores this process may use; all of them where the system cannot tell."""
+    if hasattr(os, "sched_getaffinity"):  # Linux alone
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@cache
+def hardware() -> str:
+    """Processor name and number of usable cores."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    return f"{name}, {usable_cores()} cores"
+
+
+@cache
+def git_commit() -> str:
+    """Commit of our source tree, with ``+dirty`` when files differ; ``unknown`` outside it.
+
+    Asked once: what a process runs is what it has loaded.
+
+    An installed copy inside somebody else's repository is not that repository: git must know this
+    very file.
+    """
+
+    def git(*words: str) -> str:
+        run = subprocess.run(
+            ["git", *words], cwd=PACKAGE, capture_output=True, text=True, check=True,
+            encoding="utf-8", errors="replace",
+        )  # fmt: skip
+        return run.stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "errors.py")
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != PACKAGE.parent.resolve():
+            return "unknown"
+        dirty = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+dirty" if dirty else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def provenance() -> dict[str, str]:
+    """Commit, hardware, Python and date: who made this, where, when."""
+    return {
+        "commit": git_commit(),
+        "hardware": hardware(),
+        "python": platform.python_version(),
+        "os": platform.system(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }

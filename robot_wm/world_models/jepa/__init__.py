@@ -1,0 +1,1 @@
+"""The action-conditioned JEPA over a frozen encoder."""
