@@ -160,7 +160,9 @@ def _check_provider(settings: Settings) -> None:
 def _learning(settings: Settings) -> tuple[tuple[str, Callable[[], Any]], ...]:
     """Sections and makers of the configurations whose rooms import torch."""
     from robot_wm.pretraining.objectives import make_objective
+    from robot_wm.world_models.base import TeachesActor
 
+    teaches = isinstance(settings.family, TeachesActor)
     # One layer is enough to have the objective check its options.
     with naming("encoder"):
         encoder = replace(settings.encoder_config(), depth=1)
@@ -174,5 +176,5 @@ def _learning(settings: Settings) -> tuple[tuple[str, Callable[[], Any]], ...]:
         ("pretrain", settings.pretrain_config),
         ("probe", settings.probe_config),
         ("train", settings.train_config),
-        ("teach.actor", settings.actor_config),
+        *((("teach.actor", settings.actor_config),) if teaches else ()),
     )
