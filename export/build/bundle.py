@@ -205,9 +205,7 @@ def compare(
     return {"worst": max(gaps.values()), "costs": gaps, "plan": plan_gap, "frames": used}
 
 
-def golden(
-    model: WorldModel[Any], contract: Contract, folder: Path, frames: np.ndarray
-) -> float:
+def golden(model: WorldModel[Any], contract: Contract, folder: Path, frames: np.ndarray) -> float:
     """Inputs and torch's outputs of the whole planner, and onnxruntime's largest deviation."""
     spec, planner, rng = contract.spec, OnnxPlanner(folder), np.random.default_rng(1)
     a, h = spec.action_dim, spec.horizon

@@ -6,11 +6,12 @@ The contract is in :mod:`robot_wm.core.protocols`, ``Proposer`` with it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from robot_wm.core.protocols import Agent
+from robot_wm.core.protocols import Agent, History
 from robot_wm.core.symmetry import Mirror
 
 
@@ -66,12 +67,37 @@ class CountsEvents(Protocol):
     counts: dict[str, int]
 
 
+@dataclass(frozen=True)
+class PlanRecord:
+    """What one plan saw, weighed and chose (for reports).
+
+    Attributes:
+        step: control step at which it was made.
+        history: the real frames and executed actions it was made from.
+        state: the model's own state of that history, opaque.
+        actions: ``[H, A]``, the plan.
+        candidates, candidate_costs: ``[N, H, A]`` and ``[N]`` of the last iteration.
+        step_costs: ``[H]``, the model's costs along the plan.
+        encode_s, plan_s: time to encode the history; to propose and optimise [s].
+    """
+
+    step: int
+    history: History
+    state: Any
+    actions: np.ndarray
+    candidates: np.ndarray
+    candidate_costs: np.ndarray
+    step_costs: np.ndarray
+    encode_s: float
+    plan_s: float
+
+
 @runtime_checkable
 class KeepsRecords(Protocol):
-    """An agent that keeps a ``PlanRecord`` of every plan of an episode, once ``record`` is set."""
+    """An agent that keeps a record of every plan of an episode, once ``record`` is set."""
 
     record: bool
-    records: list[Any]
+    records: list[PlanRecord]
 
 
 @runtime_checkable

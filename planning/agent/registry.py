@@ -1,8 +1,8 @@
 """The agents that can be evaluated: ``configs/agent/*.yaml``, recipes that travel to workers.
 
 A recipe has Hydra's ``_target_`` syntax (:mod:`robot_wm.core.instantiate`); what it names is called
-with the scene's ``EnvSpec``. ``${world_model}``, ``${planner}``, ``${oracle}``, ``${diagnosis}`` and
-``${clock}`` stand for parts that a run brings: the recipe of its trained model, sections of its
+with the scene's ``EnvSpec``. ``${world_model}``, ``${planner}``, ``${oracle}``, ``${diagnosis}``
+and ``${clock}`` stand for parts that a run brings: the recipe of its trained model, sections of its
 configuration. What an agent needs is thereby said by what its recipe names.
 """
 

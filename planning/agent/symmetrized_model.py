@@ -43,7 +43,7 @@ class MirroredModel:
     """A model and its mirror image (:class:`robot_wm.core.protocols.WorldModel`).
 
     Args:
-        model: any model; what else it can do stays 
+        model: any model; what else it can do stays
             (:mod:`planning.agent.protocols`).
         mirror: of its scene.
     """

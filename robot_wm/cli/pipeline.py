@@ -84,7 +84,9 @@ def _check_model(settings: Settings, folder: Path) -> None:
     if find_spec("torch") is None:
         return
     stored = read_manifest(folder, "world_model", verify=False)["facts"].get("config", {})
-    asked = {k: v for k, v in asdict(settings.train_config()).items() if k not in settings.family.free}
+    asked = {
+        k: v for k, v in asdict(settings.train_config()).items() if k not in settings.family.free
+    }
     check_same(folder, stored, asked, f"delete {folder.parent}")
 
 

@@ -1,8 +1,9 @@
 """What a kind of world model is, and how a stored one is loaded: by what its own manifest says.
 
-A family is an object with a configuration, ``train`` and ``load``. Ours are in :data:`WORLD_MODELS`;
-an installed package adds one by an entry point of ``robot_wm.world_models``. An artefact is a folder
-of kind ``world_model`` whose manifest has ``facts["family"]``; without it, it is of :data:`OLDEST`.
+A family is an object with a configuration, ``train`` and ``load``. Ours are in
+:data:`WORLD_MODELS`; an installed package adds one by an entry point of ``robot_wm.world_models``.
+An artefact is a folder of kind ``world_model`` whose manifest has ``facts["family"]``; without it,
+it is of :data:`OLDEST`.
 """
 
 from __future__ import annotations
@@ -143,14 +144,15 @@ class TeachesActor(Protocol):
     actor_free: Sequence[str]
 
     def teach_actor(
-        self, config: Any, start: Path, lessons: Lessons, recorded: TrainingData, noise: float,
+        self, config: Any, training: Any, start: Path, lessons: Lessons, recorded: TrainingData,
         out: Path,
     ) -> Path:  # fmt: skip
         """Write ``out/world_model``: ``start`` with another actor.
 
         Args:
-            recorded: demonstrations, with the encoder of ``start``.
-            noise: action noise up to which recorded episodes are demonstrations.
+            config: of the actor's training.
+            training: configuration of a training from nothing: what counts as a demonstration.
+            recorded: episodes, with the encoder of ``start``.
         """
         ...
 
@@ -166,7 +168,8 @@ class ExportParts:
         encode: images uint8 ``[N, S, S, 3]`` to latents ``[N, Z]`` and novelty ``[N]`` (about 1 for
             training frames), each image alone.
         step_costs: latents of the previous and the present frame ``[1, Z]`` each, the block between
-            them ``[1, A]``, the goal's latent ``[1, Z]``, actions ``[N, H, A]`` to costs ``[N, H]``.
+            them ``[1, A]``, the goal's latent ``[1, Z]``, actions ``[N, H, A]``; to costs
+            ``[N, H]``.
         propose: the same four, then ``choice [K]`` and ``noise [K, H, A]`` (see
             ``robot_wm.core.protocols.proposal_chance``) to plans ``[M + K, H, A]`` within bounds.
         latent: ``Z``.

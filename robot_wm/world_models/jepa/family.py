@@ -69,10 +69,10 @@ class JEPAFamily:
     def teach_actor(
         self,
         config: ActorConfig,
+        training: TrainConfig,
         start: Path,
         lessons: Lessons,
         recorded: TrainingData,
-        noise: float,
         out: Path,
     ) -> Path:
         """Encoder, latent, predictor and goal distance stay as they are."""
@@ -84,6 +84,7 @@ class JEPAFamily:
         ]
         both = list(zip(stores, caches, strict=True))
         taught = Taught(both, lessons.mirror, model.spec.block, model.network.predictor)
+        noise = training.demonstration_noise
         shown = self._demonstrations(model, recorded, noise) if config.recorded else None
         return train_actor(config, taught, shown, model, start, out, lessons.facts)
 

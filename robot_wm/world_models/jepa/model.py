@@ -28,8 +28,7 @@ from robot_wm.core.storage.provenance import check_parent
 from robot_wm.encoders.base import Encoder, load_encoder
 from robot_wm.training.checkpoint import full_precision, load_artifact, load_module
 from robot_wm.world_models.base import ExportParts
-from robot_wm.world_models.jepa.export import Encode, Propose, StepCosts
-from robot_wm.world_models.jepa.network import Network, Sizes
+from robot_wm.world_models.jepa.network import Encode, Network, Propose, Sizes, StepCosts
 
 KIND, NAME = "world_model", "jepa"  # of its artefacts; of its family
 CONTEXT = 2

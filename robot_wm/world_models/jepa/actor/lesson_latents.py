@@ -1,4 +1,4 @@
-"""Latents of a teacher's lessons: every state's picture is encoded once, only the latent is kept."""
+"""Latents of a teacher's lessons: every picture is encoded once, and only its latent is kept."""
 
 from __future__ import annotations
 
