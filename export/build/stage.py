@@ -46,13 +46,13 @@ def write(session: Session, folder: Path) -> Path:
         StorageError: ``folder`` holds something else; found out before any work.
     """
     from export.build.bundle import ExportConfig, export
-    from robot_wm.world_models.jepa.model import JEPAWorldModel
+    from robot_wm.world_models.base import load_world_model
     from sim.tasks import TASKS
 
     claim(folder, BUNDLE)
     settings, planner = session.settings, session.settings.planner
     trained, encoder = model(session, settings.weights)
-    source = JEPAWorldModel.load(trained, encoder, settings.threads)
+    source = load_world_model(trained, encoder)
     config = ExportConfig(
         optimiser=planner.optimiser,
         options={**planner.options, **({"decay": 1.0} if planner.optimiser == "icem" else {})},

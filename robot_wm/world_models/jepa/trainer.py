@@ -42,7 +42,7 @@ from robot_wm.training.checkpoint import (
 from robot_wm.world_models.jepa.artifact import card_of, check_robot, describe, take_over
 from robot_wm.world_models.jepa.config import TrainConfig
 from robot_wm.world_models.jepa.dynamics import Scale
-from robot_wm.world_models.jepa.model import KIND, JEPAWorldModel
+from robot_wm.world_models.jepa.model import KIND, NAME, JEPAWorldModel
 from robot_wm.world_models.jepa.objective import Trainee
 from robot_wm.world_models.jepa.projector import Embedding
 from robot_wm.world_models.jepa.visualization import SHEET, contact_sheet
@@ -322,6 +322,7 @@ class _Run:
         c, network = self.config, self.model().network
         count = sum(p.numel() for p in network.parameters())
         facts = {
+            "family": NAME,
             "config": self.identity(),
             "datasets": [s.sha256 for s, _ in self.pairs],
             "parameters": count,
