@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robot_wm.cli import artifacts
 from robot_wm.core.instantiate import locate
 
 if TYPE_CHECKING:
@@ -15,23 +16,23 @@ if TYPE_CHECKING:
 
 def scene(task: str, image_size: int, **options: Any) -> Any:
     """A simulated scene, see ``sim.make``."""
-    return locate("sim.make")(task, image_size, **options)
+    return artifacts.make("environment")(task, image_size, **options)
 
 
 def tasks() -> Mapping[str, Any]:
     """Simulated tasks by name, see ``sim.tasks``."""
-    found: Mapping[str, Any] = locate("sim.tasks.TASKS")
+    found: Mapping[str, Any] = artifacts.make("tasks")
     return found
 
 
 def dataset(settings: Settings, collection: str) -> Path:
     """A recorded collection, made if missing, see ``sim.collection.stage``."""
-    return Path(locate("sim.collection.stage.dataset")(settings, collection))
+    return artifacts.dataset(settings, collection)
 
 
 def bundle(session: Session) -> Path:
     """The exported bundle of the model to evaluate, see ``export.build.stage``."""
-    return Path(locate("export.build.stage.bundle")(session))
+    return Path(artifacts.make("bundle")(session))
 
 
 def bundle_suffix(settings: Settings) -> str:

@@ -14,7 +14,7 @@ from robot_wm.core.storage.provenance import read_manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-OVERRIDES = ("preset=smoke", "encoder_tasks=push_t", "method=jepa,random,oracle", "workers=1")
+OVERRIDES = ("experiment=smoke", "encoder_tasks=push_t", "method=[jepa,random,oracle]", "workers=1")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_rows_are_complete_and_share_their_pairs(home: Path) -> None:
 
 
 def test_the_exported_files_are_evaluated_like_their_source(home: Path) -> None:
-    assert cli.main(["evaluate", *OVERRIDES[:2], "method=jepa,onnx", "workers=1"]) == 0
+    assert cli.main(["evaluate", *OVERRIDES[:2], "method=[jepa,onnx]", "workers=1"]) == 0
     made = rows(home)
     assert (made["jepa"]["backend"], made["onnx"]["backend"]) == ("torch", "onnx")
     assert made["onnx"]["row"] == made["jepa"]["row"]
@@ -148,7 +148,7 @@ def test_demo_runs_on_shipped_weights_and_committed_pairs(
     shutil.copytree(home / "runs/evaluate-smoke/pairs", tmp_path / "pairs")
     monkeypatch.setattr(settings, "PACKAGE", tmp_path)
     monkeypatch.setattr(stages, "PACKAGE", tmp_path)
-    arguments = ("preset=smoke", "demo.tasks=push_t", "demo.pairs=2", "workers=1")
+    arguments = ("experiment=smoke", "demo.tasks=push_t", "demo.pairs=2", "workers=1")
     assert cli.main(["demo", *arguments]) == 0
     header, line, page = capsys.readouterr().out.strip().splitlines()
     assert header.split()[:2] == ["task", "planned"]
@@ -156,7 +156,7 @@ def test_demo_runs_on_shipped_weights_and_committed_pairs(
     assert Path(page).read_text().count("<article") == 2
     monkeypatch.setattr(settings, "PACKAGE", tmp_path / "nowhere")
     assert cli.main(["demo", *arguments]) == 2
-    assert "preset=smoke" in capsys.readouterr().err
+    assert "experiment=smoke" in capsys.readouterr().err
 
 
 def test_a_model_of_other_episodes_is_refused(

@@ -45,15 +45,19 @@ TINY = (*QUICK, "train.steps=6", "train.embed=2", "train.settle=4", "pretrain.st
 RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
     "robot-wm doctor": ((), {}, False),
     "robot-wm demo": (("demo.pairs=1", "demo.tasks=two_room", *QUICK), {}, False),
-    "robot-wm evaluate preset=smoke": (TINY, {}, True),
-    "robot-wm train task=push_t preset=cpu": (TINY, {"preset=cpu": "preset=smoke"}, True),
-    "robot-wm probe preset=cpu": (TINY, {"preset=cpu": "preset=smoke"}, True),
+    "robot-wm evaluate experiment=smoke": (TINY, {}, True),
+    "robot-wm train task=push_t experiment=cpu": (
+        TINY,
+        {"experiment=cpu": "experiment=smoke"},
+        True,
+    ),
+    "robot-wm probe experiment=cpu": (TINY, {"experiment=cpu": "experiment=smoke"}, True),
     "robot-wm evaluate task=push_t method=jepa,random,oracle planner=cem": (
         (*FEW, "oracle.options.iterations=1", "planner.options.iterations=2"),
         {},
         True,
     ),
-    "robot-wm evaluate method=onnx evaluate.families=moderate,strict": (FEW, {}, False),
+    "robot-wm evaluate method=onnx evaluate.families=[moderate,strict]": (FEW, {}, False),
     "robot-wm evaluate pairs.family=long pairs.offset=50 pairs.budget=100": (
         (*FEW, "method=random"),
         {},
@@ -81,14 +85,14 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
         False,
     ),
     "robot-wm improve task=push_t": (
-        (*TINY, "preset=smoke", "weights=smoke", "encoder_name=smoke"),
+        (*TINY, "experiment=smoke", "weights=smoke", "encoder_name=smoke"),
         {},
         True,
     ),
     "robot-wm teach task=push_t": (
         (
             *QUICK,
-            "preset=smoke",
+            "experiment=smoke",
             "weights=smoke",
             "encoder_name=smoke",
             "teach.rounds=1",
@@ -103,17 +107,17 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
     ),
     "robot-wm modules task=push_t": (("evaluate.limit=1", *QUICK), {}, True),
     "robot-wm calibrate task=two_room": (
-        ("preset=smoke", "task.steps=30", *QUICK),
+        ("experiment=smoke", "task.steps=30", *QUICK),
         {},
         False,
     ),
-    "robot-wm ablate preset=cpu": (TINY, {"preset=cpu": "preset=smoke"}, True),
+    "robot-wm ablate experiment=cpu": (TINY, {"experiment=cpu": "experiment=smoke"}, True),
     "robot-wm evaluate task=reacher evaluate.factors.camera_yaw=5.0": (
         (*FEW, "method=onnx"),
         {},
         False,
     ),
-    "robot-wm train preset=smoke train.steps=50 --dry-run": ((), {}, False),
+    "robot-wm train experiment=smoke train.steps=50 --dry-run": ((), {}, False),
     "robot-wm bench": (QUICK, {}, True),
     "robot-wm results": ((), {}, False),
 }
@@ -121,7 +125,7 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
 CODES = {
     "robot-wm page task=two_room": (0, 2),  # what `make browser` installs is missing: told at once
     "robot-wm calibrate task=two_room": (1,),  # a handful of episodes is no calibrated collection
-    "robot-wm probe preset=cpu": (0, 1, 3),  # nor is a smoke-sized encoder one that passes
+    "robot-wm probe experiment=cpu": (0, 1, 3),  # nor is a smoke-sized encoder one that passes
     "robot-wm doctor": (0, 1),  # what a machine lacks is not the README's fault
 }
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robot_wm.cli.artifacts import model
+from robot_wm.cli.artifacts import dataset, make, model
 from robot_wm.cli.paths import PACKAGE, SHIPPED
-from robot_wm.core.errors import DataError, WeightsError
+from robot_wm.core.errors import ConfigError, DataError, WeightsError
 from robot_wm.core.storage.provenance import (
     MANIFEST,
     claim,
     read_manifest,
     storage_root,
 )
+from robot_wm.core.system.extras import installed
 from robot_wm.core.system.progress import say
-from sim.collection.stage import dataset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +47,6 @@ def write(session: Session, folder: Path) -> Path:
     """
     from export.build.bundle import ExportConfig, export
     from robot_wm.world_models.base import load_world_model
-    from sim.tasks import TASKS
 
     claim(folder, BUNDLE)
     settings, planner = session.settings, session.settings.planner
@@ -59,7 +58,7 @@ def write(session: Session, folder: Path) -> Path:
         discount=planner.discount,
         proposals=planner.proposals,
         precision=settings.precision,
-        mirror=TASKS[settings.task.name].mirror if planner.mirror else None,
+        mirror=make("tasks")[settings.task.name].mirror if planner.mirror else None,
         threads=settings.threads,
     )
     reports = export(source, config, held_out_frames(session), folder)
@@ -113,7 +112,7 @@ def held_out_frames(session: Session) -> np.ndarray:
     trained on.
     """
     from robot_wm.data.episodes import EpisodeStore
-    from robot_wm.data.held_out_frames import load_frames, recorded_frames, save_frames
+    from robot_wm.data.held_out_frames import COUNT, load_frames, recorded_frames, save_frames
 
     settings = session.settings
     if settings.weights == SHIPPED:
@@ -121,32 +120,9 @@ def held_out_frames(session: Session) -> np.ndarray:
         wanted = read_manifest(trained, "world_model", verify=False)["sha256"]
         kept = PACKAGE / "weights" / "frames" / settings.task.name
         if settings.publish and not (kept / MANIFEST).is_file():
-            save_frames(kept, _validation_frames(settings), wanted)
+            save_frames(kept, make("first_frames")(settings, "validation", COUNT), wanted)
         return load_frames(kept, wanted)
     return recorded_frames([EpisodeStore(dataset(settings, "nominal"))])
-
-
-def _validation_frames(settings: Settings) -> np.ndarray:
-    """The first images of the first validation episodes of the nominal collection.
-
-    An episode is a function of the configuration and its number, so only those are recorded.
-    """
-    import numpy as np
-
-    from robot_wm.data.episodes import split_of
-    from robot_wm.data.held_out_frames import COUNT
-    from sim import make
-    from sim.collection.collect import record
-
-    config, frames = settings.collect_config("nominal"), list[np.ndarray]()
-    env = make(config.task, config.image_size)
-    for number in range(config.episodes):
-        if split_of(config.task, config.collection, number) == "validation":
-            frames += list(record(env, config, number).frames[:4])
-        if len(frames) >= COUNT:
-            break
-    env.close()
-    return np.stack(frames[:COUNT])
 
 
 def _parent(folder: Path) -> str | None:
@@ -155,3 +131,28 @@ def _parent(folder: Path) -> str | None:
         return read_manifest(folder, BUNDLE, verify=False)["parents"].get("world_model")
     except DataError as error:
         raise WeightsError(error.received, error.accepted, error.next_step) from error
+
+
+def check(settings: Settings) -> None:
+    """Whether a bundle can have this precision, and onnxruntime the provider.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    from export.build.quantize import PRECISIONS
+
+    if settings.precision not in PRECISIONS:
+        raise ConfigError(
+            f"precision {settings.precision!r}", ", ".join(PRECISIONS), "correct `precision`"
+        )
+    # Asked only where another than its own is wanted.
+    if settings.provider == "CPUExecutionProvider" or not installed("onnxruntime"):
+        return
+    import onnxruntime
+
+    available = onnxruntime.get_available_providers()
+    if settings.provider not in available:
+        raise ConfigError(
+            f"provider = {settings.provider!r}", ", ".join(available),
+            "name one of these, or install the onnxruntime build that has it",
+        )  # fmt: skip

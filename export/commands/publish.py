@@ -47,7 +47,7 @@ def publish(session: Session, folder: Path) -> Path:
     gap = abs(exported - trained)
     reports = {name: read_json(folder / f"{name}.json") for name in ("parity", "latency")}
     reports["closed_loop"] = {**success, "episodes": rows[0]["episodes"], "gap": gap}
-    search = settings.optimiser("onnx")
+    search = settings.planner.search()
     size = f"{search.candidates}x{search.iterations}{kind(settings)}"
     write_json(CHECKOUT / "results" / "export" / f"{settings.task.name}-{size}.json", reports)
     say(f"goals reached: torch {trained:.0f} %, onnxruntime {exported:.0f} %")

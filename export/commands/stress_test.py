@@ -7,16 +7,35 @@ planner.options.iterations=1``) tries the controller as hard in a fraction of th
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from export.build.stage import bundle, held_out_frames
 from planning.agent.build import mpc
 from robot_wm.cli.paths import CHECKOUT
+from robot_wm.core.config import Count, Fraction, Positive
 from robot_wm.core.storage.provenance import atomic_write, provenance, read_manifest
 
 if TYPE_CHECKING:
     from robot_wm.cli.main import Session
+
+
+@dataclass(frozen=True)
+class SoakSettings:
+    """The controller under faults.
+
+    Attributes:
+        ticks: control steps.
+        rate: faults per look at the camera.
+        length: control steps per goal.
+        max_change: the controller's rate limit, per action entry and control step.
+    """
+
+    ticks: Count = 1_000_000
+    rate: Fraction = 0.1
+    length: Count = 100
+    max_change: Positive = 0.5
+
 
 LATE = 0.1  # longest plan; a hung planner is waited for that long [s]
 
@@ -30,7 +49,7 @@ def run(session: Session) -> int:
     settings, chosen = session.settings, session.settings.soak
     folder = bundle(session)
     model = OnnxWorldModel(folder, settings.provider, settings.threads)
-    spec, search = model.spec, settings.optimiser("onnx")
+    spec, search = model.spec, settings.planner.search()
     size = {"candidates": search.candidates, "iterations": search.iterations}
     agent = mpc(model, asdict(settings.planner))
     frames = held_out_frames(session)

@@ -11,12 +11,14 @@ import base64
 import json
 import shutil
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from export.build.stage import bundle
+from robot_wm.cli.artifacts import make
 from robot_wm.cli.paths import CHECKOUT
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.storage.provenance import atomic_folder, storage_root, write_manifest
@@ -63,21 +65,20 @@ def write(folder: Path, out: Path, threads: int = 1, modules: Path = MODULES) ->
         WeightsError: see :func:`export.runtime.bundle_spec.read_contract`.
     """
     from export.runtime.world_model import OnnxWorldModel
-    from sim.env import GoalEnv
-    from sim.web_scene import demonstrations, describe, mjcf
 
+    twin = import_module("sim.web_scene")
     model = OnnxWorldModel(folder, threads=threads)
-    env = GoalEnv(model.spec.task, model.spec.image_size)
+    env = make("environment")(model.spec.task, model.spec.image_size)
     try:
-        shown = demonstrations(env, PAIRS)
+        shown = twin.demonstrations(env, PAIRS)
         recorded, chance = record(env, model, shown[0])
         documents = {
-            "scene.json": describe(env, shown),
+            "scene.json": twin.describe(env, shown),
             "search.json": search_of(model),
             "run.json": recorded,
             "check.json": {**compared(env, model, folder, shown), "chance": chance},
         }
-        return assemble(out, folder, modules, mjcf(env.task), documents)
+        return assemble(out, folder, modules, twin.mjcf(env.task), documents)
     finally:
         env.close()
 
@@ -199,8 +200,8 @@ def compared(
     """What the page must reproduce: the golden pair, physics, images with novelty, noise."""
     from export.runtime.bundle_spec import GOLDEN
     from planning.optimizers.icem import coloured_noise
-    from sim.web_scene import spread
 
+    spread = import_module("sim.web_scene").spread
     with np.load(Path(folder) / GOLDEN) as stored:
         golden = dict(stored)
     steps, exponent, shape = model.spec.horizon * model.spec.block, 2.0, (3,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from robot_wm.cli.schema import PlannerSettings
+from planning.agent.config import PlannerSettings
 from robot_wm.core.config import build
 from robot_wm.core.errors import ConfigError
 

@@ -98,7 +98,9 @@ def agent_recipe(method: str, backend: str = "torch") -> AgentRecipe:
         raise unknown("method", method, names())
     backend = own or backend
     if backend not in BACKENDS:
-        raise ConfigError(f"model.backend = {backend!r}", ", ".join(BACKENDS), "choose one of them")
+        raise ConfigError(
+            f"world_model.backend = {backend!r}", ", ".join(BACKENDS), "choose one of them"
+        )
     called = {target: name for name, target in ALIASES.items()}
     name = called.get((agent, backend), called.get((agent, ""), agent))
     found = read_recipe(known[agent])

@@ -60,7 +60,7 @@ def vary(settings: Settings, name: str, change: Mapping[str, Any]) -> Settings:
     """
     planner, options = settings.planner, change.get("options", {})
     if planner.optimiser == "mode1":
-        raise ConfigError("planner=mode1", "a planner that searches", "choose planner=icem")
+        raise ConfigError("planner=policy_only", "a planner that searches", "choose planner=icem")
     options = {} if options is None else {**planner.options, **options}
     modifiers = (*settings.evaluate.modifiers, name)
     evaluated = replace(settings.evaluate, rows="modules", modifiers=modifiers)

@@ -14,7 +14,7 @@ from robot_wm.core.errors import ConfigError
 from robot_wm.core.instantiate import TARGET, deferred
 
 if TYPE_CHECKING:
-    from robot_wm.cli.schema import PlannerSettings
+    from planning.agent.config import PlannerSettings
 
 Folders = tuple[Path, Path]
 

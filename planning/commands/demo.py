@@ -7,20 +7,42 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from planning.commands import report
 from planning.commands.evaluate import evaluate_all
 from planning.evaluation.stage import pair_list_path
-from robot_wm.cli.main import Session
+from robot_wm.cli.compose import Session
 from robot_wm.cli.paths import SHIPPED
-from robot_wm.core.errors import WeightsError
+from robot_wm.core.config import Count
+from robot_wm.core.errors import ConfigError, WeightsError
+from robot_wm.core.storage.atomic_io import check_name
 from robot_wm.core.storage.provenance import MANIFEST
 from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """The demonstration.
+
+    Attributes:
+        tasks: tasks to show.
+        pairs: held-out pairs per task.
+    """
+
+    tasks: tuple[str, ...]
+    pairs: Count = 20
+
+    def __post_init__(self) -> None:
+        if not self.tasks:
+            raise ConfigError("demo.tasks = []", "one name or more", "name one in demo.tasks")
+        for task in self.tasks:
+            check_name(task, "demo.tasks")
+
 
 COLUMNS = ("task", "planned", "95 % interval", "random", "pairs", "ms per plan")
 
@@ -52,7 +74,7 @@ def _session(session: Session, task: str) -> Session:
         if not path.is_file():
             raise WeightsError(
                 f"{path} is missing", "a checkout with bundles and pair lists",
-                "run `robot-wm evaluate preset=smoke`, which makes everything itself",
+                "run `robot-wm evaluate experiment=smoke`, which makes everything itself",
             )  # fmt: skip
     own = replace(
         settings,

@@ -13,7 +13,7 @@ from planning.commands.calibrate import verdict_of
 from planning.evaluation.stage import first_pairs, pair_lists
 from planning.rooms import bundle, bundle_suffix, dataset, tasks
 from robot_wm.cli.artifacts import model
-from robot_wm.cli.settings import Settings, optimiser_of
+from robot_wm.cli.settings import Settings
 from robot_wm.core.instantiate import deferred
 from robot_wm.core.storage.provenance import read_json, read_manifest, sha256_of
 from robot_wm.core.system.progress import say
@@ -68,7 +68,7 @@ def family_of(settings: Settings) -> str:
     asked = settings.evaluate
     if asked.clock:
         return "clock"
-    ordered = "goals" if asked.only or asked.via else str(settings.pairs["family"])
+    ordered = "goals" if asked.only or asked.via else settings.pairs.family
     return asked.rows or ordered
 
 
@@ -140,7 +140,7 @@ def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int
     modifiers = "".join(f"@{m}" for m in (*own, *ordered, *asked.modifiers))
     levels = "".join(f"/{k}:{v}" for k, v in sorted(settings.evaluate.factors.items()))
     clock = settings.evaluate.clock
-    rows = family if family_of(settings) == settings.pairs["family"] else family_of(settings)
+    rows = family if family_of(settings) == settings.pairs.family else family_of(settings)
     name = f"clock/{task}/{clock}" if clock else f"{rows}/{task}"
     extra = dict.fromkeys(f for f in settings.evaluate.families if f != family)
     return EvaluateConfig(
@@ -204,7 +204,7 @@ def facts(
     info |= verdict_of(settings.results, settings.task.name)
     planner = planner_of(settings, known)
     if known.section:
-        optimiser = optimiser_of(planner, f"{known.section}.options")
+        optimiser = planner.search(f"{known.section}.options")
         n, rounds = optimiser.candidates, optimiser.iterations
         effective = known.planner(asdict(planner))
         seen = effective["mirror"] and tasks()[settings.task.name].mirror

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -13,12 +14,38 @@ from planning.commands.agents import agent_of, recipe
 from planning.commands.evaluate import environment, needed_model, sources_of
 from planning.commands.pictures import pictured
 from robot_wm.cli.settings import Settings
+from robot_wm.core.config import Natural, Seed, Within
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.storage.provenance import atomic_write
 
 if TYPE_CHECKING:
     from robot_wm.cli.main import Session
-    from robot_wm.cli.schema import ReachSettings
+
+
+@dataclass(frozen=True)
+class ReachSettings:
+    """A goal to order; without image, pose or recording a random scene is the goal.
+
+    Attributes:
+        image: a picture file.
+        pose: entries of the scene's pose to set in a random scene, e.g. ``{block_x: 0.3}``.
+        recording: folder of a data set or a robot's log, whose episode ends at the goal.
+        episode: which of its episodes.
+        every: pictures of it to pass on the way, one per so many stored ones; 0 passes none.
+        only: bodies that matter, see ``evaluate.only``.
+        seed: of the start, and, one higher, of the random scene with the goal.
+        steps: control steps to get there; the episode ends where the goal is reached.
+    """
+
+    image: str = ""
+    pose: dict[str, float] = field(default_factory=dict)
+    recording: str = ""
+    episode: Natural = 0
+    every: Natural = 0
+    only: tuple[str, ...] = ()
+    seed: Seed = 0
+    steps: Annotated[int, Within(1, 100_000)] = 300
+
 
 Told = dict[str, np.ndarray]
 

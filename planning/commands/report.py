@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from planning.commands.evaluate import (
     train_seed,
 )
 from planning.evaluation.stage import pair_lists
+from robot_wm.core.config import Natural
 from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
@@ -25,6 +26,22 @@ if TYPE_CHECKING:
     from planning.evaluation.goal_pairs import PairList
     from planning.reporting.episode_recorder import EpisodeRecord
     from robot_wm.cli.main import Session
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """The HTML page.
+
+    Attributes:
+        episodes: pairs shown with everything the planner saw and imagined.
+        max_plans: plans drawn per episode.
+        explain: say of every failure shown whether prediction, cost or search was at fault, by
+            running it again with the true simulator in their place (a minute each).
+    """
+
+    episodes: Natural = 6
+    max_plans: Natural = 4
+    explain: bool = True
 
 
 def run(session: Session) -> int:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from planning.commands.agents import Folders, recipe
 from planning.commands.evaluate import environment
@@ -23,6 +23,7 @@ from robot_wm.cli.artifacts import latents, model
 from robot_wm.cli.paths import MIRRORED, PRACTICE
 from robot_wm.cli.pipeline import check_same
 from robot_wm.cli.settings import Settings
+from robot_wm.core.config import Count, NonNegative, Within
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.storage.provenance import (
     MANIFEST,
@@ -34,8 +35,43 @@ from robot_wm.core.storage.provenance import (
 from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
+    from planning.agent.config import PlannerSettings
     from planning.evaluation.goal_pairs import PairList
     from robot_wm.cli.main import Session
+
+
+@dataclass(frozen=True)
+class ImproveSettings:
+    """Rounds of practice, see ``robot-wm improve``.
+
+    Attributes:
+        rounds: of practice and training.
+        episodes: practised per round, one per pair of the training split.
+        episodes_per_shard: unit of atomic writing and of parallel work.
+        noise: standard deviations added to the actions; an episode draws one.
+        options: of the planner's optimiser while practising, over its own, e.g. iterations: 1; a
+            smaller search makes nearly the same mistakes in a fraction of the time.
+        share: of training windows that come from practice.
+        settle, lr: steps of every training, and its learning rate.
+        kept: share of the weights before a round in those after it, see ``TrainConfig.kept``.
+        pairs: validation pairs that judge every model.
+    """
+
+    rounds: Count = 1
+    episodes: Count = 2000
+    episodes_per_shard: Count = 50
+    noise: tuple[NonNegative, ...] = (0.0, 0.1, 0.2)
+    options: dict[str, Any] = field(default_factory=dict)
+    share: Annotated[float, Within(above=0, below=1)] = 0.25
+    settle: Count = 4000
+    lr: Annotated[float, Within(above=0, high=10)] = 1e-3
+    kept: Annotated[float, Within(0, below=1)] = 0.5
+    pairs: Count = 150
+
+    def __post_init__(self) -> None:
+        if not self.noise:
+            raise ConfigError("improve.noise = []", "one level or more", "name one")
+
 
 FAMILIES = ("official", "strict")
 MODE1: dict[str, Any] = {"optimiser": "mode1", "proposals": 1, "options": {}}
@@ -68,6 +104,13 @@ def run(session: Session) -> int:
     return 0
 
 
+def practice_planner(settings: Settings) -> PlannerSettings:
+    """The planner while practising, see ``improve.options``."""
+    options = {**settings.planner.options, **settings.improve.options}
+    planner: PlannerSettings = replace(settings.planner, options=options)
+    return planner
+
+
 def practised(settings: Settings, turn: int, folders: Folders) -> Path:
     """Episodes of the present model, recorded where they are missing."""
     from planning.evaluation.rollout_collection import PracticeConfig, practise
@@ -79,7 +122,7 @@ def practised(settings: Settings, turn: int, folders: Folders) -> Path:
     )
     like = EpisodeStore(dataset(settings, "nominal")).schema
     pairs = drawn(settings, "train", config.episodes)
-    planner = settings.practice_planner
+    planner = practice_planner(settings)
     about = {
         "world_model": read_manifest(folders[0], "world_model", verify=False)["sha256"],
         "planner": asdict(planner),

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from planning.commands.agents import Folders, recipe
 from planning.commands.evaluate import environment
-from planning.commands.self_improve import scored, table
+from planning.commands.self_improve import practice_planner, scored, table
 from planning.evaluation.stage import drawn
 from planning.rooms import dataset, scene
 from robot_wm.cli.artifacts import model, training_data
 from robot_wm.cli.pipeline import check_same
 from robot_wm.cli.settings import Settings
+from robot_wm.core.config import Count, Natural, NonNegative
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.instantiate import locate
 from robot_wm.core.storage.provenance import (
@@ -36,6 +37,37 @@ from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
     from robot_wm.cli.main import Session
+
+
+@dataclass(frozen=True)
+class TeachSettings:
+    """A taught actor, see ``robot-wm teach``.
+
+    Attributes:
+        rounds: in which the teacher answers from where the agent went, after the first from
+            recorded states.
+        questions: of a round.
+        shares: of questions with goals ahead in the same episode, in another one, with a block that
+            is nearly right, and, after the first round, from visited states.
+        ways: in which the expert tries to answer each.
+        budget: control steps of an answer, at most.
+        families: predicates that an answer must satisfy.
+        episodes: of the agent a round, one per pair of the training split.
+        noise: standard deviations added to its actions; an episode draws one.
+        actor: of :class:`robot_wm.world_models.jepa.actor.trainer.ActorConfig`.
+        pairs: validation pairs that judge every round.
+    """
+
+    rounds: Natural = 2
+    questions: Count = 6000
+    shares: tuple[NonNegative, NonNegative, NonNegative, NonNegative] = (0.5, 0.2, 0.3, 1.0)
+    ways: Count = 12
+    budget: Count = 60
+    families: tuple[str, ...] = ("official", "strict")
+    episodes: Count = 1500
+    noise: tuple[NonNegative, ...] = (0.0, 0.0, 0.1, 0.2)
+    actor: dict[str, Any] = field(default_factory=dict)
+    pairs: Count = 150
 
 
 def run(session: Session) -> int:
@@ -75,12 +107,12 @@ def visits(settings: Settings, turn: int, folders: Folders) -> Path:
     pairs = drawn(settings, "train", config.episodes)
     about = {
         "world_model": read_manifest(folders[0], "world_model", verify=False)["sha256"],
-        "planner": asdict(settings.practice_planner),
+        "planner": asdict(practice_planner(settings)),
     }
     collection = f"visited{turn}-{settings.name}"
     root = settings.dataset_path(settings.task.name, collection)
     say(f"visiting {config.episodes} goals of {settings.task.name} into {root}")
-    maker = recipe(replace(settings, planner=settings.practice_planner), "jepa", folders)
+    maker = recipe(replace(settings, planner=practice_planner(settings)), "jepa", folders)
     return practise(config, pairs, like, collection, about, root, environment(settings), maker)
 
 
@@ -92,7 +124,7 @@ def lesson_round(settings: Settings, turn: int, visited: Sequence[Path]) -> Path
         (str(dataset(settings, "nominal")),),
         tuple(str(path) for path in visited),
         section.shares if visited else (*section.shares[:3], 0.0),
-        offset=int(settings.pairs["offset"]),
+        offset=settings.pairs.offset,
         ways=section.ways,
         budget=section.budget,
         families=section.families,

@@ -4,12 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from planning.evaluation.goal_pairs import Pair
+from robot_wm.core.config import Natural, Seed, Within
+from robot_wm.core.errors import ConfigError
 from robot_wm.core.protocols import Agent, Environment, EnvSpec
+from robot_wm.core.storage.atomic_io import check_name
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Which episodes are run.
+
+    Attributes:
+        seeds: evaluation seeds, one pair list each.
+        limit: run only the first pairs of a list; 0 runs all.
+        factors: factors of variation set to these values, e.g. ``{camera_yaw: 5.0}``.
+        families: further success predicates to score on the same episodes, e.g.
+            ``[moderate, strict]``; the pair list's own stays the result.
+        clock: whether the world moves on while the planner thinks: empty (it waits), ``d3`` (a plan
+            takes three control steps) or ``measured``; rows are then named ``clock/task/d3``.
+        modifiers: appended to the row name, e.g. ``[rest]``.
+        rows: first part of the row's and its file's name; empty takes the pair list's family.
+        only: bodies that matter, e.g. ``[block]``: the goal is then pictures in which these are
+            where they should be and all others anywhere, any of which will do.
+        via: pictures of the recording between start and goal that are to be passed on the way.
+        validation: validation episodes run at every ``train.eval_every``; 0 runs none.
+    """
+
+    seeds: tuple[Seed, ...] = (0,)
+    limit: Natural = 0
+    factors: dict[str, Any] = field(default_factory=dict)
+    families: tuple[str, ...] = ()
+    clock: str = ""
+    modifiers: tuple[str, ...] = ()
+    rows: str = ""
+    only: tuple[str, ...] = ()
+    via: Annotated[int, Within(0, 100)] = 0
+    validation: Natural = 20
+
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise ConfigError("evaluate.seeds = []", "one seed or more", "name one of the lists'")
+        if self.rows:
+            check_name(self.rows, "evaluate.rows")
+        for name in self.modifiers:
+            check_name(name, "evaluate.modifiers")
+
 
 MakeEnv = Callable[[], Environment]
 

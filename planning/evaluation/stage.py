@@ -54,7 +54,7 @@ def drawn(settings: Settings, split: str, count: int) -> PairList:
     from robot_wm.data.episodes import EpisodeStore
 
     told = {"family": "official", "count": count, "eval_seeds": (0,), "split": split}
-    config = build(PairsConfig, {**vars(settings.pairs_config()), **told}, "pairs")
+    config = build(PairsConfig, {**vars(settings.pairs), **told}, "pairs")
     env = scene(settings.task.name, settings.image_size, draw_images=False)
     store = EpisodeStore(dataset(settings, "nominal"))
     return make_pair_lists(config, store, env.success, env.spec.families)[0]
@@ -64,7 +64,7 @@ def pair_list_path(settings: Settings, seed: int, committed: bool) -> Path:
     """Where a pair list lives: in the package or in storage."""
     from planning.evaluation.goal_pairs import named
 
-    config = settings.pairs_config()
+    config = settings.pairs
     task = named(settings.task.name, config.family, config.offset)
     # Lists of other splits and draws are other lists, never to be taken for the held-out one.
     other = f"-{config.split}" * (config.split != "test") + f"-draw{config.seed}" * bool(
@@ -84,7 +84,7 @@ def pair_lists(settings: Settings) -> dict[int, PairList]:
     from planning.evaluation.goal_pairs import PairList
     from robot_wm.data.episodes import SCHEMA, EpisodeStore
 
-    config, found = settings.pairs_config(), {}
+    config, found = settings.pairs, {}
     for committed in (True, False) if settings.data_name == COMMITTED else (False,):
         paths = {s: pair_list_path(settings, s, committed) for s in config.eval_seeds}
         if all(path.is_file() for path in paths.values()):
@@ -115,7 +115,7 @@ def draw_pairs(settings: Settings, publish: bool) -> dict[int, PairList]:
     from planning.evaluation.sample_pairs import make_pair_lists
     from robot_wm.data.episodes import EpisodeStore
 
-    config = settings.pairs_config()
+    config = settings.pairs
     store = EpisodeStore(dataset(settings, "nominal"))
     env = scene(settings.task.name, settings.image_size, draw_images=False)
 

@@ -1,17 +1,21 @@
-"""Encoder, latents and world model as stages: reused by name, checked by hash, made if missing."""
+"""Stages by name: what they make is reused by name, checked by hash, made if missing.
+
+Encoder, latents and world model are here, the others in the rooms that know how; an installed
+package adds one by an entry point of ``robot_wm.artifacts``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from planning.evaluation.stage import closed_loop
 from robot_wm.cli.paths import SEEDS, SHIPPED
 from robot_wm.cli.pipeline import _check_encoder, _check_model, _no_such_model
 from robot_wm.cli.settings import Settings
 from robot_wm.core.errors import DataError, WeightsError
+from robot_wm.core.registry import Registry
 from robot_wm.core.storage.provenance import (
     MANIFEST,
     check_parent,
@@ -19,11 +23,34 @@ from robot_wm.core.storage.provenance import (
     storage_root,
 )
 from robot_wm.core.system.progress import say
-from sim.collection.stage import dataset
 
 if TYPE_CHECKING:
     from robot_wm.cli.main import Session
     from robot_wm.world_models.base import TrainingData
+
+
+STAGES = Registry(
+    "robot_wm.artifacts",
+    {
+        "bundle": "export.build.stage:bundle",
+        "closed_loop": "planning.evaluation.stage:closed_loop",
+        "dataset": "sim.collection.stage:dataset",
+        "environment": "sim:make",
+        "first_frames": "sim.collection.stage:first_frames",
+        "pair_lists": "planning.evaluation.stage:pair_lists",
+        "tasks": "sim.tasks:TASKS",
+    },
+)
+
+
+def make(name: str) -> Any:
+    """What makes an artefact of another room, see :data:`STAGES`."""
+    return STAGES[name]
+
+
+def dataset(settings: Settings, collection: str) -> Path:
+    """One collection of the task, recorded where episodes are missing."""
+    return Path(make("dataset")(settings, collection))
 
 
 def encoder_datasets(session: Session) -> list[Path]:
@@ -122,7 +149,7 @@ def _encoder_of(settings: Settings, folder: Path) -> Path:
 def _train(settings: Settings, parent: Path, folder: Path) -> None:
     data = training_data(settings, settings.train_on, parent)
     say(f"training the world model of {settings.task.name} into {folder}")
-    config, watch = settings.train_config(), closed_loop(settings)
+    config, watch = settings.train_config(), make("closed_loop")(settings)
     settings.family.train(config, data, folder.parent, watch)
 
 

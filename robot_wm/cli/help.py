@@ -5,59 +5,31 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from robot_wm.cli.schema import (
-    AblateSettings,
-    CollectSettings,
-    DemoSettings,
-    EvaluateSettings,
-    ImproveSettings,
-    ObjectiveSettings,
-    PlannerSettings,
-    ReachSettings,
-    ReportSettings,
-    SoakSettings,
-    TaskSettings,
-    TeachSettings,
-)
+from robot_wm.cli.schema import SECTIONS
 from robot_wm.cli.settings import Settings
 from robot_wm.core.config import document
 
 Row = tuple[str, str, str]
-OWN: dict[str, type] = {
-    "": Settings,
-    "task": TaskSettings,
-    "collect": CollectSettings,
-    "objective": ObjectiveSettings,
-    "planner": PlannerSettings,
-    "oracle": PlannerSettings,
-    "diagnosis": PlannerSettings,
-    "evaluate": EvaluateSettings,
-    "improve": ImproveSettings,
-    "teach": TeachSettings,
-    "ablate": AblateSettings,
-    "reach": ReachSettings,
-    "soak": SoakSettings,
-    "report": ReportSettings,
-    "demo": DemoSettings,
-}
 
 
 def _stage(settings: Settings, section: str) -> tuple[Any, set[str]]:
     """The built configuration of a stage's section, and the fields that other sections decide."""
-    if section == "model":
-        return settings.train_config(), set(settings.train_config().__dict__) - set(settings.model)
+    if section == "world_model":
+        return settings.train_config(), set(settings.train_config().__dict__) - set(
+            settings.world_model
+        )
     made = getattr(settings, f"{section}_config")()
     elsewhere = {
         "encoder": {"image_size"},
         "pretrain": {"objective", "options", "encoder", "block"},
-        "train": {"task", *settings.model},
+        "train": {"task", *settings.world_model},
     }.get(section, set())
-    return made, elsewhere | ({"seed", "threads", "device"} if section != "pairs" else set())
+    return made, elsewhere | {"seed", "threads", "device"}
 
 
 def section_rows(settings: Settings, section: str) -> list[Row]:
     """Name, value and meaning of every option of one section."""
-    if section in OWN:
+    if not section or section in SECTIONS:
         made: Any = getattr(settings, section) if section else settings
         hidden: set[str] = set()
     else:
@@ -72,7 +44,7 @@ def section_rows(settings: Settings, section: str) -> list[Row]:
         if f.name not in hidden
     ]
     if section in ("planner", "oracle", "diagnosis"):
-        optimiser = settings.optimiser({"diagnosis": "true_dynamics"}.get(section, section))
+        optimiser = made.search(f"{section}.options")
         words, prefix = document(type(optimiser)), f"{section}.options"
         rows = [row for row in rows if row[0] != prefix]
         rows += [

@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import errno
 import importlib
-import re
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, is_dataclass
-from importlib.resources import files
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from collections.abc import Mapping, Sequence
 
+from robot_wm.cli.aliases import command_of, key_of
+from robot_wm.cli.compose import Session, compose, groups, missing, raw
 from robot_wm.cli.registry import COMMANDS, check_needs
 from robot_wm.cli.start import check_rooms, leave_current_folder, mend_streams, silence, tell
-from robot_wm.core.config import build, document, hints_of, unknown
+from robot_wm.core.config import unknown
 from robot_wm.core.errors import ConfigError, RobotWMError, StorageError
-
-if TYPE_CHECKING:
-    from robot_wm.cli.settings import Settings
 
 PICTURE = """\
   scene + task --collect--> episodes --pretrain--> encoder (then FROZEN) --probe--> gate
@@ -33,169 +28,29 @@ PICTURE = """\
                                             rows --> report, results"""
 EXAMPLES = """\
   robot-wm demo                               see it work with the shipped weights
-  robot-wm evaluate preset=smoke              everything, tiny, in minutes: missing stages are made
-  robot-wm train task=reacher preset=cpu      a useful model on two CPU cores
-  robot-wm evaluate planner=cem method=jepa,random evaluate.limit=20
-  robot-wm train preset=smoke --dry-run       only compose, check and print the configuration"""
+  robot-wm evaluate experiment=smoke          everything, tiny, in minutes: missing stages are made
+  robot-wm train task=reacher experiment=cpu  a useful model on two CPU cores
+  robot-wm evaluate planner=cem method=[jepa,random] evaluate.limit=20
+  robot-wm evaluate planner=cem,icem --multirun      one run with each; lists are written [a,b]
+  robot-wm train experiment=smoke --cfg job --resolve   the configuration as YAML
+  robot-wm train experiment=smoke --dry-run       only compose, check and print the configuration"""
 OPTIONAL = (
     "torch", "safetensors", "mujoco", "dm_control", "gymnasium", "onnx", "onnxscript",
     "onnxruntime", "array_api_compat", "PIL",
 )  # fmt: skip
-LISTS = (
-    "method", "encoder_tasks", "train_on", "evaluate.seeds", "evaluate.families",
-    "evaluate.modifiers", "evaluate.only", "reach.only", "ablate.variants", "demo.tasks",
-    "pairs.eval_seeds",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Session:
-    """One call of the command line: checked settings and the overrides that made them."""
-
-    settings: Settings
-    overrides: tuple[str, ...]
-
-    def for_task(self, task: str) -> Settings:
-        """The same settings for another task. Overrides of ``task.*`` belong to the named task."""
-        if task == self.settings.task.name:
-            return self.settings
-        kept = [o for o in self.overrides if not o.startswith(("task=", "task."))]
-        return compose([*kept, f"task={task}"])
-
-
-def _missing(error: ImportError) -> ConfigError:
-    return ConfigError(
-        f"{error.name} is not installed", "an environment with every extra",
-        "run `make setup`, or pip install -e '.[sim,cli,train,export,dev]'",
-    )  # fmt: skip
-
-
-def groups() -> dict[str, list[str]]:
-    """Configuration groups with their options, read from ``configs/``."""
-    folders = [item for item in files("configs").iterdir() if item.is_dir()]
-    found = {
-        f.name: sorted(i.name[:-5] for i in f.iterdir() if i.name.endswith(".yaml"))
-        for f in folders
-    }
-    return dict(sorted((name, options) for name, options in found.items() if options))
-
-
-def to_hydra(overrides: Sequence[str]) -> list[str]:
-    """Check the form of overrides and translate them for Hydra.
-
-    ``key=a,b`` means a list, not a sweep, and so does ``method=a``. Values may name any
-    key: whether it exists is decided later by the dataclasses, which know more than the YAML shows.
-
-    Raises:
-        ConfigError: not ``key=value``, or an unknown option of a group.
-    """
-    from robot_wm.cli.settings import Settings
-
-    sections = Settings.__dataclass_fields__
-    options, texts, translated = groups(), _texts(), []
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals or not key.replace(".", "").replace("_", "").isalnum():
-            raise ConfigError(
-                f"argument {override!r}",
-                f"group=option with a group of {', '.join(options)}, or section.key=value",
-                "run `robot-wm --help`",
-            )
-        if key in options:
-            if value not in options[key]:
-                raise unknown(f"option of {key}:", value, options[key])
-            translated.append(override)
-            continue
-        if key.partition(".")[0] not in sections:
-            raise unknown("key", key.partition(".")[0], [*sections, *options])
-        if key in texts:
-            translated.append(f"++{key}={_quoted(value)}")
-            continue
-        if not value.startswith(("[", "{", "'", '"')) and ("," in value or key in LISTS):
-            value = f"[{value}]"
-        translated.append(f"++{key}={value}")
-    return translated
-
-
-def _texts() -> set[str]:
-    """Dotted names of the options that are text, in the sections that the root types."""
-    from robot_wm.cli.settings import Settings
-
-    found = set()
-    for name, kind in hints_of(Settings).items():
-        found |= {name} if _is_text(kind) else set()
-        if is_dataclass(kind):
-            hints = hints_of(kind)  # type: ignore[arg-type]
-            found |= {f"{name}.{inner}" for inner, k in hints.items() if _is_text(k)}
-    return found
-
-
-def _is_text(kind: Any) -> bool:
-    return kind is str or (get_origin(kind) is Annotated and get_args(kind)[0] is str)
-
-
-def _quoted(value: str) -> str:
-    """Text as Hydra takes it literally: file names hold whatever they like.
-
-    What stands in quotes already, or names another option (``${name}``), stays.
-    """
-    quotes = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    if quotes or re.fullmatch(r"\$\{[\w.]+\}", value):
-        return value
-    # Before a quote, a backslash would escape; elsewhere Hydra leaves it as it is.
-    escaped = re.sub(r"(\\*)'", lambda m: 2 * m[1] + "\\'", value)
-    tail = len(escaped) - len(escaped.rstrip("\\"))
-    return f"'{escaped}{tail * chr(92)}'"
-
-
-def raw(overrides: Sequence[str]) -> dict[str, Any]:
-    """The composed configuration as plain values.
-
-    Raises:
-        ConfigError: whatever Hydra or OmegaConf refuse.
-    """
-    try:
-        from hydra import compose as hydra_compose
-        from hydra import initialize_config_module
-        from hydra.errors import HydraException
-        from omegaconf import OmegaConf
-        from omegaconf.errors import OmegaConfBaseException
-    except ImportError as error:
-        raise _missing(error) from error
-    wanted = to_hydra(overrides)
-    try:
-        with initialize_config_module("configs", version_base="1.3"):
-            config = hydra_compose("config", overrides=wanted)
-        value = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        text = " ".join(str(error).split("\n")[0].split())
-        raise ConfigError(
-            f"{' '.join(overrides)!r}: {text}",
-            "values as in configs/",
-            "correct the override; text with brackets, commas or braces in a list wants quotes "
-            "within quotes, e.g. \"key=['a,b']\"",
-        ) from error
-    assert isinstance(value, dict)
-    return {str(key): item for key, item in value.items()}
-
-
-def compose(overrides: Sequence[str]) -> Settings:
-    """Settings from overrides, typed and closed."""
-    from robot_wm.cli.settings import Settings
-
-    return build(Settings, raw(overrides))
 
 
 def help_text() -> str:
     """What ``robot-wm --help`` prints."""
-    lines = "\n".join(f"  {name:<9} {known.words}" for name, known in COMMANDS.items())
-    known = "\n".join(f"  {name:<9} {', '.join(options)}" for name, options in groups().items())
+    lines = "\n".join(f"  {name:<14} {known.words}" for name, known in COMMANDS.items())
+    known = "\n".join(f"  {name:<14} {', '.join(options)}" for name, options in groups().items())
     return f"""\
 robot-wm: reach a goal image by planning in the latent space of a frozen video encoder.
 
 {PICTURE}
 
-usage: robot-wm <command> [group=option ...] [section.key=value ...] [--dry-run] [--help]
+usage: robot-wm <command> [group=option ...] [section.key=value ...]
+                [--multirun] [--cfg job|hydra|all] [--dry-run] [--help]
 
 commands (each one makes the stages it needs; what exists is reused)
 {lines}
@@ -226,50 +81,83 @@ def command_help(command: str, overrides: Sequence[str]) -> str:
     return "\n".join(parts)
 
 
+FLAGS = ("--help", "--dry-run", "--version", "--multirun", "--cfg", "--package", "--resolve")
+SHORT = {"-h": "--help", "-m": "--multirun", "-c": "--cfg", "-p": "--package"}
+WITH_VALUE = ("--cfg", "--package")
+PARTS = ("job", "hydra", "all")  # of the configuration
+
+
+def _parsed(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Flags with their values, and the other words.
+
+    Raises:
+        ConfigError: an unknown flag, or one without its value.
+    """
+    flags, words, rest = dict[str, str](), list[str](), list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-"):
+            words.append(word)
+            continue
+        name, equals, value = word.partition("=")
+        name = SHORT.get(name, name)
+        if name not in FLAGS:
+            raise unknown("flag", name, FLAGS)
+        if name in WITH_VALUE and not equals:
+            value = rest.pop(0) if rest else ""
+        flags[name] = value
+    if "--cfg" in flags and flags["--cfg"] not in PARTS:
+        raise ConfigError(f"--cfg {flags['--cfg']}", ", ".join(PARTS), "e.g. --cfg job")
+    return flags, words
+
+
 def _run(arguments: Sequence[str]) -> int:
-    flags = {a for a in arguments if a.startswith("-")}
-    words = [a for a in arguments if not a.startswith("-")]
-    for flag in flags - {"-h", "--help", "--dry-run", "--version"}:
-        raise unknown("flag", flag, ("--help", "--dry-run", "--version"))
+    flags, words = _parsed(arguments)
     if "--version" in flags:
         from robot_wm import __version__
 
         print(__version__)
         return 0
-    wants_help = bool(flags & {"-h", "--help"})
     if not words:
         print(help_text())
-        return 0 if wants_help or not arguments else 2
-    command, overrides = words[0], words[1:]
+        return 0 if "--help" in flags or not arguments else 2
+    command, overrides = command_of(words[0]), words[1:]
     if command not in COMMANDS:
         raise unknown("command", command, COMMANDS)
-    if wants_help:
+    if "--help" in flags:
         print(command_help(command, overrides))
         return 0
-    return _execute(command, overrides, "--dry-run" in flags)
+    return _execute(command, overrides, flags)
 
 
-def _execute(command: str, overrides: Sequence[str], dry: bool) -> int:
+def _execute(command: str, overrides: Sequence[str], flags: Mapping[str, str]) -> int:
     known = COMMANDS[command]
     if not known.configured:
         if overrides:
             raise ConfigError(
                 f"{command} {' '.join(overrides)}", f"{command} alone", "drop the rest"
             )
-        return 0 if dry else int(importlib.import_module(known.target).run())
-    given = {word.partition("=")[0] for word in overrides}
+        return 0 if "--dry-run" in flags else int(importlib.import_module(known.target).run())
+    from robot_wm.cli import launch
+
+    given = {key_of(word.partition("=")[0].lstrip("+~")) for word in overrides}
     usual = [word for word in known.usual if word.partition("=")[0] not in given]
     overrides = [*usual, *overrides]
+    if "--multirun" in flags:
+        return launch.sweep(command, overrides)
     settings = compose(overrides)
     check_needs(command, settings.method, settings.backend)
     settings.check()
-    if dry:
+    if "--cfg" in flags:
+        resolve = "--resolve" in flags
+        launch.show(overrides, flags["--cfg"], flags.get("--package"), resolve)
+        return 0
+    if "--dry-run" in flags:
         from robot_wm.core.storage.provenance import canonical_json
 
         print(canonical_json(raw(overrides)))
         return 0
-    module = importlib.import_module(known.target)
-    return int(module.run(Session(settings, tuple(overrides))) or 0)
+    return launch.run(command, overrides)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -293,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in OPTIONAL:
             raise
-        tell(str(_missing(error)))
+        tell(str(missing(error)))
         return 2
     except KeyboardInterrupt:
         tell("interrupted; run the same command again to go on")
@@ -310,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-__all__ = ["Session", "build", "compose", "document", "main"]
+__all__ = ["Session", "compose", "groups", "main"]
 
 if __name__ == "__main__":
     sys.exit(main())

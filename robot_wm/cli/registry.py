@@ -56,7 +56,7 @@ COMMANDS: dict[str, Command] = {
         ("probe",),
         (*SCENES, *LEARNING),
     ),
-    "ablate": Command(
+    "ablate-encoder": Command(
         "robot_wm.commands.ablate_encoder",
         "what each part of the encoder recipe is worth",
         ("ablate", "objective", "pretrain", "probe"),
@@ -65,17 +65,17 @@ COMMANDS: dict[str, Command] = {
     "train": Command(
         "robot_wm.commands.train",
         "train a world model on the frozen encoder",
-        ("model", "train"),
+        ("world_model", "train"),
         (*SCENES, *LEARNING, "PIL"),
     ),
-    "modules": Command(
+    "ablate-planner": Command(
         "planning.commands.ablate_planner",
         "what each module of the agent is worth, on held-out pairs",
         ("evaluate", "planner"),
         SCENES,
         agents=True,
     ),
-    "improve": Command(
+    "self-improve": Command(
         "planning.commands.self_improve",
         "practise in simulation and learn from it",
         ("improve", "planner", "train"),
@@ -103,7 +103,7 @@ COMMANDS: dict[str, Command] = {
         SCENES,
         agents=True,
     ),
-    "reach": Command(
+    "reach-goal": Command(
         "planning.commands.reach_goal",
         "order a goal picture and watch it being reached",
         ("reach", "planner"),
@@ -117,13 +117,13 @@ COMMANDS: dict[str, Command] = {
         ("planner",),
         (*SCENES, *LEARNING, "onnx", "onnxscript", "onnxruntime"),
     ),
-    "page": Command(
+    "web-demo": Command(
         "export.commands.web_demo",
         "planner and scene as a web page, run by the browser alone",
         ("planner",),
         (*SCENES, "onnxruntime"),
     ),
-    "soak": Command(
+    "stress-test": Command(
         "export.commands.stress_test",
         "the exported controller under faults for a million steps",
         ("soak", "planner"),
@@ -139,8 +139,8 @@ COMMANDS: dict[str, Command] = {
     "results": Command(
         "planning.commands.results", "write docs/results.md from results/", (), (), configured=False
     ),
-    "bench": Command(
-        "robot_wm.commands.benchmark",
+    "benchmark": Command(
+        "export.commands.benchmark",
         "measure rendering, encoding and planning here",
         ("planner",),
         (*SCENES, *LEARNING),

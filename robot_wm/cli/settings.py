@@ -1,52 +1,34 @@
-"""The typed root of the configuration, and the stage configurations that are made from it.
+"""The configuration as an object: its root, and every section as an attribute.
 
-Sections that belong to a stage (``pretrain``, ``train``, …) stay mappings here, because their
-dataclasses live in rooms that import torch or MuJoCo; the methods build them, strictly, on demand.
+Sections are those of :mod:`robot_wm.cli.schema`. The ones that belong to a training stay mappings
+until they are asked for: other sections decide a part of them, and their dataclasses import torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, make_dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from robot_wm.cli.paths import CHECKOUT, PACKAGE, SEEDS, SHIPPED
-from robot_wm.cli.schema import (
-    AblateSettings,
-    CollectSettings,
-    DemoSettings,
-    EvaluateSettings,
-    ImproveSettings,
-    ObjectiveSettings,
-    PlannerSettings,
-    ReachSettings,
-    ReportSettings,
-    SoakSettings,
-    TaskSettings,
-    TeachSettings,
-)
+from robot_wm.cli.paths import CHECKOUT, PACKAGE, SHIPPED
+from robot_wm.cli.schema import SECTIONS
 from robot_wm.core.config import Device, Within, build, join
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.storage.atomic_io import check_name
 from robot_wm.core.storage.provenance import storage_root
 
 if TYPE_CHECKING:
-    from planning.evaluation.sample_pairs import PairsConfig
-    from planning.optimizers import Optimiser
     from robot_wm.encoders.vit import EncoderConfig
     from robot_wm.pretraining.trainer import PretrainConfig
     from robot_wm.probing.gate import ProbeConfig
     from robot_wm.world_models.base import WorldModelFamily
-    from sim.collection.collect import CollectConfig
-
-# Methods whose planner has a section of its own.
-PLANNERS = {"oracle": "oracle", "true_dynamics": "diagnosis", "true_cost": "diagnosis"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The root configuration.
+    """Values at the root of the configuration, beside its sections.
 
     Attributes:
         name: name of everything this run makes.
@@ -72,26 +54,11 @@ class Settings:
     """
 
     name: str
-    task: TaskSettings
-    collect: CollectSettings
     encoder: dict[str, Any]
-    objective: ObjectiveSettings
     pretrain: dict[str, Any]
     probe: dict[str, Any]
-    model: dict[str, Any]
+    world_model: dict[str, Any]
     train: dict[str, Any]
-    planner: PlannerSettings
-    oracle: PlannerSettings
-    diagnosis: PlannerSettings
-    pairs: dict[str, Any]
-    evaluate: EvaluateSettings
-    improve: ImproveSettings
-    teach: TeachSettings
-    ablate: AblateSettings
-    reach: ReachSettings
-    soak: SoakSettings
-    report: ReportSettings
-    demo: DemoSettings
     weights: str
     encoder_name: str
     encoder_tasks: tuple[str, ...]
@@ -108,15 +75,17 @@ class Settings:
     bundle: str = ""
     precision: str = "float32"
 
+    if TYPE_CHECKING:  # sections, see :func:`settings_class`
+
+        def __getattr__(self, name: str) -> Any: ...
+
     def __post_init__(self) -> None:
         names = {"name": self.name, "data_name": self.data_name, "weights": self.weights}
         for where, name in {**names, "encoder_name": self.encoder_name}.items():
             check_name(name, where)
         for where, collections in (
             ("train_on", self.train_on),
-            ("task.train_on", self.task.train_on),
             ("encoder_tasks", self.encoder_tasks),
-            ("demo.tasks", self.demo.tasks),
         ):
             if not collections:
                 raise ConfigError(f"{where} = []", "one name or more", f"name one in {where}")
@@ -166,24 +135,6 @@ class Settings:
 
     # Stage configurations.
 
-    def collect_config(self, collection: str) -> CollectConfig:
-        """Configuration of one collection of this task."""
-        from sim.collection.collect import CollectConfig, Mix
-
-        return CollectConfig(
-            task=self.task.name,
-            collection=collection,
-            episodes=getattr(self.task, collection),
-            steps=self.task.steps,
-            mix=tuple(build(Mix, m, f"task.mix[{i}]") for i, m in enumerate(self.task.mix)),
-            variation=("all",) if collection == "varied" else (),
-            image_size=self.image_size,
-            frame_every=self.collect.frame_every,
-            seed=SEEDS[collection],
-            episodes_per_shard=self.collect.episodes_per_shard,
-            workers=self.workers,
-        )
-
     def encoder_config(self) -> EncoderConfig:
         """Shape of the encoder."""
         from robot_wm.encoders.vit import EncoderConfig
@@ -214,23 +165,23 @@ class Settings:
     def train_config(self) -> Any:
         """World-model training on this task."""
         config = self.family.config
-        sizes = {k: v for k, v in self.model.items() if k not in ("family", "backend")}
-        given = join(sizes, "model", task=self.task.name)
+        sizes = {k: v for k, v in self.world_model.items() if k not in ("family", "backend")}
+        given = join(sizes, "world_model", task=self.task.name)
         given = join(self._common(config, self.train, "train"), "train", **given)
         return build(config, given, "train")
 
     @property
     def family(self) -> WorldModelFamily:
-        """What is trained, see ``model.family``."""
+        """What is trained, see ``world_model.family``."""
         from robot_wm.world_models.base import OLDEST, WORLD_MODELS
 
-        found: WorldModelFamily = WORLD_MODELS[self.model.get("family", OLDEST)]
+        found: WorldModelFamily = WORLD_MODELS[self.world_model.get("family", OLDEST)]
         return found
 
     @property
     def backend(self) -> str:
-        """What ``method=mpc`` plans with, see ``model.backend``."""
-        return str(self.model.get("backend", "torch"))
+        """What ``method=mpc`` plans with, see ``world_model.backend``."""
+        return str(self.world_model.get("backend", "torch"))
 
     def actor_config(self) -> Any:
         """Training of a taught actor."""
@@ -243,28 +194,6 @@ class Settings:
             )  # fmt: skip
         config = self.family.actor_config
         return build(config, self._common(config, self.teach.actor, "teach.actor"), "teach.actor")
-
-    def pairs_config(self) -> PairsConfig:
-        """How pair lists are drawn."""
-        from planning.evaluation.sample_pairs import PairsConfig
-
-        return build(PairsConfig, self.pairs, "pairs")
-
-    def planner_of(self, method: str) -> PlannerSettings:
-        """The planner of a method; those on a true simulator have their own, for it costs more."""
-        planner: PlannerSettings = getattr(self, PLANNERS.get(method, "planner"))
-        return planner
-
-    @property
-    def practice_planner(self) -> PlannerSettings:
-        """The planner while practising, see ``improve.options``."""
-        options = {**self.planner.options, **self.improve.options}
-        return replace(self.planner, options=options)
-
-    def optimiser(self, method: str = "") -> Optimiser:
-        """The optimiser of a method's planner, which checks its own options."""
-        where = f"{PLANNERS.get(method, 'planner')}.options"
-        return optimiser_of(self.planner_of(method), where)
 
     def check(self) -> None:
         """Find a mistake before the first second, see :func:`robot_wm.cli.checks.check`.
@@ -283,10 +212,8 @@ class Settings:
         return join(section, where, **root)
 
 
-def optimiser_of(planner: PlannerSettings, where: str) -> Optimiser:
-    """The optimiser of a planner's section, whose options stand at ``where``."""
-    from planning.optimizers import OPTIMISERS, make
-
-    if planner.optimiser in OPTIMISERS:
-        return build(OPTIMISERS[planner.optimiser], planner.options, where)
-    return make(planner.optimiser, **planner.options)
+@cache
+def settings_class() -> type[Settings]:
+    """The whole configuration: :class:`Settings` with a field for every section."""
+    sections = [(name, SECTIONS[name]) for name in SECTIONS]
+    return make_dataclass("Settings", sections, bases=(Settings,), frozen=True, kw_only=True)

@@ -10,21 +10,35 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot_wm.cli.artifacts import encoder_datasets
+from robot_wm.cli.artifacts import dataset, encoder_datasets
 from robot_wm.cli.checks import check_learning
 from robot_wm.cli.paths import CHECKOUT
 from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.storage.provenance import MANIFEST, atomic_write, read_json
 from robot_wm.core.system.progress import say
-from sim.collection.stage import dataset
 
 if TYPE_CHECKING:
     from robot_wm.cli.main import Session
     from robot_wm.cli.settings import Settings
+
+
+@dataclass(frozen=True)
+class AblateSettings:
+    """The ablation of the encoder's recipe.
+
+    Attributes:
+        variants: some of them, e.g. ``[no-dense-loss]``, beside the full recipe; empty runs all.
+    """
+
+    variants: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        chosen(self.variants)
+
 
 Row = dict[str, Any]
 REFERENCES = ("pixels", "random")

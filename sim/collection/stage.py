@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from robot_wm.cli.paths import MIRRORED, SEEDS
 from robot_wm.cli.pipeline import check_same
 from robot_wm.cli.settings import Settings
+from robot_wm.core.config import build
 from robot_wm.core.errors import DataError
 from robot_wm.core.storage.provenance import (
     MANIFEST,
@@ -15,7 +16,9 @@ from robot_wm.core.storage.provenance import (
 from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
-    pass
+    import numpy as np
+
+    from sim.collection.collect import CollectConfig
 
 
 def dataset(settings: Settings, collection: str) -> Path:
@@ -45,7 +48,7 @@ def dataset(settings: Settings, collection: str) -> Path:
                 "that folder",
             )
         return root
-    config = settings.collect_config(collection)
+    config = collect_config(settings, collection)
     root = settings.dataset_path(config.task, collection)
     if (root / SCHEMA).is_file():
         stored = read_record(root / SCHEMA, Schema).config
@@ -55,3 +58,49 @@ def dataset(settings: Settings, collection: str) -> Path:
         return root
     say(f"collecting {config.episodes} episodes of {config.task}/{collection} into {root}")
     return collect(config, root)
+
+
+def collect_config(settings: Settings, collection: str) -> CollectConfig:
+    """Configuration of one collection of this task.
+
+    Raises:
+        ConfigError: behaviours that cannot be mixed like this.
+    """
+    from sim.collection.collect import CollectConfig, Mix
+
+    task = settings.task
+    return CollectConfig(
+        task=task.name,
+        collection=collection,
+        episodes=getattr(task, collection),
+        steps=task.steps,
+        mix=tuple(build(Mix, m, f"task.mix[{i}]") for i, m in enumerate(task.mix)),
+        variation=("all",) if collection == "varied" else (),
+        image_size=settings.image_size,
+        frame_every=settings.collect.frame_every,
+        seed=SEEDS[collection],
+        episodes_per_shard=settings.collect.episodes_per_shard,
+        workers=settings.workers,
+    )
+
+
+def first_frames(settings: Settings, split: str, count: int) -> np.ndarray:
+    """The first four images of the first episodes of a split, uint8 ``[count, S, S, 3]``.
+
+    An episode is a function of the configuration and its number, so only those are recorded.
+    """
+    import numpy as np
+
+    from robot_wm.data.episodes import split_of
+    from sim import make
+    from sim.collection.collect import record
+
+    config, frames = collect_config(settings, "nominal"), list[np.ndarray]()
+    env = make(config.task, config.image_size)
+    for number in range(config.episodes):
+        if split_of(config.task, config.collection, number) == split:
+            frames += list(record(env, config, number).frames[:4])
+        if len(frames) >= count:
+            break
+    env.close()
+    return np.stack(frames[:count])

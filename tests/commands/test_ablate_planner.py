@@ -4,10 +4,10 @@ from dataclasses import asdict, fields
 
 import pytest
 
+from planning.agent.config import PlannerSettings
 from planning.commands.ablate_planner import VARIANTS, vary
 from planning.commands.evaluate import row_config
 from robot_wm.cli import main as cli
-from robot_wm.cli.schema import PlannerSettings
 from robot_wm.core.errors import ConfigError
 
 

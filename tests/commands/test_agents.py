@@ -29,7 +29,7 @@ def given(settings: Any, method: str, folders: Any, **options: Any) -> dict[str,
 
 def test_the_oracle_has_a_planner_of_its_own() -> None:
     settings = cli.compose(["planner=cem", "planner.horizon=4"])
-    own = settings.planner_of("oracle")
+    own = settings.oracle
     assert asdict(own) == {
         "optimiser": "icem",
         "options": {"candidates": 64, "iterations": 4, "elites": 8},
@@ -43,7 +43,7 @@ def test_the_oracle_has_a_planner_of_its_own() -> None:
         "cost": "",
         "mirror": False,
     }
-    assert settings.planner_of("jepa").optimiser == "cem"
+    assert planner_of(settings, "jepa").optimiser == "cem"
     assert given(settings, "oracle", None)["planner"]["planner"] == asdict(own)
     row = facts(settings, "oracle", None)
     assert (row["proposals"], row["optimiser"], row["budget_class"]) == (24, "icem", "B256")
@@ -166,7 +166,7 @@ def test_rows_of_long_pairs_say_how_far() -> None:
 
 def test_further_families_follow_the_pair_lists_own() -> None:
 
-    settings = cli.compose(["evaluate.families=moderate,strict,official,strict"])
+    settings = cli.compose(["evaluate.families=[moderate,strict,official,strict]"])
     config = row_config(settings, "jepa", Pairs(), None)  # type: ignore[arg-type]
     assert config.families == ("official", "moderate", "strict")
     assert cli.compose(["evaluate.families=strict"]).evaluate.families == ("strict",)
@@ -186,7 +186,7 @@ def test_probe_tells_its_verdict_by_exit_code(
     monkeypatch.setattr(robot_wm.encoders.base, "load_encoder", lambda folder: None)
     monkeypatch.setattr(room, "probe", lambda *_: [])
     monkeypatch.setattr(room, "write_gate", lambda out, rows: result)
-    assert cli.main(["probe", "preset=smoke"]) == code
+    assert cli.main(["probe", "experiment=smoke"]) == code
 
 
 def test_probe_and_oracle_are_explained(capsys: pytest.CaptureFixture[str]) -> None:

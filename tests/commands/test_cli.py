@@ -41,9 +41,9 @@ def test_every_command_has_its_module() -> None:
 def test_every_task_with_every_preset_is_a_valid_configuration(
     task: str, preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # as where preset=gpu is used
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # as where experiment=gpu is used
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    settings = cli.compose([f"task={task}", f"preset={preset}"])
+    settings = cli.compose([f"task={task}", f"experiment={preset}"])
     settings.check()
     assert settings.task.name == task
     assert settings.name == preset
@@ -52,13 +52,13 @@ def test_every_task_with_every_preset_is_a_valid_configuration(
 @pytest.mark.parametrize("planner", ["cem", "icem", "mppi"])
 @pytest.mark.parametrize("preset", ["default", "smoke"])
 def test_every_planner_fits_every_preset(planner: str, preset: str) -> None:
-    settings = cli.compose([f"planner={planner}", f"preset={preset}"])
+    settings = cli.compose([f"planner={planner}", f"experiment={preset}"])
     assert settings.planner.optimiser == planner
     assert settings.optimiser().candidates > settings.planner.proposals
 
 
 def test_a_preset_sizes_every_stage_and_an_override_wins() -> None:
-    settings = cli.compose(["preset=smoke", "train.steps=7", "task.nominal=33"])
+    settings = cli.compose(["experiment=smoke", "train.steps=7", "task.nominal=33"])
     assert settings.train_config().steps == 7
     assert settings.collect_config("nominal").episodes == 33
     assert settings.pretrain_config().steps < 100
@@ -82,16 +82,16 @@ def test_options_that_yaml_does_not_show_may_be_set() -> None:
 
 def test_lists_need_no_brackets() -> None:
     assert cli.compose(["method=random"]).method == ("random",)
-    assert cli.compose(["method=jepa,random"]).method == ("jepa", "random")
+    assert cli.compose(["method=[jepa,random]"]).method == ("jepa", "random")
     assert cli.compose(["evaluate.seeds=[1,42]"]).evaluate.seeds == (1, 42)
 
 
 def test_other_tasks_keep_presets_but_not_this_tasks_numbers() -> None:
-    overrides = ("task=reacher", "preset=smoke", "task.nominal=7", "train.steps=3")
+    overrides = ("task=reacher", "experiment=smoke", "task.nominal=7", "train.steps=3")
     session = cli.Session(cli.compose(overrides), overrides)
     other = session.for_task("two_room")
     assert other.task.name == "two_room"
-    assert other.task.nominal == cli.compose(["task=two_room", "preset=smoke"]).task.nominal
+    assert other.task.nominal == cli.compose(["task=two_room", "experiment=smoke"]).task.nominal
     assert other.train_config().steps == 3
     assert session.for_task("reacher").task.nominal == 7
 
@@ -156,7 +156,7 @@ def test_dry_run_composes_and_makes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ROBOT_WM_HOME", str(tmp_path / "home"))
-    assert run("evaluate", "preset=smoke", "train.steps=5", "--dry-run") == 0
+    assert run("evaluate", "experiment=smoke", "train.steps=5", "--dry-run") == 0
     assert json.loads(capsys.readouterr().out)["train"]["steps"] == 5
     assert not (tmp_path / "home").exists()
 
@@ -164,7 +164,7 @@ def test_dry_run_composes_and_makes_nothing(
 @pytest.mark.parametrize("command", [name for name, known in COMMANDS.items() if known.configured])
 def test_command_help_explains_its_options(command: str) -> None:
     sections = COMMANDS[command].sections
-    for section, rows in option_rows(cli.compose(["preset=smoke"]), sections):
+    for section, rows in option_rows(cli.compose(["experiment=smoke"]), sections):
         assert rows, section
         assert [name for name, _, _ in rows if not name.startswith(f"{section}.")] == []
         explained = [words for _, _, words in rows if words]
@@ -172,7 +172,7 @@ def test_command_help_explains_its_options(command: str) -> None:
 
 
 def test_help_shows_effective_values(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("train", "preset=smoke", "train.steps=11", "--help") == 0
+    assert run("train", "experiment=smoke", "train.steps=11", "--help") == 0
     assert "train.steps = 11" in capsys.readouterr().out
 
 
@@ -190,7 +190,7 @@ def test_absent_named_weights_are_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ROBOT_WM_HOME", str(tmp_path))
-    assert run("evaluate", "preset=smoke", "weights=other") == 2
+    assert run("evaluate", "experiment=smoke", "weights=other") == 2
     assert "other" in capsys.readouterr().err
 
 

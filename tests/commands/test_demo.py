@@ -37,7 +37,7 @@ def test_the_demo_plans_with_the_shipped_bundles_and_without_torch(tmp_path):
 
 
 def test_what_needs_torch_says_so(tmp_path):
-    done = run(tmp_path, "train", "preset=smoke")
+    done = run(tmp_path, "train", "experiment=smoke")
     assert done.returncode == 2
     assert "torch" in done.stderr
     assert "make setup" in done.stderr

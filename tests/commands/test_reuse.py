@@ -24,7 +24,7 @@ from robot_wm.core.storage.provenance import (
 from sim.collection.stage import dataset
 
 ROOT = Path(__file__).parents[2]
-TINY = ("preset=smoke", "task=two_room", "encoder_tasks=[two_room]", "task.steps=10",
+TINY = ("experiment=smoke", "task=two_room", "encoder_tasks=[two_room]", "task.steps=10",
         "task.nominal=80", "task.varied=80", "collect.episodes_per_shard=80", "workers=1",
         "threads=1", "image_size=16", "pairs.offset=5", "pairs.count=1")  # fmt: skip
 

@@ -81,7 +81,7 @@ def test_a_terminal_without_our_characters_shows_the_others(variables: dict[str,
     assert done.returncode == 2
     assert "unknown option of task" in done.stderr
     # Its text holds an en dash.
-    shown = command("evaluate", "--help", "preset=smoke", **variables)
+    shown = command("evaluate", "--help", "experiment=smoke", **variables)
     assert shown.returncode == 0, shown.stderr
 
 
@@ -129,7 +129,7 @@ def test_python_m_leaves_the_current_folder(tmp_path: Path) -> None:
     (tmp_path / "sim").mkdir()
     (tmp_path / "sim/__init__.py").write_text(TRAP, encoding="utf-8")
     trap = tmp_path / "sprung"
-    done = command("collect", "preset=smoke", "--dry-run", cwd=tmp_path, TRAP=str(trap))
+    done = command("collect", "experiment=smoke", "--dry-run", cwd=tmp_path, TRAP=str(trap))
     assert done.returncode == 0, done.stderr
     assert not trap.exists()
 
@@ -184,7 +184,7 @@ def test_the_table_of_needs_is_whole() -> None:
 @pytest.mark.parametrize(
     ("arguments", "module", "said"),
     [
-        (("train", "preset=smoke"), "torch", "[train]"),
+        (("train", "experiment=smoke"), "torch", "[train]"),
         (("evaluate", "method=onnx"), "onnxruntime", "[robot]"),
         (("evaluate", "method=jepa"), "torch", "method=onnx"),
         (("collect",), "mujoco", "[sim]"),

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-SMALL = ("preset=smoke", "task=two_room", "encoder_tasks=[two_room]", "threads=1", "workers=2")
+SMALL = ("experiment=smoke", "task=two_room", "encoder_tasks=[two_room]", "threads=1", "workers=2")
 # Long enough for a kill to find them at work, short enough to be done twenty times.
 WORK = {
     "collect": ("collect", *SMALL, "task.nominal=400", "task.varied=20", "task.steps=100"),

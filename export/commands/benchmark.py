@@ -7,8 +7,10 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from planning.agent.build import mpc
+from robot_wm.cli.artifacts import make
 from robot_wm.cli.paths import CHECKOUT
 from robot_wm.cli.settings import Settings
+from robot_wm.core.instantiate import locate
 from robot_wm.core.storage.provenance import atomic_write, provenance
 from robot_wm.core.system.progress import say
 
@@ -63,13 +65,11 @@ def line(row: dict[str, Any]) -> str:
 
 def rendering(settings: Settings) -> list[dict[str, Any]]:
     """One row per scene."""
-    from sim import TASKS
-    from sim.benchmark import bench_rendering
-
     rows: list[dict[str, Any]] = []
-    for task in TASKS:
+    measure = locate("sim.benchmark.bench_rendering")
+    for task in make("tasks"):
         say(f"rendering {task}")
-        measured: dict[str, Any] = {**bench_rendering(task, size=settings.image_size)}
+        measured: dict[str, Any] = {**measure(task, size=settings.image_size)}
         rows.append({"bench": "render", "task": task, **measured, **provenance()})
     return rows
 

@@ -1,0 +1,57 @@
+"""The planner's section of the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from robot_wm.core.config import Within, build
+
+if TYPE_CHECKING:
+    from planning.optimizers import Optimiser
+
+
+@dataclass(frozen=True)
+class PlannerSettings:
+    """The planner around the optimiser.
+
+    Attributes:
+        optimiser: registered name.
+        options: of that optimiser, checked by its own dataclass.
+        horizon: blocks planned.
+        execute: blocks executed before the next plan.
+        proposals: plans asked of the model per search: of its learned actor, or, by the oracle, of
+            the scripted expert.
+        memory_mb: working memory for candidates [MiB].
+        warm_start: whether a search starts at the previous plan.
+        discount: 0 costs the last block alone; above 0 sums all blocks with that factor per block.
+        levels: steps from the lowest to the highest action to which plans are rounded, so that two
+            runtimes of one model act alike; 0 does not round.
+        cost: the world model's step cost: latent, distance or both; empty takes the model's own.
+        mirror: whether a learned model judges every candidate in the scene's mirror image, too,
+            where it has one (:mod:`planning.agent.symmetrized_model`).
+    """
+
+    optimiser: str
+    options: dict[str, Any] = field(default_factory=dict)
+    horizon: Annotated[int, Within(1, 100)] = 5
+    execute: Annotated[int, Within(1, 100)] = 1
+    proposals: Annotated[int, Within(0, 100_000)] = 0
+    memory_mb: Annotated[int, Within(0, 2**20)] = 512
+    warm_start: bool = True
+    discount: Annotated[float, Within(0, 100)] = 0.0
+    levels: Annotated[int, Within(0, 2**20)] = 256
+    cost: Literal["", "latent", "distance", "both"] = ""
+    mirror: bool = False
+
+    def search(self, where: str = "planner.options") -> Optimiser:
+        """The optimiser with its options, which stand at ``where``, checked.
+
+        Raises:
+            ConfigError: an unknown optimiser, or options that it cannot have.
+        """
+        from planning.optimizers import OPTIMISERS, make
+
+        if self.optimiser in OPTIMISERS:
+            return build(OPTIMISERS[self.optimiser], self.options, where)
+        return make(self.optimiser, **self.options)

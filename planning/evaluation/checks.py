@@ -1,0 +1,57 @@
+"""What only planning knows of a configuration."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from planning.agent.build import delay_of
+from planning.agent.config import PlannerSettings
+from planning.agent.registry import SECTIONS, agent_recipe
+from robot_wm.core.config import naming
+from robot_wm.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from robot_wm.cli.settings import Settings
+
+
+def check(settings: Settings) -> None:
+    """Whether planners, methods, clock and seeds fit each other.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    for section in SECTIONS:
+        planner: PlannerSettings = getattr(settings, section)
+        with naming(f"{section}.options"):
+            planner.search(f"{section}.options")
+        if planner.execute > planner.horizon:
+            raise ConfigError(
+                f"{section}.execute = {planner.execute}",
+                f"1 to {section}.horizon = {planner.horizon}", f"lower {section}.execute",
+            )  # fmt: skip
+    options = {**settings.planner.options, **settings.improve.options}
+    with naming("improve.options"):
+        replace(settings.planner, options=options).search("improve.options")
+    for method in settings.method:
+        agent_recipe(method, settings.backend)
+    _check_clock(settings)
+    # The default is no wish: `pairs` may draw lists without it.
+    known, seeds = settings.pairs.eval_seeds, settings.evaluate.seeds
+    if seeds != (0,) and not set(seeds) <= {*known}:
+        raise ConfigError(
+            f"evaluate.seeds = {list(seeds)}", f"some of pairs.eval_seeds = {list(known)}",
+            "add them there or correct evaluate.seeds",
+        )  # fmt: skip
+
+
+def _check_clock(settings: Settings) -> None:
+    """Refuse a planner that thinks longer than its plans last."""
+    if not (clock := settings.evaluate.clock):
+        return
+    length, delay = settings.planner.horizon * settings.collect.frame_every, delay_of(clock)
+    if delay is not None and delay >= length:
+        raise ConfigError(
+            f"evaluate.clock = {clock}", f"d0 to d{length - 1}: less than a plan lasts",
+            "think less or plan further ahead (planner.horizon)",
+        )  # fmt: skip
