@@ -45,14 +45,10 @@ TINY = (*QUICK, "train.steps=6", "train.embed=2", "train.settle=4", "pretrain.st
 RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
     "robot-wm doctor": ((), {}, False),
     "robot-wm demo": (("demo.pairs=1", "demo.tasks=two_room", *QUICK), {}, False),
-    "robot-wm evaluate experiment=smoke": (TINY, {}, True),
-    "robot-wm train task=push_t experiment=cpu": (
-        TINY,
-        {"experiment=cpu": "experiment=smoke"},
-        True,
-    ),
-    "robot-wm probe experiment=cpu": (TINY, {"experiment=cpu": "experiment=smoke"}, True),
-    "robot-wm evaluate task=push_t method=jepa,random,oracle planner=cem": (
+    "robot-wm evaluate preset=smoke": (TINY, {}, True),
+    "robot-wm train task=push_t preset=cpu": (TINY, {"preset=cpu": "preset=smoke"}, True),
+    "robot-wm probe preset=cpu": (TINY, {"preset=cpu": "preset=smoke"}, True),
+    "robot-wm evaluate task=push_t method=[jepa,random,oracle] planner=cem": (
         (*FEW, "oracle.options.iterations=1", "planner.options.iterations=2"),
         {},
         True,
@@ -85,14 +81,14 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
         False,
     ),
     "robot-wm improve task=push_t": (
-        (*TINY, "experiment=smoke", "weights=smoke", "encoder_name=smoke"),
+        (*TINY, "preset=smoke", "weights=smoke", "encoder_name=smoke"),
         {},
         True,
     ),
     "robot-wm teach task=push_t": (
         (
             *QUICK,
-            "experiment=smoke",
+            "preset=smoke",
             "weights=smoke",
             "encoder_name=smoke",
             "teach.rounds=1",
@@ -107,17 +103,17 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
     ),
     "robot-wm modules task=push_t": (("evaluate.limit=1", *QUICK), {}, True),
     "robot-wm calibrate task=two_room": (
-        ("experiment=smoke", "task.steps=30", *QUICK),
+        ("preset=smoke", "task.steps=30", *QUICK),
         {},
         False,
     ),
-    "robot-wm ablate experiment=cpu": (TINY, {"experiment=cpu": "experiment=smoke"}, True),
+    "robot-wm ablate preset=cpu": (TINY, {"preset=cpu": "preset=smoke"}, True),
     "robot-wm evaluate task=reacher evaluate.factors.camera_yaw=5.0": (
         (*FEW, "method=onnx"),
         {},
         False,
     ),
-    "robot-wm train experiment=smoke train.steps=50 --dry-run": ((), {}, False),
+    "robot-wm train preset=smoke train.steps=50 --dry-run": ((), {}, False),
     "robot-wm bench": (QUICK, {}, True),
     "robot-wm results": ((), {}, False),
 }
@@ -125,7 +121,7 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
 CODES = {
     "robot-wm page task=two_room": (0, 2),  # what `make browser` installs is missing: told at once
     "robot-wm calibrate task=two_room": (1,),  # a handful of episodes is no calibrated collection
-    "robot-wm probe experiment=cpu": (0, 1, 3),  # nor is a smoke-sized encoder one that passes
+    "robot-wm probe preset=cpu": (0, 1, 3),  # nor is a smoke-sized encoder one that passes
     "robot-wm doctor": (0, 1),  # what a machine lacks is not the README's fault
 }
 
@@ -177,7 +173,7 @@ def test_robot_wm_commands_compose(
 def test_commands_of_the_help_text_compose() -> None:
     for line in cli.EXAMPLES.splitlines():
         words = shlex.split(line.strip())[1:]
-        kept = [words[0], *(w for w in words[1:] if "=" in w)]
+        kept = [words[0], *(w for w in words[1:] if "=" in w or w[0] == "-")]
         assert cli.main([*kept, "--dry-run"]) == 0, line
 
 

@@ -40,7 +40,7 @@ def publish(session: Session, folder: Path) -> Path:
             f"publish=true with weights={settings.weights}", f"weights={SHIPPED}",
             "put the model into robot_wm/weights first",
         )  # fmt: skip
-    own = replace(settings, method=("jepa", "onnx"), bundle=str(folder))
+    own = settings.replace(method=("jepa", "onnx"), bundle=str(folder))
     rows, _ = evaluate_all(replace(session, settings=own))
     success = {row["method"]: row["success_pct"] for row in rows}
     trained, exported = success.values()

@@ -65,4 +65,4 @@ def vary(settings: Settings, name: str, change: Mapping[str, Any]) -> Settings:
     modifiers = (*settings.evaluate.modifiers, name)
     evaluated = replace(settings.evaluate, rows="modules", modifiers=modifiers)
     varied = replace(planner, **{**change, "options": options})
-    return replace(settings, method=("jepa",), planner=varied, evaluate=evaluated)
+    return settings.replace(method=("jepa",), planner=varied, evaluate=evaluated)

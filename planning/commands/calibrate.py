@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from planning.rooms import dataset, scene
+from robot_wm.cli.artifacts import dataset, scene
 from robot_wm.core.storage.provenance import read_json, write_json
 
 if TYPE_CHECKING:

@@ -76,8 +76,7 @@ def _session(session: Session, task: str) -> Session:
                 f"{path} is missing", "a checkout with bundles and pair lists",
                 "run `robot-wm evaluate experiment=smoke`, which makes everything itself",
             )  # fmt: skip
-    own = replace(
-        settings,
+    own = settings.replace(
         name="demo",
         weights=SHIPPED,
         publish=False,

@@ -11,8 +11,7 @@ from planning.agent.registry import AgentRecipe
 from planning.commands.agents import Folders, agent_of, planner_of, recipe
 from planning.commands.calibrate import verdict_of
 from planning.evaluation.stage import first_pairs, pair_lists
-from planning.rooms import bundle, bundle_suffix, dataset, tasks
-from robot_wm.cli.artifacts import model
+from robot_wm.cli.artifacts import bundle, dataset, make, model, tasks
 from robot_wm.cli.settings import Settings
 from robot_wm.core.instantiate import deferred
 from robot_wm.core.storage.provenance import read_json, read_manifest, sha256_of
@@ -222,7 +221,7 @@ def facts(
     if known.needs_model and folders is not None:
         model_manifest = read_manifest(folders[0], "world_model", verify=False)
         info |= {
-            "backend": f"onnx{bundle_suffix(settings)}" if uses_bundle(known) else "torch",
+            "backend": f"onnx{make('bundle_suffix')(settings)}" if uses_bundle(known) else "torch",
             "provider": settings.provider if uses_bundle(known) else None,
             "encoder_id": encoder_id(folders[1]),
             "encoder_sha256": model_manifest["parents"]["encoder"],

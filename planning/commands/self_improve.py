@@ -18,10 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from planning.commands.agents import Folders, recipe
 from planning.commands.evaluate import environment
 from planning.evaluation.stage import drawn
-from planning.rooms import dataset
-from robot_wm.cli.artifacts import latents, model
+from robot_wm.cli.artifacts import dataset, latents, model
 from robot_wm.cli.paths import MIRRORED, PRACTICE
-from robot_wm.cli.pipeline import check_same
 from robot_wm.cli.settings import Settings
 from robot_wm.core.config import Count, NonNegative, Within
 from robot_wm.core.errors import ConfigError
@@ -29,6 +27,7 @@ from robot_wm.core.storage.provenance import (
     MANIFEST,
     atomic_write,
     check_parent,
+    check_same,
     provenance,
     read_manifest,
 )
@@ -130,7 +129,7 @@ def practised(settings: Settings, turn: int, folders: Folders) -> Path:
     collection = f"{PRACTICE}{turn}"
     root = settings.dataset_path(task, collection)
     say(f"practising {config.episodes} goals of {task} into {root}")
-    maker = recipe(replace(settings, planner=planner), "jepa", folders)
+    maker = recipe(settings.replace(planner=planner), "jepa", folders)
     return practise(config, pairs, like, collection, about, root, environment(settings), maker)
 
 
@@ -194,7 +193,7 @@ def scored(
         ("mode1", replace(settings.planner, **MODE1)),
         ("mode2", settings.planner),
     ):
-        maker = recipe(replace(settings, planner=planner), "jepa", folders)
+        maker = recipe(settings.replace(planner=planner), "jepa", folders)
         config = EvaluateConfig(
             f"official/{settings.task.name}", "jepa", families=FAMILIES, workers=settings.workers
         )

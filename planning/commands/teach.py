@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,7 @@ from planning.commands.agents import Folders, recipe
 from planning.commands.evaluate import environment
 from planning.commands.self_improve import practice_planner, scored, table
 from planning.evaluation.stage import drawn
-from planning.rooms import dataset, scene
-from robot_wm.cli.artifacts import model, training_data
-from robot_wm.cli.pipeline import check_same
+from robot_wm.cli.artifacts import dataset, model, scene, training_data
 from robot_wm.cli.settings import Settings
 from robot_wm.core.config import Count, Natural, NonNegative
 from robot_wm.core.errors import ConfigError
@@ -30,6 +28,7 @@ from robot_wm.core.storage.provenance import (
     MANIFEST,
     atomic_write,
     check_parent,
+    check_same,
     read_manifest,
     storage_root,
 )
@@ -112,7 +111,7 @@ def visits(settings: Settings, turn: int, folders: Folders) -> Path:
     collection = f"visited{turn}-{settings.name}"
     root = settings.dataset_path(settings.task.name, collection)
     say(f"visiting {config.episodes} goals of {settings.task.name} into {root}")
-    maker = recipe(replace(settings, planner=practice_planner(settings)), "jepa", folders)
+    maker = recipe(settings.replace(planner=practice_planner(settings)), "jepa", folders)
     return practise(config, pairs, like, collection, about, root, environment(settings), maker)
 
 

@@ -7,11 +7,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from planning.rooms import dataset, scene
+from robot_wm.cli.artifacts import dataset, scene
 from robot_wm.cli.paths import PACKAGE
-from robot_wm.cli.pipeline import check_same
 from robot_wm.cli.settings import Settings
 from robot_wm.core.config import build
+from robot_wm.core.storage.provenance import check_same
 from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:

@@ -6,19 +6,23 @@ package adds one by an entry point of ``robot_wm.artifacts``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robot_wm.cli.paths import SEEDS, SHIPPED
-from robot_wm.cli.pipeline import _check_encoder, _check_model, _no_such_model
 from robot_wm.cli.settings import Settings
 from robot_wm.core.errors import DataError, WeightsError
 from robot_wm.core.registry import Registry
 from robot_wm.core.storage.provenance import (
     MANIFEST,
     check_parent,
+    check_same,
+    read_json,
     read_manifest,
     storage_root,
 )
@@ -33,6 +37,7 @@ STAGES = Registry(
     "robot_wm.artifacts",
     {
         "bundle": "export.build.stage:bundle",
+        "bundle_suffix": "export.build.stage:kind",
         "closed_loop": "planning.evaluation.stage:closed_loop",
         "dataset": "sim.collection.stage:dataset",
         "environment": "sim:make",
@@ -51,6 +56,22 @@ def make(name: str) -> Any:
 def dataset(settings: Settings, collection: str) -> Path:
     """One collection of the task, recorded where episodes are missing."""
     return Path(make("dataset")(settings, collection))
+
+
+def scene(task: str, image_size: int, **options: Any) -> Any:
+    """A simulated scene, see ``sim.make``."""
+    return make("environment")(task, image_size, **options)
+
+
+def tasks() -> Mapping[str, Any]:
+    """Simulated tasks by name."""
+    found: Mapping[str, Any] = make("tasks")
+    return found
+
+
+def bundle(session: Session) -> Path:
+    """The exported bundle of the model to evaluate, made if missing."""
+    return Path(make("bundle")(session))
 
 
 def encoder_datasets(session: Session) -> list[Path]:
@@ -180,3 +201,59 @@ def _check_data(settings: Settings, folder: Path) -> None:
             ", ".join(f"{str(digest)[:12]}…" for digest in known),
             f"delete {folder.parent} to train again, or give this run another `name=`",
         )
+
+
+def _check_encoder(session: Session, folder: Path) -> None:
+    """Whether a stored encoder is of this configuration, and of the episodes that are stored.
+
+    Raises:
+        DataError: it is not.
+    """
+    from robot_wm.data.episodes import SCHEMA, EpisodeStore
+
+    settings, manifest = session.settings, read_manifest(folder, "encoder", verify=False)
+    if settings.encoder_name == SHIPPED:
+        shape = {"image_size": settings.image_size}
+        check_same(folder, read_json(folder / "config.json").get("encoder", {}), shape, "pretrain")
+        return
+    if find_spec("torch") is None:
+        return
+    free = ("threads", "device", "log_every", "checkpoint_every", "monitor_every",
+            "monitor_train", "monitor_test")  # fmt: skip
+    asked = {k: v for k, v in settings.pretrain_config().to_json().items() if k not in free}
+    way_out = f"delete {folder.parent}"
+    check_same(folder, manifest["facts"].get("pretrain", {}), asked, way_out)
+    for task in settings.encoder_tasks:
+        for collection in SEEDS:
+            root = session.for_task(task).dataset_path(task, collection)
+            known = manifest["parents"].get(f"dataset:{root.name}")
+            if known and (root / SCHEMA).is_file():
+                digest = EpisodeStore(root, verify=False).sha256
+                check_same(folder, {root.name: known}, {root.name: digest}, way_out)
+
+
+def _check_model(settings: Settings, folder: Path) -> None:
+    """Whether a stored world model is of this configuration.
+
+    Raises:
+        DataError: it is not.
+    """
+    if find_spec("torch") is None:
+        return
+    stored = read_manifest(folder, "world_model", verify=False)["facts"].get("config", {})
+    asked = {
+        k: v for k, v in asdict(settings.train_config()).items() if k not in settings.family.free
+    }
+    check_same(folder, stored, asked, f"delete {folder.parent}")
+
+
+def _no_such_model(settings: Settings, name: str) -> WeightsError:
+    task = settings.task.name
+    stored = sorted((storage_root() / "models").glob(f"{task}-*/world_model/{MANIFEST}"))
+    known = [SHIPPED, *(path.parts[-3].removeprefix(f"{task}-") for path in stored)]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return WeightsError(
+        f"no world model {name!r} of {task}", ", ".join(known),
+        f"{hint}name one of these, or train it: robot-wm train task={task} name={name}",
+    )  # fmt: skip

@@ -140,12 +140,18 @@ def _is_sweep(value: str) -> bool:
 def _texts() -> set[str]:
     """Dotted names of the options that are text."""
     found = set()
-    for name, kind in hints_of(settings_class()).items():
+    for name, kind in _kinds().items():
         found |= {name} if _is_text(kind) else set()
         if is_dataclass(kind):
             hints = hints_of(kind)  # type: ignore[arg-type]
             found |= {f"{name}.{inner}" for inner, k in hints.items() if _is_text(k)}
     return found
+
+
+def _kinds() -> dict[str, Any]:
+    """Types of all sections and of what stands at the root."""
+    cls: Any = settings_class()
+    return hints_of(cls)
 
 
 def _is_text(kind: Any) -> bool:
@@ -183,6 +189,8 @@ def hydra_of(job: str = "compose", overrides: Sequence[str] = ()) -> Iterator[Hy
         raise missing(error) from error
     schema.store()
     OmegaConf.register_new_resolver("storage", lambda: str(storage_root()), replace=True)
+    outer = GlobalHydra.instance().hydra  # of the run that composes another task's settings
+    GlobalHydra.instance().clear()
     try:
         with initialize_config_module("configs", job_name=job, version_base="1.3"):
             hydra = GlobalHydra.instance().hydra
@@ -196,6 +204,8 @@ def hydra_of(job: str = "compose", overrides: Sequence[str] = ()) -> Iterator[Hy
             "correct the override; text with brackets, commas or braces in a list wants quotes "
             "within quotes, e.g. \"key=['a,b']\"",
         ) from error
+    finally:
+        GlobalHydra.instance().hydra = outer
 
 
 def raw(overrides: Sequence[str]) -> dict[str, Any]:
@@ -226,7 +236,9 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     Raises:
         ConfigError: an unknown key or a wrong value.
     """
-    return build(settings_class(), _listed(settings_class(), values))
+    cls: Any = settings_class()
+    made: Settings = build(cls, _listed(cls, values))
+    return made
 
 
 def _listed(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,12 +44,28 @@ def job(command: str, config: Any) -> int:
 def run(command: str, overrides: Sequence[str]) -> int:
     """One run of a command whose settings are checked already."""
     with hydra_of(command, overrides) as hydra:
-        done = hydra.run("config", partial(job, command), to_hydra(overrides), False)
+        raised: list[Exception] = []
+
+        def once(config: Any) -> int:
+            try:
+                return job(command, config)
+            except (
+                Exception
+            ) as error:  # of any kind: Hydra would add lines of its own to the message
+                raised.append(error)
+                return 1
+
+        done = hydra.run("config", once, to_hydra(overrides), False)
+    if raised:
+        raise raised[0]
     return int(done.return_value)
 
 
-def sweep(command: str, overrides: Sequence[str]) -> int:
+def sweep(command: str, overrides: Sequence[str], dry: bool = False) -> int:
     """A run for each combination of the values that overrides name.
+
+    Args:
+        dry: only check the combinations and print them.
 
     Returns:
         The largest exit code.
@@ -63,6 +79,10 @@ def sweep(command: str, overrides: Sequence[str]) -> int:
         settings = compose(combination)
         check_needs(command, settings.method, settings.backend)
         settings.check()
+        if dry:
+            print(" ".join(combination))
+    if dry:
+        return 0
     with hydra_of(command, overrides) as hydra:
         done = hydra.multirun("config", partial(job, command), words, False)
     return max((int(one.return_value) for batch in done or () for one in batch), default=0)

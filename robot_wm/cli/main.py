@@ -14,9 +14,15 @@ from collections.abc import Mapping, Sequence
 from robot_wm.cli.aliases import command_of, key_of
 from robot_wm.cli.compose import Session, compose, groups, missing, raw
 from robot_wm.cli.registry import COMMANDS, check_needs
-from robot_wm.cli.start import check_rooms, leave_current_folder, mend_streams, silence, tell
 from robot_wm.core.config import unknown
 from robot_wm.core.errors import ConfigError, RobotWMError, StorageError
+from robot_wm.core.system.start import (
+    check_rooms,
+    leave_current_folder,
+    mend_streams,
+    silence,
+    tell,
+)
 
 PICTURE = """\
   scene + task --collect--> episodes --pretrain--> encoder (then FROZEN) --probe--> gate
@@ -32,7 +38,7 @@ EXAMPLES = """\
   robot-wm train task=reacher experiment=cpu  a useful model on two CPU cores
   robot-wm evaluate planner=cem method=[jepa,random] evaluate.limit=20
   robot-wm evaluate planner=cem,icem --multirun      one run with each; lists are written [a,b]
-  robot-wm train experiment=smoke --cfg job --resolve   the configuration as YAML
+  robot-wm train experiment=smoke --cfg=job --resolve   the configuration as YAML
   robot-wm train experiment=smoke --dry-run       only compose, check and print the configuration"""
 OPTIONAL = (
     "torch", "safetensors", "mujoco", "dm_control", "gymnasium", "onnx", "onnxscript",
@@ -144,7 +150,7 @@ def _execute(command: str, overrides: Sequence[str], flags: Mapping[str, str]) -
     usual = [word for word in known.usual if word.partition("=")[0] not in given]
     overrides = [*usual, *overrides]
     if "--multirun" in flags:
-        return launch.sweep(command, overrides)
+        return launch.sweep(command, overrides, "--dry-run" in flags)
     settings = compose(overrides)
     check_needs(command, settings.method, settings.backend)
     settings.check()
@@ -199,6 +205,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 __all__ = ["Session", "compose", "groups", "main"]
-
-if __name__ == "__main__":
-    sys.exit(main())

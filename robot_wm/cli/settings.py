@@ -6,6 +6,7 @@ until they are asked for: other sections decide a part of them, and their datacl
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, make_dataclass
 from functools import cache
@@ -93,6 +94,10 @@ class Settings:
                 check_name(collection, where)
         if not self.method:
             raise ConfigError("method = []", "one method or more", "name one")
+
+    def replace(self, **changes: Any) -> Settings:
+        """The settings with other values or sections; nothing else is composed anew."""
+        return dataclasses.replace(self, **changes)
 
     # Places.
 
@@ -215,5 +220,5 @@ class Settings:
 @cache
 def settings_class() -> type[Settings]:
     """The whole configuration: :class:`Settings` with a field for every section."""
-    sections = [(name, SECTIONS[name]) for name in SECTIONS]
+    sections: list[tuple[str, type]] = [(name, SECTIONS[name]) for name in SECTIONS]
     return make_dataclass("Settings", sections, bases=(Settings,), frozen=True, kw_only=True)

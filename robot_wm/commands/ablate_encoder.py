@@ -120,8 +120,7 @@ def vary(settings: Settings, change: Mapping[str, Mapping[str, Any]]) -> Setting
     objective = replace(
         settings.objective, options={**settings.objective.options, **change.get("options", {})}
     )
-    return replace(
-        settings,
+    return settings.replace(
         objective=objective,
         encoder={**settings.encoder, **change.get("encoder", {})},
         pretrain={**settings.pretrain, **change.get("pretrain", {})},

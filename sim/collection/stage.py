@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robot_wm.cli.paths import MIRRORED, SEEDS
-from robot_wm.cli.pipeline import check_same
 from robot_wm.cli.settings import Settings
 from robot_wm.core.config import build
 from robot_wm.core.errors import DataError
 from robot_wm.core.storage.provenance import (
     MANIFEST,
+    check_same,
 )
 from robot_wm.core.system.progress import say
 

@@ -35,5 +35,5 @@ def test_options_are_changed_one_by_one_and_rows_carry_the_variant() -> None:
 
 
 def test_a_planner_without_search_has_nothing_to_take_away() -> None:
-    with pytest.raises(ConfigError, match="mode1"):
+    with pytest.raises(ConfigError, match="policy_only"):
         vary(cli.compose(["planner=mode1"]), "one_round", VARIANTS["one_round"])

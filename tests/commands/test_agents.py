@@ -43,7 +43,7 @@ def test_the_oracle_has_a_planner_of_its_own() -> None:
         "cost": "",
         "mirror": False,
     }
-    assert planner_of(settings, "jepa").optimiser == "cem"
+    assert settings.planner.optimiser == "cem"
     assert given(settings, "oracle", None)["planner"]["planner"] == asdict(own)
     row = facts(settings, "oracle", None)
     assert (row["proposals"], row["optimiser"], row["budget_class"]) == (24, "icem", "B256")

@@ -9,9 +9,10 @@ from robot_wm.cli import main as cli
 from robot_wm.cli.help import option_rows
 from robot_wm.cli.registry import COMMANDS
 from robot_wm.core.errors import ConfigError
+from sim.collection.stage import collect_config
 
 ROOT = Path(__file__).parents[2]
-PRESETS = ("default", "smoke", "cpu", "gpu")
+EXPERIMENTS = ("default", "smoke", "cpu", "gpu")
 TASKS = ("push_t", "two_room", "reacher")
 
 
@@ -36,38 +37,38 @@ def test_every_command_has_its_module() -> None:
         assert (ROOT / f"{known.target.replace('.', '/')}.py").is_file()
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 @pytest.mark.parametrize("task", TASKS)
-def test_every_task_with_every_preset_is_a_valid_configuration(
-    task: str, preset: str, monkeypatch: pytest.MonkeyPatch
+def test_every_task_with_every_experiment_is_a_valid_configuration(
+    task: str, experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # as where experiment=gpu is used
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    settings = cli.compose([f"task={task}", f"experiment={preset}"])
+    settings = cli.compose([f"task={task}", f"experiment={experiment}"])
     settings.check()
     assert settings.task.name == task
-    assert settings.name == preset
+    assert settings.name == experiment
 
 
 @pytest.mark.parametrize("planner", ["cem", "icem", "mppi"])
-@pytest.mark.parametrize("preset", ["default", "smoke"])
-def test_every_planner_fits_every_preset(planner: str, preset: str) -> None:
-    settings = cli.compose([f"planner={planner}", f"experiment={preset}"])
+@pytest.mark.parametrize("experiment", ["default", "smoke"])
+def test_every_planner_fits_every_experiment(planner: str, experiment: str) -> None:
+    settings = cli.compose([f"planner={planner}", f"experiment={experiment}"])
     assert settings.planner.optimiser == planner
-    assert settings.optimiser().candidates > settings.planner.proposals
+    assert settings.planner.search().candidates > settings.planner.proposals
 
 
-def test_a_preset_sizes_every_stage_and_an_override_wins() -> None:
+def test_an_experiment_sizes_every_stage_and_an_override_wins() -> None:
     settings = cli.compose(["experiment=smoke", "train.steps=7", "task.nominal=33"])
     assert settings.train_config().steps == 7
-    assert settings.collect_config("nominal").episodes == 33
+    assert collect_config(settings, "nominal").episodes == 33
     assert settings.pretrain_config().steps < 100
     assert settings.weights == settings.encoder_name == "smoke"
 
 
 def test_default_data_and_seeds_are_the_documented_ones() -> None:
     settings = cli.compose([])
-    nominal, varied = settings.collect_config("nominal"), settings.collect_config("varied")
+    nominal, varied = collect_config(settings, "nominal"), collect_config(settings, "varied")
     assert (nominal.seed, varied.seed) == (0, 1)
     assert (nominal.variation, varied.variation) == ((), ("all",))
     assert [m.behaviour for m in nominal.mix] == ["expert", "weak", "random"]
@@ -76,17 +77,17 @@ def test_default_data_and_seeds_are_the_documented_ones() -> None:
 
 
 def test_options_that_yaml_does_not_show_may_be_set() -> None:
-    assert cli.compose(["planner.options.momentum=0.3"]).optimiser().momentum == 0.3  # type: ignore[attr-defined]
+    assert cli.compose(["planner.options.momentum=0.3"]).planner.search().momentum == 0.3  # type: ignore[attr-defined]
     assert cli.compose(["train.motion=0.5"]).train_config().motion == 0.5
 
 
-def test_lists_need_no_brackets() -> None:
+def test_lists_are_written_as_lists_and_a_lone_value_is_one() -> None:
     assert cli.compose(["method=random"]).method == ("random",)
     assert cli.compose(["method=[jepa,random]"]).method == ("jepa", "random")
     assert cli.compose(["evaluate.seeds=[1,42]"]).evaluate.seeds == (1, 42)
 
 
-def test_other_tasks_keep_presets_but_not_this_tasks_numbers() -> None:
+def test_other_tasks_keep_experiments_but_not_this_tasks_numbers() -> None:
     overrides = ("task=reacher", "experiment=smoke", "task.nominal=7", "train.steps=3")
     session = cli.Session(cli.compose(overrides), overrides)
     other = session.for_task("two_room")
@@ -103,7 +104,7 @@ def test_other_tasks_keep_presets_but_not_this_tasks_numbers() -> None:
         (("trian",), "did you mean 'train'"),
         (("train", "--now"), "unknown flag '--now'"),
         (("train", "task=push_tee"), "did you mean 'push_t'"),
-        (("train", "planner=gradient"), "cem, choice, icem, mode1, mppi"),
+        (("train", "planner=gradient"), "best_of_n, cem, icem, mppi, policy_only"),
         (("export", "precision=int4"), "float32, int8"),
         (("evaluate", "evaluate.clock=d25"), "d0 to d24"),
         (("evaluate", "pairs.family=officail"), "official"),
@@ -134,8 +135,17 @@ def test_other_tasks_keep_presets_but_not_this_tasks_numbers() -> None:
         (("train", "evaluate.factors.mass=-1"), "evaluate.factors"),
         (("train", "encoder.heads=7"), "encoder"),
         (("train", "steps"), "section.key=value"),
-        (("train", "+train.steps=3"), "section.key=value"),
-        (("train", "~train"), "section.key=value"),
+        (("train", "-train.steps=3"), "unknown flag"),
+        (("train", "+train.stpes=3"), "did you mean 'steps'"),
+        (("train", "~train"), "train is missing"),
+        (("train", "~task.steps"), "task.steps"),
+        (
+            ("train", "method=jepa,random"),
+            "write method=[jepa,random] for a list, or",
+        ),
+        (("train", "planner=cem,icem"), "add --multirun"),
+        (("train", "seed=choice(0,1)"), "add --multirun"),
+        (("train", "--cfg", "all-of-it"), "job, hydra, all"),
         (("train", "train.lr=${nothing}"), "nothing"),
         (("doctor", "task=push_t"), "doctor alone"),
     ],

@@ -13,10 +13,10 @@ from planning.evaluation.stage import draw_pairs, pair_lists
 from robot_wm.cli import main as cli
 from robot_wm.cli.artifacts import encoder, model
 from robot_wm.cli.main import Session, compose
-from robot_wm.cli.pipeline import check_same
 from robot_wm.core.errors import DataError, WeightsError
 from robot_wm.core.storage.provenance import (
     atomic_folder,
+    check_same,
     read_manifest,
     write_json,
     write_manifest,

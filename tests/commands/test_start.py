@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from robot_wm.cli import main as cli
-from robot_wm.cli import start
 from robot_wm.cli.registry import BACKEND_NEEDS, COMMANDS, check_needs
 from robot_wm.core.errors import ConfigError
-from robot_wm.core.system import children
+from robot_wm.core.system import children, start
 from robot_wm.core.system.extras import EXTRAS
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +26,7 @@ def command(
     *arguments: str, cwd: Path = ROOT, shell: str = "", **more: str
 ) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
-    words = [sys.executable, "-m", "robot_wm.cli.main", *arguments]
+    words = [sys.executable, "-m", "robot_wm.cli", *arguments]
     run = ["bash", "-c", f'"$@" {shell}; echo "exit ${{PIPESTATUS[0]}}" >&2', "-", *words]
     return subprocess.run(
         run if shell else words, cwd=cwd, env=environment, capture_output=True, text=True,
@@ -177,7 +176,7 @@ def test_the_table_of_needs_is_whole() -> None:
         for name in needed
     }
     assert named <= set(EXTRAS)
-    for name in ("demo", "doctor", "collect", "reach", "page", "soak", "report"):
+    for name in ("demo", "doctor", "collect", "reach-goal", "web-demo", "stress-test", "report"):
         assert "torch" not in COMMANDS[name].needs
 
 

@@ -24,6 +24,7 @@ from robot_wm.core.storage.atomic_io import (
 from robot_wm.core.storage.json_io import (
     append_line,
     canonical_json,
+    parse_json,
     read_json,
     read_lines,
     sha256_of,
@@ -140,6 +141,27 @@ def _is_whole(path: Path, digest: str) -> bool:
     if key not in _verified and sha256_file(path) == digest:
         _verified.add(key)
     return key in _verified
+
+
+def check_same(
+    place: Path, stored: Mapping[str, Any], asked: Mapping[str, Any], way_out: str
+) -> None:
+    """Refuse an artefact that was made with another configuration than the one asked for.
+
+    Only keys that both know are compared: an older artefact has the defaults of what came later.
+
+    Raises:
+        DataError: some values differ; both are told.
+    """
+    ours: dict[str, Any] = parse_json(canonical_json(dict(asked)))
+    differ = [k for k in sorted(stored.keys() & ours.keys()) if stored[k] != ours[k]]
+    if differ:
+        told = "; ".join(f"{k} = {canonical_json(stored[k])}" for k in differ)
+        raise DataError(
+            f"{place} was made with {told}",
+            "; ".join(f"{k} = {canonical_json(ours[k])}" for k in differ) + ", as asked for now",
+            f"ask for what is stored, give this run another `name=`, or {way_out}",
+        )
 
 
 def check_parent(manifest: Mapping[str, Any], role: str, digest: str) -> None:
