@@ -356,7 +356,7 @@ def _options() -> list[tuple[str, bool]]:
 
     settings = compose([])
     sections = (
-        "", "task", "collect", "pretrain", "probe", "model", "train", "planner", "oracle",
+        "", "task", "collect", "pretrain", "probe", "world_model", "train", "planner", "oracle",
         "diagnosis", "pairs", "evaluate", "improve", "reach", "soak", "report", "demo", "encoder",
     )  # fmt: skip
     found = []
