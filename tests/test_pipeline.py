@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from robot_wm.cli import main as cli
-from robot_wm.cli import pipeline as stages
+from robot_wm.cli import artifacts as stages
 from robot_wm.cli import settings
 from robot_wm.core.storage.provenance import read_manifest
 
