@@ -6,7 +6,6 @@ the same minute, turn by turn, and with their ratio, which travels better than t
 
 from __future__ import annotations
 
-import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -22,9 +21,10 @@ from robot_wm.encoder import FrozenEncoder
 from robot_wm.errors import ConfigError
 from robot_wm.jepa import Sizes
 from robot_wm.manifest import provenance
-from robot_wm.train import average
 from robot_wm.train_config import TrainConfig
 from robot_wm.trainee import Trainee
+from robot_wm.training.ema import Averaged
+from robot_wm.training.optim import make_optimizer
 from robot_wm.windows import Batch
 
 
@@ -88,18 +88,19 @@ def bench_training(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         live = Trainee(Sizes(**shape, **shared), config, control)
-    kept = copy.deepcopy(live).requires_grad_(False)
-    optimizer = torch.optim.AdamW([p for p in live.parameters() if p.requires_grad], config.lr)
+    state, stage = Averaged(live), config.representation_stage
+    optimizer = make_optimizer(live, config.lr, config.weight_decay)
     generator = torch.Generator().manual_seed(config.seed)
     batch = synthetic_batch(config, positions, action, generator)
 
     def step() -> None:
-        loss = torch.stack(list(live.shape(batch, generator).values())).sum()
+        terms = live.representation_loss(stage, batch, generator)
+        loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(live.parameters(), config.clip)
         optimizer.step()
-        average(kept, live, config.ema)
+        state.update(config.ema, 1)
 
     return _row("train", "windows/s", step, config.batch, threads, repeats)
 

@@ -46,6 +46,7 @@ from robot_wm.encoder import (
 from robot_wm.masks import future_frame, multiblock, random_tokens
 from robot_wm.objectives import Batch, Objective, strict
 from robot_wm.objectives.vjepa_heads import Contrast, InverseDynamics, Predictor, Seen, VJEPAConfig
+from robot_wm.training.ema import average
 
 
 def centred(tokens: Tensor, groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -160,12 +161,9 @@ class VJEPA(Objective):
         numbers["target_std"] = math.sqrt(float(self.get_buffer("target_square")))
         return total, numbers
 
-    @torch.no_grad()
     def after_step(self, progress: float) -> None:
         """Target ← m·target + (1−m)·context, m along a half cosine from ema_start to ema_end."""
-        momentum = self.momentum(progress)
-        for slow, fast in zip(self.target.parameters(), self.context.parameters(), strict=True):
-            slow.lerp_(fast, 1 - momentum)
+        average(self.target, self.context, self.momentum(progress))
 
     def momentum(self, progress: float) -> float:
         """EMA momentum at ``progress`` in [0, 1]."""

@@ -17,7 +17,7 @@ from robot_wm.config import (
 )
 from robot_wm.encoder import EncoderConfig, take
 from robot_wm.errors import ConfigError
-from robot_wm.losses import contrast
+from robot_wm.training.losses import contrast
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""World models: one family a package."""
