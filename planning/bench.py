@@ -15,6 +15,7 @@ import numpy as np
 
 from planning.mpc import MPCAgent
 from robot_wm.contracts import History, ModelSpec, Proposer, WorldModel
+from robot_wm.core.machine import matmul_gflops
 from robot_wm.errors import ConfigError
 from robot_wm.manifest import provenance
 
@@ -149,14 +150,6 @@ def _measure(
             for part in PARTS:
                 rows[part].append(timed.seconds[part])
             time.sleep(REST)
-            speeds.append(matmul_gflops())
+            speeds.append(matmul_gflops(np.ones((512, 512), np.float32)))
             time.sleep(REST)
     return rows, speeds
-
-
-def matmul_gflops(size: int = 512) -> float:
-    """Speed of one float32 product of two ``[size, size]`` matrices in NumPy [GFLOP/s]."""
-    a = np.ones((size, size), np.float32)
-    start = time.perf_counter()
-    _ = a @ a
-    return 2e-9 * size**3 / (time.perf_counter() - start)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from robot_wm.core.machine import matmul_gflops
 from robot_wm.encoder import FrozenEncoder
 from robot_wm.errors import ConfigError
 from robot_wm.jepa import Sizes
@@ -26,12 +27,6 @@ from robot_wm.trainee import Trainee
 from robot_wm.training.ema import Averaged
 from robot_wm.training.optim import make_optimizer
 from robot_wm.windows import Batch
-
-
-def matmul_gflops(size: int = 768) -> float:
-    """Speed of one float32 product of two ``[size, size]`` matrices [GFLOP/s]."""
-    a = torch.ones(size, size)
-    return 2e-9 * size**3 / _seconds(lambda: a @ a)
 
 
 def bench_encode(
@@ -133,12 +128,13 @@ def _row(
         raise ConfigError(
             f"batch, threads, repeats = {samples, threads, repeats}", "1 or more", "raise them"
         )
+    reference = torch.ones(768, 768)
     with _threads(threads):
         with FlopCounterMode(display=False) as counter:  # also the warm-up
             work()
         # Turn by turn: a neighbour on this machine slows both alike.
-        turns = [(matmul_gflops(), _seconds(work)) for _ in range(repeats)]
-    reference, seconds = (statistics.median(column) for column in zip(*turns, strict=True))
+        turns = [(matmul_gflops(reference), _seconds(work)) for _ in range(repeats)]
+    speed, seconds = (statistics.median(column) for column in zip(*turns, strict=True))
     gflop = counter.get_total_flops() / 1e9
     return {
         "bench": name,
@@ -147,8 +143,8 @@ def _row(
         "samples": samples,
         "seconds": seconds,
         "gflop_per_sample": gflop / samples,
-        "matmul_gflops": reference,
-        "ratio": gflop / seconds / reference,
+        "matmul_gflops": speed,
+        "ratio": gflop / seconds / speed,
         "threads": threads,
         "repeats": repeats,
         **provenance(),

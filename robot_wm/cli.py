@@ -24,6 +24,7 @@ from robot_wm.commands.start import (
     tell,
 )
 from robot_wm.config import build, document, hints_of, unknown
+from robot_wm.core.machine import use_threads
 from robot_wm.errors import ConfigError, RobotWMError, StorageError
 
 if TYPE_CHECKING:
@@ -273,6 +274,7 @@ def _execute(command: str, overrides: Sequence[str], dry: bool) -> int:
 
         print(canonical_json(raw(overrides)))
         return 0
+    use_threads(settings.threads)
     module = importlib.import_module(f"robot_wm.commands.{command}")
     return int(module.run(Session(settings, tuple(overrides))) or 0)
 

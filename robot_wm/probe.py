@@ -64,8 +64,6 @@ def probe(
             f"{encoder.config.image_size} pixels, the encoder's size",
             "collect at that size or pretrain at this one",
         )
-    if config.threads:
-        torch.set_num_threads(config.threads)
     shared = {
         "task": store.schema.task,
         "seed": config.seed,

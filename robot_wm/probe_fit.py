@@ -46,7 +46,7 @@ class ProbeConfig:
             validation R².
         hidden, batch, lr, weight_decay: of every probe (AdamW, one cycle of the learning rate).
         kinds, probes: what is compared; see ``KINDS`` and ``PROBES``.
-        seed, threads, device: of torch; 0 threads keeps torch's choice.
+        seed, threads, device: of torch; the command line sets the threads, here they are recorded.
 
     Raises:
         ConfigError: a value outside its range.

@@ -41,10 +41,12 @@ def run(task: str, method: str, count: int = PAIRS) -> dict[str, np.ndarray]:
     from robot_wm.commands.agents import recipe
     from robot_wm.commands.evaluate import environment, needed_model, row_config, sources_of
     from robot_wm.commands.stages import pair_lists
+    from robot_wm.core.machine import use_threads
 
     words = (f"task={task}", f"method=[{method}]", "workers=1", "threads=1")
     session = Session(compose(words), words)
     settings = session.settings
+    use_threads(settings.threads)
     pairs = pair_lists(settings)[0]
     config = row_config(settings, method, pairs, 0)
     env = environment(settings)()

@@ -48,7 +48,7 @@ def place(tmp_path_factory):
     torch.manual_seed(0)
     save_encoder(root / "encoder", VideoEncoder(TINY), {}, {}, "random weights")
     encoder = FrozenEncoder.load(root / "encoder")
-    return root, store, encoder, build_latents(store.root, encoder, root, threads=1)
+    return root, store, encoder, build_latents(store.root, encoder, root)
 
 
 @pytest.fixture(scope="module")
@@ -326,8 +326,8 @@ def test_bad_configurations_are_refused():
 
 def test_longer_rollouts_count_only_at_the_end():
     config = tiny_run(steps=10, embed=5, settle=100, rollout_share=0.2)
-    assert [config.ahead(step) for step in (16, 95, 96, 115)] == [1, 1, 3, 3]
-    assert tiny_run(rollout_share=1.0).ahead(16) == 3
+    assert [config.dynamics_stage.rollout_blocks(step) for step in (1, 80, 81, 100)] == [1, 1, 3, 3]
+    assert tiny_run(rollout_share=1.0).dynamics_stage.rollout_blocks(1) == 3
 
 
 def test_schedule_and_average_closed_forms():
@@ -366,7 +366,7 @@ def contrasted(episodes):
     trainee.network.embedding.scale.std.copy_(windows.x.std(0).clamp(min=0.1))
     optimizer = torch.optim.AdamW(trainee.parameters(), 3e-3)
     for _ in range(200):
-        terms = trainee.embed(windows.transitions(32, 8, rng))
+        terms = trainee.embedding_loss(windows.transitions(32, 8, rng))
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()

@@ -103,7 +103,7 @@ def write(session: Session, folder: Path) -> Path:
     claim(folder, BUNDLE)
     settings, planner = session.settings, session.settings.planner
     trained, encoder = model(session, settings.weights)
-    source = JEPAWorldModel.load(trained, encoder, settings.threads)
+    source = JEPAWorldModel.load(trained, encoder)
     config = ExportConfig(
         optimiser=planner.optimiser,
         options={**planner.options, **({"decay": 1.0} if planner.optimiser == "icem" else {})},

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from robot_wm.core.instantiate import locate
+from robot_wm.core.machine import use_threads
 from robot_wm.errors import RobotWMError
 
 Result = TypeVar("Result")
@@ -42,6 +43,7 @@ _task: Callable[[int], Any] | None = None  # of a worker process
 def _open(task: Callable[[int], Any], parent: Connection) -> None:
     global _task
     _task = task
+    use_threads(1)  # processes of several threads each would fight for the same cores
     # The parent decides when to stop; Ctrl-C reaches every process of a terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
