@@ -30,7 +30,7 @@ from robot_wm.training.loop import Pace, Training, fit
 from robot_wm.training.optim import warmup_cosine
 from robot_wm.training.run_log import Log, Window
 
-__all__ = ["Log", "PretrainConfig", "learning_rate", "pretrain"]
+__all__ = ["PretrainConfig", "learning_rate", "pretrain"]
 
 
 def learning_rate(config: PretrainConfig, step: int) -> float:

@@ -1,7 +1,7 @@
 """Train the world model on cached latents: projector, predictor, proposer and goal distance.
 
-Everything random in a step comes from generators seeded with (seed, step), so that a resumed run
-makes the same batches as an uninterrupted one without storing any generator.
+It goes through the stages of :mod:`robot_wm.world_models.jepa.stages`, in the one loop that all
+trainings share.
 """
 
 from __future__ import annotations
@@ -29,14 +29,12 @@ from robot_wm.normalization import Statistics
 from robot_wm.stored import card_of, check_robot, describe, take_over
 from robot_wm.train_config import TrainConfig
 from robot_wm.trainee import Trainee
-from robot_wm.training.ema import Averaged, average
-from robot_wm.training.loop import Pace, Training, fit
+from robot_wm.training.ema import Averaged
+from robot_wm.training.loop import Pace, Training, fit, generators_of
 from robot_wm.training.optim import warmup_cosine
 from robot_wm.training.run_log import Log
 from robot_wm.windows import Pair, Windows, block_actions, open_pairs, sample_tokens, usable
 from robot_wm.world_models.jepa.stages import Stage
-
-__all__ = ["FREE", "Evaluate", "average", "learning_rate", "train"]
 
 Evaluate = Callable[[JEPAWorldModel], Mapping[str, Any]]
 
@@ -200,8 +198,7 @@ class WorldModelTraining(Training):
 
     def loss(self, step: int) -> Tensor:
         """Sum of the terms of the step's stage."""
-        rng = np.random.default_rng([self.config.seed, step])
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
+        rng, generator = generators_of(self.config.seed, step)
         stage, start = self.config.stage_of(step)
         if stage is not self.stage:
             self._enter(stage, first=step == start + 1)

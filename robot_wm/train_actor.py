@@ -4,9 +4,6 @@ Three kinds of rows make a step: lessons, seen truly or from up to three blocks 
 predictor's imagination; the same ways in hindsight, where any later state is a goal; and, where
 they are given, recorded episodes in hindsight. Hindsight rows carry a mark that shifts the trunk by
 one learned vector, so that they teach how to get about and not what to do.
-
-Everything random in a step comes from generators seeded with (seed, step): a resumed run makes the
-batches of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -38,7 +35,7 @@ from robot_wm.imagination import SHEET
 from robot_wm.jepa import KIND, JEPAWorldModel, Network
 from robot_wm.taught import Draw, Recorded, Taught
 from robot_wm.training.ema import Averaged
-from robot_wm.training.loop import Pace, Training, fit
+from robot_wm.training.loop import Pace, Training, fit, generators_of
 from robot_wm.training.optim import warmup_cosine
 
 # These may change between the two halves of a resumed run; everything else decides the result.
@@ -206,7 +203,7 @@ def _step(
     config: ActorConfig, step: int, taught: Taught, recorded: Recorded | None, live: Actor
 ) -> Tensor:
     """Loss of a step, whose rows are drawn by (seed, step)."""
-    rng, c = np.random.default_rng([config.seed, step]), config
+    c, (rng, _) = config, generators_of(config.seed, step)
     draws = [taught.draw(c.batch, rng, c.imagined, c.lost)]
     if count := round(c.hindsight * c.batch):
         draws.append(taught.wander(count, rng, c.ahead))

@@ -24,7 +24,7 @@ from robot_wm.checkpoint import (
     save_artifact,
 )
 from robot_wm.contracts import History, Proposer, proposal_chance, spec_to_json
-from robot_wm.errors import WeightsError
+from robot_wm.errors import DataError, WeightsError
 from robot_wm.jepa import KIND, JEPAWorldModel, Network, Sizes
 from robot_wm.lessons import Lesson, LessonStore, open_lessons, write_lessons
 from robot_wm.symmetry import Mirror
@@ -239,6 +239,11 @@ def test_hindsight_aims_at_what_came_later(taught):
     torch.testing.assert_close(d.goal - d.z, d.togo[:, None])
     start = (d.z == 0) | (d.z == 4)
     torch.testing.assert_close(d.z_prev, torch.where(start, d.z, d.z - 1))
+
+
+def test_no_demonstrations_are_told(model):
+    with pytest.raises(DataError, match="no demonstration"):
+        Recorded.load([], model, 0.2)
 
 
 def run(place, taught, out, config=CONFIG):

@@ -14,9 +14,10 @@ from robot_wm.errors import ConfigError, DataError, WeightsError
 from robot_wm.jepa import JEPAWorldModel, Sizes
 from robot_wm.latents import build_latents
 from robot_wm.projector import Embedding, Reduce
-from robot_wm.train import average, learning_rate, train
+from robot_wm.train import learning_rate, train
 from robot_wm.train_config import TrainConfig
 from robot_wm.trainee import Trainee
+from robot_wm.training.ema import average
 from robot_wm.windows import Windows, open_pairs
 
 SMALL = {

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -225,13 +226,13 @@ def test_a_training_is_a_list_of_stages():
     assert short.stage_of(1) == (short.dynamics_stage, 0)
 
 
-def threads_of(number: int) -> int:
-    return torch.get_num_threads() + 0 * number
+def threads_of(number: int) -> tuple[int, str]:
+    return torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]
 
 
 def test_workers_have_one_thread_each(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert dict(spread(threads_of, 2, 2)) == {0: 1, 1: 1}
+    assert dict(spread(threads_of, 2, 2)) == {0: (1, "1"), 1: (1, "1")}
 
 
 def test_threads_are_set_where_a_process_begins(monkeypatch):

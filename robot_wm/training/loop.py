@@ -1,7 +1,7 @@
 """One loop for every training: steps, learning rate, clipping, log, evaluation, checkpoints.
 
 What differs between trainings is a :class:`Training`; :func:`fit` drives it. Resuming equals never
-having stopped: whatever is random in a step comes from generators seeded with (seed, step), or from
+having stopped: whatever is random in a step comes from :func:`generators_of` seed and step, or from
 ``Training.generators``, which the checkpoints keep. Nothing global is changed: torch's own
 generator is given back as it was, and its threads are whoever's started the process.
 """
@@ -96,6 +96,12 @@ class Training(ABC):
     def evaluate(self, step: int) -> Mapping[str, Any]:
         """Measure, and return what is to be logged; nothing if empty."""
         return {}
+
+
+def generators_of(seed: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
+    """Fresh generators of one step, which no checkpoint need keep."""
+    torchs = torch.Generator().manual_seed(seed * 1_000_003 + step)
+    return np.random.default_rng([seed, step]), torchs
 
 
 def fit(
