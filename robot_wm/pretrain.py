@@ -42,7 +42,7 @@ def learning_rate(config: PretrainConfig, step: int) -> float:
 class Pretraining(Training):
     """An objective and its encoder, learning from clips."""
 
-    title, states = "pretrain", "checkpoints"
+    title, section, states = "pretrain", "pretrain", "checkpoints"
 
     def __init__(
         self, config: PretrainConfig, stores: Sequence[EpisodeStore], target: Path

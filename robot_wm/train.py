@@ -96,7 +96,7 @@ class WorldModelTraining(Training):
         evaluate: see :func:`train`.
     """
 
-    title = "train"
+    title, section = "train", "train"
 
     def __init__(
         self,

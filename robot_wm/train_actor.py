@@ -112,7 +112,7 @@ def train_actor(
 class ActorTraining(Training):
     """An actor, learning from lessons; see :func:`train_actor`."""
 
-    title = "train the actor"
+    title, section = "train the actor", "teach.actor"
     state: Averaged[Actor]
 
     def __init__(

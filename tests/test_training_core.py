@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 class Line(Training):
     """A line through points; one generator runs on, noise comes from torch's own."""
 
-    title = "line"
+    title, section = "line", "toy"
     pace = Pace(10, log_every=4, evaluate_every=3, checkpoint_every=4, weight_decay=0.1, clip=1.0)
 
     def __init__(self, out: Path, dies_at: int = 0, slope: float = 2.0) -> None:
@@ -124,7 +124,7 @@ def test_what_is_not_finite_ends_the_training_before_the_weights(tmp_path, slope
     training = Line(tmp_path)
     training.slope = slope
     before = weights(training)
-    with pytest.raises(ConfigError, match="at step 1"):
+    with pytest.raises(ConfigError, match=r"at step 1.*toy\.lr"):
         fit(lambda: training, tmp_path)
     assert weights(training) == before
 

@@ -55,6 +55,7 @@ class Training(ABC):
 
     Attributes:
         title: for progress reports.
+        section: where its options stand in the configuration, for messages.
         states: name of the folder of checkpoints in the run's.
         pace: see :class:`Pace`.
         state: module with everything that a checkpoint must hold.
@@ -64,6 +65,7 @@ class Training(ABC):
     """
 
     title: ClassVar[str]
+    section: ClassVar[str]
     states: ClassVar[str] = "state"
     pace: Pace
     state: nn.Module
@@ -165,7 +167,7 @@ def _take(training: Training, optimizer: torch.optim.Optimizer, step: int) -> No
     if not torch.isfinite(norm + loss.detach()):
         raise ConfigError(
             f"loss {float(loss.detach())} with a gradient of norm {float(norm)} at step {step}",
-            "finite numbers", "lower the learning rate (lr) or the largest gradient norm (clip)",
+            "finite numbers", f"lower {training.section}.lr or {training.section}.clip",
         )  # fmt: skip
     optimizer.step()
     training.after_step(step, norm)
