@@ -62,7 +62,7 @@ $(RUNS): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the scenes and the runtime into $(VENV) (once)"
 	@$(PIP) -e '.[robot,sim,cli]'
-	@$(BIN)/python -m robot_wm.doctor --renderer >/dev/null 2>&1 || $(MAKE) --no-print-directory opengl
+	@$(BIN)/python -m robot_wm.commands.doctor --renderer >/dev/null 2>&1 || $(MAKE) --no-print-directory opengl
 	@touch $@
 
 $(READY): $(RUNS)

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from export.contract import read_contract
-from export.controller import Controller, Frame, Limits
-from export.record import RobotLog
+from export.robot.controller import Controller, Frame, Limits
+from export.robot.episode_logger import RobotLog
 from export.runtime import SHIPPED, load_agent
+from export.runtime.bundle_spec import read_contract
 
 STAMP, ACTION = struct.Struct("<d"), struct.Struct("<2f")
 

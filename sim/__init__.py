@@ -2,7 +2,7 @@
 
 import importlib
 
-from robot_wm.core.opengl import unnamed
+from robot_wm.core.system.opengl import unnamed
 
 try:
     importlib.import_module("mujoco")

@@ -9,19 +9,19 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from robot_wm.config import Natural, Within, convert
-from robot_wm.contracts import EnvSpec
-from robot_wm.errors import ConfigError, InputError
+from robot_wm.core.config import Natural, Within, convert
+from robot_wm.core.errors import ConfigError, InputError
+from robot_wm.core.protocols import EnvSpec
+from sim.randomization import check_values, draw
 from sim.rendering import Renderer
 from sim.tasks import TASKS
-from sim.variation import check_values, draw
 
 ImageSize = Annotated[int, Within(1, 4096)]  # [px]
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
 class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
-    """One task in MuJoCo. Implements :class:`robot_wm.contracts.Environment`.
+    """One task in MuJoCo. Implements :class:`robot_wm.core.protocols.Environment`.
 
     Args:
         task: a name in :data:`sim.tasks.TASKS`.

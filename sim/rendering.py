@@ -21,8 +21,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from robot_wm.core.opengl import BACKENDS, probe, wanted
-from robot_wm.errors import RendererError
+from robot_wm.core.errors import RendererError
+from robot_wm.core.system.opengl import BACKENDS, probe, wanted
 
 _INSTALL = "apt-get install libegl1 libgl1-mesa-dri libosmesa6, or set MUJOCO_GL to a working one"
 _SPAWN = (

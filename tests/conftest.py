@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from robot_wm.core.machine import use_threads
+from robot_wm.core.system.machine import use_threads
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -44,7 +44,7 @@ def drive():
 @pytest.fixture(scope="session")
 def tiny_config():
     """Three shards of two episodes each, in a second."""
-    from sim.collect import CollectConfig, Mix
+    from sim.collection.collect import CollectConfig, Mix
 
     mix = (Mix("expert", 0.6, (0.0, 0.3)), Mix("weak", 0.4))
     return CollectConfig(
@@ -56,6 +56,6 @@ def tiny_config():
 @pytest.fixture(scope="session")
 def tiny(tiny_config, tmp_path_factory):
     """The data set of ``tiny_config``: read only."""
-    from sim.collect import collect
+    from sim.collection.collect import collect
 
     return collect(tiny_config, tmp_path_factory.mktemp("tiny") / "data")

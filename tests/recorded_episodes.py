@@ -36,12 +36,12 @@ class _Noting:
 
 def run(task: str, method: str, count: int = PAIRS) -> dict[str, np.ndarray]:
     """Actions ``[count, budget, A]`` (NaN after the end) and final errors ``[count, K]``."""
-    from planning.evaluate import run_episode
-    from robot_wm.cli import Session, compose
-    from robot_wm.commands.agents import recipe
-    from robot_wm.commands.evaluate import environment, needed_model, row_config, sources_of
-    from robot_wm.commands.stages import pair_lists
-    from robot_wm.core.machine import use_threads
+    from planning.commands.agents import recipe
+    from planning.commands.evaluate import environment, needed_model, row_config, sources_of
+    from planning.evaluation.evaluator import run_episode
+    from planning.evaluation.stage import pair_lists
+    from robot_wm.cli.main import Session, compose
+    from robot_wm.core.system.machine import use_threads
 
     words = (f"task={task}", f"method=[{method}]", "workers=1", "threads=1")
     session = Session(compose(words), words)

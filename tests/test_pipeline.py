@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from robot_wm import cli
-from robot_wm.commands import settings, stages
-from robot_wm.manifest import read_manifest
+from robot_wm.cli import main as cli
+from robot_wm.cli import pipeline as stages
+from robot_wm.cli import settings
+from robot_wm.core.storage.provenance import read_manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -121,7 +122,7 @@ def test_a_round_of_practice_is_learned_from_and_judged(home: Path) -> None:
 
 
 def test_every_module_of_the_agent_is_judged_on_the_same_pairs(home: Path) -> None:
-    from robot_wm.commands.modules import VARIANTS
+    from planning.commands.ablate_planner import VARIANTS
 
     options = ("workers=1", "evaluate.families=strict")
     assert cli.main(["modules", *OVERRIDES[:2], *options]) == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from robot_wm import cli
+from robot_wm.cli import main as cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "CONTRIBUTING.md")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from robot_wm.commands.stages import encoder
+from robot_wm.cli.artifacts import encoder
 
 if TYPE_CHECKING:
-    from robot_wm.cli import Session
+    from robot_wm.cli.main import Session
 
 
 def run(session: Session) -> int:

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot_wm.commands.settings import CHECKOUT
-from robot_wm.commands.stages import dataset, encoder, say
-from robot_wm.core.json_io import read_lines
+from robot_wm.cli.artifacts import encoder
+from robot_wm.cli.paths import CHECKOUT
+from robot_wm.core.storage.json_io import read_lines
+from robot_wm.core.system.progress import say
+from sim.collection.stage import dataset
 
 if TYPE_CHECKING:
-    from robot_wm.cli import Session
+    from robot_wm.cli.main import Session
 
 SHUT, NOT_JUDGED = 1, 3  # exit codes; 2 is a user's mistake, in every command
 
@@ -29,8 +31,8 @@ def run(session: Session) -> int:
     Returns:
         0 if the gate opens, 1 if it stays shut, 3 if it could not be judged.
     """
-    from robot_wm.encoder import FrozenEncoder
-    from robot_wm.probe import probe, write_gate
+    from robot_wm.encoders.frozen import FrozenEncoder
+    from robot_wm.probing.gate import probe, write_gate
 
     settings = session.settings
     frozen = FrozenEncoder.load(encoder(session))

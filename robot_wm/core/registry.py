@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-from robot_wm.config import unknown
+from robot_wm.core.config import unknown
 from robot_wm.core.instantiate import locate
 
 

@@ -1,1 +1,1 @@
-"""Pretraining of the encoder: objectives, trainer, monitors."""
+"""Pretraining of the encoder: objectives, masks, trainer, collapse metrics."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
-from robot_wm.config import (
+from robot_wm.core.config import (
     Count,
     Device,
     Fraction,
@@ -18,7 +18,7 @@ from robot_wm.config import (
     Within,
     check_fields,
 )
-from robot_wm.encoder import EncoderConfig
+from robot_wm.encoders.vit import EncoderConfig
 
 
 @dataclass(frozen=True)

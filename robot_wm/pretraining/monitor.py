@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from robot_wm.encoder import VideoEncoder
-from robot_wm.episodes import EpisodeStore
-from robot_wm.metrics import ProbeData, pixel_tokens
+from robot_wm.data.episodes import EpisodeStore
+from robot_wm.encoders.vit import VideoEncoder
+from robot_wm.pretraining.collapse_metrics import ProbeData, pixel_tokens
 from robot_wm.pretraining.config import PretrainConfig
 
 

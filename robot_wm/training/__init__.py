@@ -1,1 +1,1 @@
-"""What every training shares: checkpoints, optimizers, averages, logs."""
+"""What every training shares: checkpoints, optimisers, averages, logs."""

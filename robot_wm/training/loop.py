@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robot_wm.checkpoint import load_training_state, save_training_state
-from robot_wm.core.locks import lock
-from robot_wm.errors import ConfigError
-from robot_wm.progress import progress
+from robot_wm.core.errors import ConfigError
+from robot_wm.core.storage.locks import lock
+from robot_wm.core.system.progress import progress
+from robot_wm.training.checkpoint import load_training_state, save_training_state
 from robot_wm.training.optim import make_optimizer
 from robot_wm.training.run_log import Log
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from robot_wm.core.json_io import append_line, resumed
+from robot_wm.core.storage.json_io import append_line, resumed
 
 
 class Window:

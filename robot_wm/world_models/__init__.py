@@ -1,1 +1,1 @@
-"""World models: one family a package."""
+"""World models, a package each."""

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
-from robot_wm.symmetry import Mirror
-from sim.variation import Factor, Interval
+from robot_wm.core.symmetry import Mirror
+from sim.randomization import Factor, Interval
 
 SCENES = Path(__file__).parent.parent / "scenes"
 Predicate = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
-from robot_wm.symmetry import Mirror
+from robot_wm.core.symmetry import Mirror
+from sim.randomization import Choice, Factor, Interval, colours
 from sim.tasks.base import Confinement, Predicate, Task, colour_geoms, hold, shared_factors, wrap
-from sim.variation import Choice, Factor, Interval, colours
 
 ORIGIN_OFFSET = 0.045  # centre of gravity -> reported origin, along the block's +y [m]
 VIEW = 0.512  # width of the picture [m]

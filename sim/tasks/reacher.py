@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
-from robot_wm.symmetry import Mirror
+from robot_wm.core.symmetry import Mirror
+from sim.randomization import Factor, Interval, colours
 from sim.tasks.base import Predicate, Task, colour_geoms, hold, shared_factors, wrap
-from sim.variation import Factor, Interval, colours
 
 LINK = 0.12  # both links [m]
 

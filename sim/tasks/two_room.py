@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
+from sim.randomization import Factor, Interval, colours
 from sim.tasks.base import Predicate, Task, colour_geoms, hold, shared_factors
-from sim.variation import Factor, Interval, colours
 
 SPEED = 0.5  # [m/s] per unit action
 RADIUS = 0.07  # [m]

@@ -1,1 +1,1 @@
-"""The house world model: it predicts the compact latent of a frozen encoder."""
+"""The action-conditioned JEPA over a frozen encoder."""

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robot_wm.errors import ConfigError
-from robot_wm.projector import Embedding
+from robot_wm.core.errors import ConfigError
+from robot_wm.world_models.jepa.projector import Embedding
 
 if TYPE_CHECKING:
-    from robot_wm.jepa import Network
-    from robot_wm.predictor import Scale
-    from robot_wm.trainee import Trainee
-    from robot_wm.windows import Windows
+    from robot_wm.data.sequences import Windows
+    from robot_wm.world_models.jepa.dynamics import Scale
+    from robot_wm.world_models.jepa.model import Network
+    from robot_wm.world_models.jepa.objective import Trainee
 
 PAIRS = 2**14
 

@@ -1,0 +1,267 @@
+"""Make a bundle: graphs, contract, golden pairs, reports, card; published whole or not.
+
+Parity is a gate: where onnxruntime and torch disagree beyond the tolerance on recorded frames, no
+bundle is written.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from export.build.external_weights import NAME as WEIGHTS
+from export.build.external_weights import SharedWeights
+from export.build.graphs import Planner, graphs, write_onnx
+from export.build.quantize import PRECISIONS, QUANTISED
+from export.runtime.agent import objective_of, optimiser_of
+from export.runtime.bundle_spec import CONTRACT, GOLDEN, KIND, METADATA_KEY, VERSION, Contract
+from export.runtime.latency import measure_apart
+from export.runtime.planner import OnnxPlanner
+from export.runtime.world_model import OnnxWorldModel
+from planning.optimizers import SAMPLING
+from robot_wm.core.errors import ConfigError, WeightsError
+from robot_wm.core.protocols import History, proposal_chance
+from robot_wm.core.storage.provenance import atomic_folder, claim, write_json, write_manifest
+from robot_wm.core.symmetry import Mirror
+from robot_wm.world_models.jepa.model import JEPAWorldModel
+
+TOLERANCE = 1e-4  # relative, of costs
+COUNTS = (16, 64, 300)
+MARGIN = 1.2  # of the novelty threshold over the most novel held-out frame
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What the bundle plans with.
+
+    Attributes:
+        optimiser, options: search of the planner graph; every round the same number of candidates.
+        discount, proposals: see the planner's settings.
+        camera: where the images must come from.
+        action_unit: of the actions.
+        mirror: of the scene, if plans are judged in it, too.
+        precision: ``float32``, or ``int8`` for the graph that costs plans.
+        tolerance: largest relative difference of costs between torch and onnxruntime; for int8 the
+            difference is only told, and goals reached decide (``robot-wm export publish=true``).
+        plans, threads: of the latency report; 0 plans make none.
+    """
+
+    optimiser: str = "icem"
+    options: dict[str, Any] | None = None
+    discount: float = 1.0
+    proposals: int = 32
+    camera: str = "fixed, top down, as in the training scene"
+    action_unit: str = "fraction of the scene's full command, [-1, 1]"
+    mirror: Mirror | None = None
+    precision: str = "float32"
+    tolerance: float = TOLERANCE
+    plans: int = 300
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ConfigError(
+                f"precision {self.precision!r}", ", ".join(PRECISIONS), "name one of them"
+            )
+        if self.optimiser not in SAMPLING:
+            raise ConfigError(
+                f"optimiser {self.optimiser!r} for the planner graph",
+                ", ".join(SAMPLING),
+                "export a search; the runtime takes any, e.g. agent_of(model, optimiser='choice')",
+            )
+
+
+def contract_of(model: JEPAWorldModel, config: ExportConfig) -> Contract:
+    """The manual of what :func:`export` will write.
+
+    Raises:
+        ConfigError: too few proposals for the graph, which always asks the actor.
+    """
+    spec, sizes = model.spec, model.network.sizes
+    if config.proposals < sizes.heads + 2:
+        raise ConfigError(
+            f"proposals = {config.proposals}", f"{sizes.heads + 2} or more",
+            "the planner graph always asks the learned actor",
+        )  # fmt: skip
+    parents = {k: v for k, v in spec.hashes.items() if k in ("encoder", "world_model")}
+    return Contract(
+        version=VERSION,
+        spec=replace(spec, horizon=sizes.horizon, hashes=parents),
+        camera=config.camera,
+        action_unit=config.action_unit,
+        heads=sizes.heads,
+        latent=sizes.latent,
+        optimiser=config.optimiser,
+        options=dict(config.options or {}),
+        discount=config.discount,
+        proposals=config.proposals,
+        novelty=np.inf,
+        graphs={},
+        precision=config.precision,
+        mirror=config.mirror,
+    )
+
+
+def export(
+    model: JEPAWorldModel, config: ExportConfig, frames: np.ndarray, out: Path
+) -> dict[str, Any]:
+    """Write the bundle ``out`` and return its reports, ``parity`` and ``latency``.
+
+    Args:
+        frames: uint8 ``[M, S, S, 3]``, recorded images of held-out episodes, ``M >= 4``; all set
+            the novelty threshold, the first 16 are for parity.
+
+    Raises:
+        WeightsError: torch and onnxruntime disagree beyond ``config.tolerance``: nothing written.
+        ConfigError: a search that cannot be exported.
+        DataError: the process that measures the latency failed.
+    """
+    claim(Path(out), KIND)  # before the minutes of work, not after
+    draft = contract_of(model, config)
+    made = graphs(model, optimiser_of(draft), objective_of(draft), draft.spec.horizon)
+    described = {
+        g.name: {
+            "inputs": {k: [str(model_dtype(g, k)), *v] for k, v in g.inputs.items()},
+            "outputs": {k: ["float32", *v] for k, v in g.outputs.items()},
+        }
+        for g in made
+    }
+    contract = replace(draft, graphs=described, novelty=threshold(model, frames))
+    told = json.dumps(contract.to_json(), sort_keys=True)
+    with atomic_folder(Path(out), replaces=KIND) as work:
+        write_json(work / CONTRACT, contract.to_json())
+        weights = SharedWeights()
+        for graph in made:
+            precision = config.precision if graph.name in QUANTISED else "float32"
+            path = work / f"{graph.name}.onnx"
+            write_onnx(graph, path, {METADATA_KEY: told}, weights, precision)
+        weights.write(work)
+        write_manifest(work, KIND, contract.spec.hashes, {})  # so that the runtime can read it
+        report = compare(model, contract, work, frames)
+        if config.precision == "float32" and report["worst"] > config.tolerance:
+            raise WeightsError(
+                f"costs differ by {report['worst']:.1e} between torch and onnxruntime",
+                f"at most {config.tolerance:.0e}, relative",
+                "report this with the versions of torch, onnx and onnxruntime",
+            )
+        reports = {"parity": report}
+        if config.plans:
+            write_manifest(work, KIND, contract.spec.hashes, {})
+            reports["latency"] = measure_apart(work, plans=config.plans, threads=config.threads)
+        for name, value in reports.items():
+            write_json(work / f"{name}.json", value)
+        (work / "card.md").write_text(card(contract, reports, work), encoding="utf-8")
+        write_manifest(work, KIND, contract.spec.hashes, {"parity": report})
+    return reports
+
+
+def threshold(model: JEPAWorldModel, frames: np.ndarray) -> float:
+    """Novelty of the most novel of these frames, times ``MARGIN``."""
+    with torch.inference_mode():
+        novelty = [
+            model.network.novelty(model.encoder.encode_frames(part))
+            for part in np.array_split(frames, -(-len(frames) // 64))
+        ]
+    return MARGIN * float(torch.cat(novelty).max())
+
+
+def model_dtype(graph: Any, name: str) -> str:
+    """Dtype of an input in words."""
+    return str(graph.dtypes.get(name, torch.float32)).removeprefix("torch.")
+
+
+def compare(
+    model: JEPAWorldModel, contract: Contract, folder: Path, frames: np.ndarray
+) -> dict[str, Any]:
+    """Torch against onnxruntime on recorded frames; writes the golden pairs.
+
+    Costs are compared tightly; plans are only reported, since a tie in the elite set may swap.
+    """
+    twin, rng = OnnxWorldModel(folder), np.random.default_rng(0)
+    a = contract.spec.action_dim
+    low, high = np.array(contract.spec.action_low), np.array(contract.spec.action_high)
+    gaps: dict[str, float] = {}
+    for count in COUNTS:
+        worst = 0.0
+        for i in range(0, min(len(frames), 16) - 3, 4):
+            block = rng.uniform(low, high, (1, a)).astype(np.float32)
+            history = History(frames[i : i + 2], np.zeros((2, 0), np.float32), block)
+            goal = History.of_goal(frames[i + 3], action_dim=a)
+            actions = rng.uniform(low, high, (count, contract.spec.horizon, a)).astype(np.float32)
+            ours = model.step_costs(model.encode(history), model.encode(goal), actions)
+            theirs = twin.step_costs(twin.encode(history), twin.encode(goal), actions)
+            worst = max(worst, float((np.abs(ours - theirs) / np.abs(ours)).max()))
+        gaps[str(count)] = worst
+    plan_gap = golden(model, contract, folder, frames)
+    used = min(len(frames), 16)
+    return {"worst": max(gaps.values()), "costs": gaps, "plan": plan_gap, "frames": used}
+
+
+def golden(model: JEPAWorldModel, contract: Contract, folder: Path, frames: np.ndarray) -> float:
+    """Inputs and torch's outputs of the whole planner, and onnxruntime's largest deviation."""
+    spec, planner, rng = contract.spec, OnnxPlanner(folder), np.random.default_rng(1)
+    a, h = spec.action_dim, spec.horizon
+    choice, drawn = proposal_chance(rng, contract.proposals - contract.heads, spec)
+    inputs = {
+        "previous": frames[0], "image": frames[1], "goal": frames[3],
+        "action": rng.uniform(spec.action_low, spec.action_high).astype(np.float32),
+        "mean": np.zeros((h, a), np.float32),
+        "noise": planner.optimiser.draw_noise(rng, h, a, block=spec.block),
+        "choice": choice,
+        "proposal_noise": drawn,
+    }  # fmt: skip
+    module = Planner(model, planner.optimiser, objective_of(contract)).eval()
+    with torch.inference_mode():
+        outputs = module(*(torch.from_numpy(np.ascontiguousarray(v)) for v in inputs.values()))
+    names = ("plan", "cost", "step_costs", "latent")
+    wanted = dict(zip(names, (x.numpy() for x in outputs), strict=True))
+    np.savez(
+        folder / GOLDEN,
+        **{f"in_{k}": v for k, v in inputs.items()},
+        **{f"out_{k}": v for k, v in wanted.items()},
+    )
+    got = planner._session.run(None, inputs)
+    return float(np.abs(got[0] - wanted["plan"]).max())
+
+
+def card(contract: Contract, reports: dict[str, Any], folder: Path) -> str:
+    """The bundle card."""
+    spec, report = contract.spec, reports["parity"]
+    files = [*sorted(folder.glob("*.onnx")), folder / WEIGHTS]
+    sizes = "".join(f"| {p.name} | {p.stat().st_size / 1e6:.1f} MB |\n" for p in files)
+    return f"""# Planner bundle: {spec.task}
+
+Reaches a goal image with onnxruntime and NumPy alone. Contract version {contract.version}; shapes,
+units, bounds and parents are in `contract.json` and inside every file.
+
+* Images: uint8 RGB {spec.image_size}×{spec.image_size}, camera {contract.camera}
+* Actions: {contract.action_unit}; one every {spec.control_dt:g} s, {spec.control_dim} \
+numbers, planned in blocks of {spec.block}
+* Search: {contract.optimiser} {json.dumps(contract.options, sort_keys=True)}, \
+{contract.proposals} proposals of the learned actor, {spec.horizon} blocks ahead
+* Precision: {contract.precision}; int8 is published only where it reaches as many goals within a \
+point (`results/export`)
+* Parity with torch: costs within {report["worst"]:.1e} relative, plan within {report["plan"]:.1e}
+{_latency(reports.get("latency"))}\
+* Images whose novelty is above {contract.novelty:.2f} are refused by the controller (training \
+frames: about 1)
+* Trained for this scene, camera and robot only; it knows nothing of safety. Limits belong in the
+  controller.
+
+| file | size |
+| --- | --- |
+{sizes}"""
+
+
+def _latency(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    return (
+        f"* {row['total_ms_p50']:.0f} ms a plan with encoding (p99 {row['total_ms_p99']:.0f}), "
+        f"{row['rss_mb']:.0f} MiB of memory, on {row['threads']} threads of {row['hardware']}\n"
+    )

@@ -1,0 +1,157 @@
+"""The bundle of a model: where it lies, and whether it is that model's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robot_wm.cli.artifacts import model
+from robot_wm.cli.paths import PACKAGE, SHIPPED
+from robot_wm.core.errors import DataError, WeightsError
+from robot_wm.core.storage.provenance import (
+    MANIFEST,
+    claim,
+    read_manifest,
+    storage_root,
+)
+from robot_wm.core.system.progress import say
+from sim.collection.stage import dataset
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from robot_wm.cli.main import Session
+    from robot_wm.cli.settings import Settings
+
+BUNDLE = "bundle"
+
+
+def place(settings: Settings) -> Path:
+    """Where a bundle is written: the named folder, or storage."""
+    name = f"{settings.task.name}-{settings.weights}{kind(settings)}"
+    return Path(settings.bundle) if settings.bundle else storage_root() / "bundles" / name
+
+
+def kind(settings: Settings) -> str:
+    """What names of bundles end with, so that one of another precision is a bundle beside."""
+    return "" if settings.precision == "float32" else f"-{settings.precision}"
+
+
+def write(session: Session, folder: Path) -> Path:
+    """Export into ``folder``, an empty one or a bundle of ours, which is replaced.
+
+    icem is exported with as many candidates in every round: the loop of an ONNX graph has one size.
+
+    Raises:
+        StorageError: ``folder`` holds something else; found out before any work.
+    """
+    from export.build.bundle import ExportConfig, export
+    from robot_wm.world_models.jepa.model import JEPAWorldModel
+    from sim.tasks import TASKS
+
+    claim(folder, BUNDLE)
+    settings, planner = session.settings, session.settings.planner
+    trained, encoder = model(session, settings.weights)
+    source = JEPAWorldModel.load(trained, encoder)
+    config = ExportConfig(
+        optimiser=planner.optimiser,
+        options={**planner.options, **({"decay": 1.0} if planner.optimiser == "icem" else {})},
+        discount=planner.discount,
+        proposals=planner.proposals,
+        precision=settings.precision,
+        mirror=TASKS[settings.task.name].mirror if planner.mirror else None,
+        threads=settings.threads,
+    )
+    reports = export(source, config, held_out_frames(session), folder)
+    parity, latency = reports["parity"], reports["latency"]
+    say(f"parity with torch: costs {parity['worst']:.1e} relative, plan {parity['plan']:.1e}")
+    say(
+        f"{latency['total_ms_p50']:.0f} ms a plan (p99 {latency['total_ms_p99']:.0f}), "
+        f"{latency['rss_mb']:.0f} MiB, bundle {latency['bundle_mb']:.1f} MB"
+    )
+    return folder
+
+
+def bundle(session: Session) -> Path:
+    """The bundle of the model to evaluate; in storage it is exported if there is none.
+
+    Only ``robot-wm export`` replaces a bundle: whatever stands where one is looked for is used if
+    it is of the model asked for, and refused otherwise.
+
+    Raises:
+        WeightsError: no bundle in the folder named, or one of another model.
+    """
+    settings = session.settings
+    trained, _ = model(session, settings.weights)
+    wanted = read_manifest(trained, "world_model", verify=False)["sha256"]
+    ours = settings.shipped_bundle
+    shipped = settings.weights == SHIPPED and not settings.bundle and not kind(settings)
+    if shipped and (ours / MANIFEST).is_file() and _parent(ours) == wanted:
+        return ours
+    folder = place(settings)
+    if not (folder / MANIFEST).is_file():
+        if settings.bundle:
+            raise WeightsError(
+                f"no bundle in {folder}", "a folder that `robot-wm export` wrote",
+                f"robot-wm export task={settings.task.name} bundle={folder}",
+            )  # fmt: skip
+        return write(session, folder)
+    if (found := _parent(folder)) != wanted:
+        raise WeightsError(
+            f"{folder} holds the planner of world model {str(found)[:12]}…",
+            f"that of {settings.weights!r} for {settings.task.name}, {wanted[:12]}…",
+            "give the weights= and task= it was exported from, or name another folder; "
+            "`robot-wm export` alone replaces a bundle",
+        )
+    return folder
+
+
+def held_out_frames(session: Session) -> np.ndarray:
+    """Recorded images of validation episodes, uint8 ``[M, S, S, 3]``, four consecutive ones each.
+
+    Those of shipped models lie beside them; others come from the episodes that the model was
+    trained on.
+    """
+    from robot_wm.data.episodes import EpisodeStore
+    from robot_wm.data.held_out_frames import load_frames, recorded_frames, save_frames
+
+    settings = session.settings
+    if settings.weights == SHIPPED:
+        trained, _ = model(session, SHIPPED)
+        wanted = read_manifest(trained, "world_model", verify=False)["sha256"]
+        kept = PACKAGE / "weights" / "frames" / settings.task.name
+        if settings.publish and not (kept / MANIFEST).is_file():
+            save_frames(kept, _validation_frames(settings), wanted)
+        return load_frames(kept, wanted)
+    return recorded_frames([EpisodeStore(dataset(settings, "nominal"))])
+
+
+def _validation_frames(settings: Settings) -> np.ndarray:
+    """The first images of the first validation episodes of the nominal collection.
+
+    An episode is a function of the configuration and its number, so only those are recorded.
+    """
+    import numpy as np
+
+    from robot_wm.data.episodes import split_of
+    from robot_wm.data.held_out_frames import COUNT
+    from sim import make
+    from sim.collection.collect import record
+
+    config, frames = settings.collect_config("nominal"), list[np.ndarray]()
+    env = make(config.task, config.image_size)
+    for number in range(config.episodes):
+        if split_of(config.task, config.collection, number) == "validation":
+            frames += list(record(env, config, number).frames[:4])
+        if len(frames) >= COUNT:
+            break
+    env.close()
+    return np.stack(frames[:COUNT])
+
+
+def _parent(folder: Path) -> str | None:
+    """Hash of the world model that a bundle plans with."""
+    try:
+        return read_manifest(folder, BUNDLE, verify=False)["parents"].get("world_model")
+    except DataError as error:
+        raise WeightsError(error.received, error.accepted, error.next_step) from error

@@ -1,0 +1,1 @@
+"""The last hand before the motors."""

@@ -1,0 +1,100 @@
+"""The planner of a bundle around its model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from export.runtime.bundle_spec import Contract, search_of
+from export.runtime.world_model import OnnxWorldModel
+from planning.agent.configurator import fit, timed
+from planning.agent.costs import Objective
+from planning.agent.mpc import MPCAgent
+from planning.agent.realtime_mpc import ClockAgent
+from planning.agent.symmetrized_model import mirrored
+from planning.optimizers import Optimiser, make
+from robot_wm.core.errors import WeightsError
+from robot_wm.core.system.machine import PACKAGE
+
+SHIPPED = PACKAGE / "weights" / "bundles"
+
+
+def optimiser_of(contract: Contract, optimiser: str = "", **changes: Any) -> Optimiser:
+    """The search of a bundle, e.g. with another number of candidates or iterations.
+
+    Args:
+        optimiser: another one by name (``planning.optimizers.OPTIMISERS``), with its own defaults.
+        changes: options of the optimiser.
+    """
+    if optimiser:
+        return make(optimiser, **changes)
+    return search_of(replace(contract, options={**contract.options, **changes}))
+
+
+def objective_of(contract: Contract) -> Objective:
+    """From step costs to one cost per candidate, as exported."""
+    return Objective.discounted(contract.discount)
+
+
+def agent_of(
+    model: OnnxWorldModel,
+    execute: int = 1,
+    deadline: float = 0.0,
+    delay: int | None = 0,
+    budget: float = 0.0,
+    mirror: bool = True,
+    **changes: Any,
+) -> MPCAgent:
+    """The planner of a bundle around its model.
+
+    Args:
+        execute, deadline: see :class:`planning.agent.mpc.MPCAgent`.
+        budget: time for a whole plan [s]: the search is cut to what fits on this machine, which
+            is timed for it (:mod:`planning.agent.configurator`); 0 searches as exported.
+        delay: control steps until a plan can be used, see ``planning.agent.realtime_mpc``; 0
+            plans as if the world waited, None measures.
+        mirror: judge plans in the mirror of the scene, too, if the contract names one; False plans
+            as ``planner.onnx`` does.
+        changes: as in :func:`optimiser_of`. A bundle with an actor is asked for as many proposals
+            as it was exported with, as far as the search takes them.
+
+    Raises:
+        ConfigError: not even the actor alone fits the budget.
+    """
+    contract = model.contract
+    optimiser = optimiser_of(contract, **changes)
+    least, most = optimiser.proposals_accepted
+    proposals = min(max(contract.proposals, least), most) if contract.proposals else 0
+    seen = mirrored(model, contract.mirror if mirror else None)
+    if budget:
+        speed = timed(seen, optimiser, proposals)
+        optimiser, proposals, _ = fit(speed, budget, optimiser, proposals)
+    positional = (seen, optimiser, objective_of(contract), contract.spec.horizon, execute)
+    options: dict[str, Any] = {"proposals": proposals, "deadline": deadline}
+    if delay == 0:
+        return MPCAgent(*positional, **options)
+    return ClockAgent(*positional, delay=delay, **options)
+
+
+def load_agent(bundle: Path | str, threads: int = 0, **options: Any) -> MPCAgent:
+    """The planner behind the published numbers, from an exported bundle; torch-free.
+
+    Args:
+        bundle: its folder, or the name of a task whose bundle is shipped, e.g. ``push_t``.
+        threads: see :func:`open_session`.
+        options: of :func:`agent_of`, e.g. ``budget=0.05``.
+
+    Raises:
+        WeightsError: no bundle there, or a damaged one.
+    """
+    shipped = SHIPPED / str(bundle)
+    named = not isinstance(bundle, Path) and (shipped / "contract.json").is_file()
+    folder = shipped if named else Path(bundle)
+    if not folder.is_dir():
+        known = ", ".join(sorted(p.name for p in SHIPPED.iterdir())) if SHIPPED.is_dir() else "none"
+        raise WeightsError(
+            f"no bundle {folder}", f"a bundle's folder, or one that is shipped: {known}",
+            "export one with `robot-wm export`",
+        )  # fmt: skip
+    return agent_of(OnnxWorldModel(folder, threads=threads), **options)

@@ -1,0 +1,1 @@
+"""The MPC agent and its parts."""

@@ -1,0 +1,71 @@
+"""The planner around any world model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from robot_wm.cli.schema import PlannerSettings
+from robot_wm.core.config import build
+from robot_wm.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from planning.agent.mpc import MPCAgent
+    from robot_wm.core.protocols import WorldModel
+    from robot_wm.core.symmetry import Mirror
+
+
+def mpc(
+    model: WorldModel[Any],
+    planner: Mapping[str, Any],
+    proposals: bool = True,
+    clock: str = "",
+    mirror: Mirror | None = None,
+) -> MPCAgent:
+    """The planner around any world model.
+
+    Args:
+        planner: plain values of :class:`PlannerSettings`.
+        proposals: whether the model can propose plans.
+        clock: see :func:`delay_of`; empty stops the world while planning.
+        mirror: of the scene, used if the planner is told to.
+
+    Raises:
+        ConfigError: another ``clock``.
+    """
+    from planning.agent.costs import Objective
+    from planning.agent.mpc import MPCAgent
+    from planning.agent.realtime_mpc import ClockAgent
+    from planning.agent.symmetrized_model import mirrored
+    from planning.optimizers import make
+
+    p = build(PlannerSettings, planner, "planner")
+    model = mirrored(model, mirror) if p.mirror else model
+    positional = (
+        model, make(p.optimiser, **p.options), Objective.discounted(p.discount), p.horizon,
+        p.execute,
+    )  # fmt: skip
+    options: dict[str, Any] = {
+        "proposals": p.proposals if proposals else 0,
+        "memory_mb": p.memory_mb,
+        "warm_start": p.warm_start,
+        "levels": p.levels,
+    }
+    if clock:
+        return ClockAgent(*positional, delay=delay_of(clock), **options)
+    return MPCAgent(*positional, **options)
+
+
+def delay_of(clock: str) -> int | None:
+    """Control steps of ``d0``, ``d1``, …; None for ``measured``.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    if clock == "measured":
+        return None
+    if clock[:1] != "d" or not clock[1:].isdigit():
+        raise ConfigError(
+            f"evaluate.clock = {clock!r}", "empty, measured, or d0, d1, …", "choose one of them"
+        )
+    return int(clock[1:])

@@ -1,0 +1,183 @@
+"""The configurator (LeCun 2022, §3.2): from a deadline to the search that fits it on this machine.
+
+It times the model's parts where they will run, then takes away candidates, then rounds, then the
+samples (:class:`Choice` judges proposals alone), then the judgement (Mode-1), until a plan fits:
+three rounds of 24 candidates reach more goals than one round of 64, and twelve judged proposals as
+many as 64. Which searches are worth their time was measured on validation episodes:
+``docs/log.md``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from planning.optimizers import CEM, Choice, Mode1
+from planning.optimizers.base import Optimiser
+from robot_wm.core.errors import ConfigError
+from robot_wm.core.protocols import History, Proposer, WorldModel
+
+LEAST = 8  # candidates below which the actor alone does as well
+REFINED = 16  # candidates of a round below which fewer rounds do as well, and choosing as one round
+PROPOSED = 0.8  # share of a single round's candidates that the actor proposes
+BEFORE = 2 / 3  # share of the first round's candidates that the actor proposes
+RESERVE = 1.25  # a machine at work is slower at times than one that is being timed
+SLOWEST = 95  # percentile of the timings a plan is reckoned with
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How long the parts of a plan take here.
+
+    Attributes:
+        act: encoding a frame and proposing one plan, which is Mode-1 [s].
+        look: encoding a frame and proposing many [s].
+        sizes, rollouts: numbers of candidates, ascending, and the time to cost as many [s].
+        refit: the search's own arithmetic for one candidate of one round [s].
+    """
+
+    act: float
+    look: float
+    sizes: tuple[int, ...]
+    rollouts: tuple[float, ...]
+    refit: float = 0.0
+
+    def plan(self, optimiser: Optimiser, proposals: int) -> float:
+        """Time of a whole plan with a reserve [s]."""
+        if isinstance(optimiser, Mode1):
+            return RESERVE * self.act
+        sizes = [optimiser.count(i) for i in range(optimiser.iterations)]
+        if proposals and not isinstance(
+            optimiser, Choice
+        ):  # they are costed before the samples around the cheapest of them
+            sizes[:1] = [proposals + 1, sizes[0] - proposals - 1]
+        if optimiser.final == "guarded":
+            sizes.append(2)
+        # No rollout is cheaper than the smallest that was timed; beyond the largest, in proportion.
+        each = np.interp(sizes, self.sizes, self.rollouts)
+        beyond = np.maximum(np.array(sizes) / self.sizes[-1], 1.0)
+        rollouts = float((each * beyond).sum())
+        return RESERVE * (self.look + rollouts + self.refit * sum(sizes))
+
+
+class Budget(NamedTuple):
+    """A search that fits, the plans it asks of the actor, and the time it is reckoned to take."""
+
+    optimiser: Optimiser
+    proposals: int
+    seconds: float
+
+
+def timed(
+    model: WorldModel[Any],
+    optimiser: Optimiser,
+    proposals: int,
+    repeats: int = 40,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Speed:
+    """Time a model on pictures of noise, alone on its machine.
+
+    Args:
+        model: anything behind the contract.
+        optimiser: the full search.
+        proposals: plans it asks of the actor; 0 for none.
+        repeats: of every part, after three to warm up.
+        clock: seconds.
+    """
+    spec, rng, most = model.spec, np.random.default_rng(0), optimiser.candidates
+
+    shape, none = (1, spec.image_size, spec.image_size, 3), np.zeros((2, 0), np.float32)
+    seen = [rng.integers(0, 256, shape, np.uint8)]
+
+    def history() -> History:
+        # As in an episode one frame is new: models remember those they have encoded.
+        seen.append(rng.integers(0, 256, shape, np.uint8))
+        frames = np.concatenate(seen[-2:])
+        return History(frames, none, np.zeros((1, spec.action_dim), np.float32))
+
+    state, goal = model.encode(history()), model.encode(History.of_goal(history().frames[0]))
+    sizes = sorted({2, *(max(2, most // part) for part in (8, 2, 1))})
+    # As many as any smaller search will ask for.
+    asked = max(proposals, int(PROPOSED * most), min(most, REFINED) - 1)
+    low, high = (np.asarray(b, np.float32) for b in (spec.action_low, spec.action_high))
+
+    def look(plans: int) -> Callable[[], object]:
+        def work() -> None:
+            now = model.encode(history())
+            if proposals and isinstance(model, Proposer):
+                model.propose(now, goal, plans, rng)
+
+        return work
+
+    def rollout(size: int) -> Callable[[], object]:
+        actions = rng.uniform(low, high, (size, spec.horizon, spec.action_dim)).astype(np.float32)
+        return lambda: model.step_costs(state, goal, actions)
+
+    def search() -> None:
+        noise = optimiser.draw_noise(rng, spec.horizon, spec.action_dim, block=spec.block)
+        still = np.zeros((spec.horizon, spec.action_dim), np.float32)
+        optimiser.optimise(lambda a: np.zeros(len(a), np.float32), still, None, low, high, noise)
+
+    def slow(work: Callable[[], object]) -> float:
+        seconds = []
+        for _ in range(3 + repeats):
+            start = clock()
+            work()
+            seconds.append(clock() - start)
+        return float(np.percentile(seconds[3:], SLOWEST))
+
+    rollouts = tuple(slow(rollout(size)) for size in sizes)
+    refit = slow(search) / sum(optimiser.count(i) for i in range(optimiser.iterations))
+    return Speed(slow(look(1)), slow(look(asked)), tuple(sizes), rollouts, refit)
+
+
+def fit(speed: Speed, deadline: float, optimiser: Optimiser, proposals: int) -> Budget:
+    """The largest search within a deadline, no larger than the one given.
+
+    As many rounds as leave each ``REFINED`` candidates, most of a single one proposed by the actor;
+    below, it proposes all of them; below ``LEAST`` it acts alone.
+
+    Args:
+        deadline: for a whole plan, from the frame to the action [s].
+        optimiser, proposals: the full search.
+
+    Raises:
+        ConfigError: not even looking fits.
+    """
+    budget = Budget(optimiser, proposals, speed.plan(optimiser, proposals))
+    if budget.seconds <= deadline:
+        return budget
+    full = optimiser.candidates
+    for rounds in range(optimiser.iterations, 0, -1):
+        share = (PROPOSED if rounds == 1 else BEFORE) if proposals else 0
+        for count in range(full, (REFINED if rounds > 1 or proposals else LEAST) - 1, -1):
+            smaller, asked = _smaller(optimiser, count, rounds), int(share * count)
+            budget = Budget(smaller, asked, speed.plan(smaller, asked))
+            if budget.seconds <= deadline:
+                return budget
+    if proposals:
+        for count in range(min(full, REFINED), LEAST - 1, -1):
+            choice = Choice(candidates=count)
+            budget = Budget(choice, count - 1, speed.plan(choice, count - 1))
+            if budget.seconds <= deadline:
+                return budget
+    if proposals:
+        budget = Budget(Mode1(), 1, speed.plan(Mode1(), 1))
+    if budget.seconds > deadline:
+        raise ConfigError(
+            f"a deadline of {1e3 * deadline:.1f} ms",
+            f"{1e3 * budget.seconds:.1f} ms or more on this machine",
+            "allow more time, or plan with a smaller model",
+        )
+    return budget
+
+
+def _smaller(optimiser: Optimiser, candidates: int, rounds: int) -> Optimiser:
+    changes: dict[str, Any] = {"candidates": candidates, "iterations": rounds}
+    if isinstance(optimiser, CEM):
+        changes["elites"] = max(1, min(optimiser.elites, candidates // 4))
+    return replace(optimiser, **changes)

@@ -1,0 +1,96 @@
+"""``robot-wm demo``: the shipped planners against random actions, on three tasks, offline.
+
+It plans with the exported bundles, as a robot does: torch need not be installed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from planning.commands import report
+from planning.commands.evaluate import evaluate_all
+from planning.evaluation.stage import pair_list_path
+from robot_wm.cli.main import Session
+from robot_wm.cli.paths import SHIPPED
+from robot_wm.core.errors import WeightsError
+from robot_wm.core.storage.provenance import MANIFEST
+from robot_wm.core.system.progress import say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COLUMNS = ("task", "planned", "95 % interval", "random", "pairs", "ms per plan")
+
+
+def run(session: Session) -> int:
+    """Evaluate, print a table and the pages.
+
+    Raises:
+        WeightsError: no shipped bundles or no committed pair lists here.
+    """
+    start, lines, pages = time.monotonic(), [], []
+    for task in session.settings.demo.tasks:
+        mine = _session(session, task)
+        rows, _ = evaluate_all(mine)
+        lines.append(_line(task, {row["method"]: row for row in rows}))
+        pages.append(report.write(mine, rows))
+    show(lines)
+    say(f"{time.monotonic() - start:.0f} s")
+    for page in pages:
+        print(f"report: {page}")
+    return 0
+
+
+def _session(session: Session, task: str) -> Session:
+    """The demonstration's own settings: shipped bundles, committed pairs, few episodes."""
+    settings = session.for_task(task)
+    committed = pair_list_path(settings, 0, committed=True)
+    for path in (settings.shipped_bundle / MANIFEST, committed):
+        if not path.is_file():
+            raise WeightsError(
+                f"{path} is missing", "a checkout with bundles and pair lists",
+                "run `robot-wm evaluate preset=smoke`, which makes everything itself",
+            )  # fmt: skip
+    own = replace(
+        settings,
+        name="demo",
+        weights=SHIPPED,
+        publish=False,
+        method=("onnx", "random"),
+        bundle="",
+        evaluate=replace(settings.evaluate, seeds=(0,), limit=session.settings.demo.pairs),
+        # Why a goal was missed takes minutes to find out.
+        report=replace(settings.report, episodes=min(4, settings.report.episodes), explain=False),
+    )
+    return Session(own, session.overrides)
+
+
+def _line(task: str, rows: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+    ours, floor = rows["onnx"], rows["random"]
+    return (
+        task,
+        f"{ours['success_pct']:.0f} %",
+        f"{ours['wilson_low']:.0f}–{ours['wilson_high']:.0f} %",
+        f"{floor['success_pct']:.0f} %",
+        str(ours["episodes"]),
+        f"{ours['plan_ms_p50'] or 0:.0f}",
+    )
+
+
+def show(lines: Sequence[tuple[str, ...]]) -> None:
+    """A table: drawn on a terminal, plain in a log."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*COLUMNS, title="Goal images reached (official predicate)")
+        for line in lines:
+            table.add_row(*line)
+        Console().print(table)
+        return
+    widths = [max(len(row[i]) for row in [COLUMNS, *lines]) for i in range(len(COLUMNS))]
+    for row in [COLUMNS, *lines]:
+        print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())

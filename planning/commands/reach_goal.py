@@ -1,0 +1,145 @@
+"""``robot-wm reach``: order a goal picture and watch the robot make the world look like it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from planning.agent.registry import METHODS
+from planning.commands.agents import recipe
+from planning.commands.evaluate import environment, needed_model, sources_of
+from planning.commands.pictures import pictured
+from robot_wm.cli.settings import Settings
+from robot_wm.core.errors import ConfigError
+from robot_wm.core.storage.provenance import atomic_write
+
+if TYPE_CHECKING:
+    from robot_wm.cli.main import Session
+    from robot_wm.cli.schema import ReachSettings
+
+Told = dict[str, np.ndarray]
+
+
+def run(session: Session) -> int:
+    """One episode from a random start; say whether the goal was reached and where the pictures are.
+
+    Returns:
+        0 if the goal was reached, or if nobody can tell (a picture from elsewhere), 1 on a miss.
+
+    Raises:
+        ConfigError: a method that does not plan from pixels, or two goals.
+        InputError: a goal that the scene cannot take, or a file that is no picture.
+    """
+    settings = session.settings
+    method = settings.method[0]
+    if not METHODS[method].model or METHODS[method].inputs != "pixels":
+        able = [n for n, m in METHODS.items() if m.model and m.inputs == "pixels"]
+        raise ConfigError(f"method {method!r}", ", ".join(able), "choose one, e.g. method=onnx")
+    env = environment(settings)()
+    try:
+        told, pose = goal_of(settings, env)
+        agent = recipe(settings, method, sources_of(session, method, needed_model(session)))(
+            env.spec
+        )
+        for image in told["image"] if told["image"].ndim == 4 else told["image"][None]:
+            # Exported planners can tell what they have never seen.
+            getattr(getattr(agent, "model", None), "check_goal", lambda _: None)(image)
+        frames, poses = drive(env, agent, told, pose, settings.reach)
+        told_well = pose is None or told_verdict(env, settings, np.stack(poses), pose)
+    finally:
+        env.close()
+    out = write(settings.run_path("reach"), settings.task.name, told, frames, env.spec.control_dt)
+    print(f"pictures: {out}")
+    return 0 if told_well else 1
+
+
+def family_of(settings: Settings) -> str:
+    """Predicate that tells whether the goal is reached: strict asks for the block alone."""
+    return "strict" if settings.reach.only else "official"
+
+
+def drive(
+    env: Any, agent: Any, told: Told, goal: np.ndarray | None, asked: ReachSettings
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Images and poses of an episode, which ends where the goal is reached.
+
+    The robot keeps its target in the picture, as those do that make the data; the planner sees
+    images alone.
+    """
+    obs, info = env.reset(seed=asked.seed)
+    agent.reset(told, asked.seed)
+    family = "strict" if asked.only else "official"
+    frames, poses = [obs["image"]], [info["pose"]]
+    for _ in range(asked.steps):
+        action = env.task.confine(info["pose"], agent.act({"image": obs["image"]}))
+        obs, *_, info = env.step(action)
+        frames.append(obs["image"])
+        poses.append(info["pose"])
+        if goal is not None and env.success(family, np.stack(poses), goal).any():
+            break
+    return frames, poses
+
+
+def told_verdict(env: Any, settings: Settings, poses: np.ndarray, goal: np.ndarray) -> bool:
+    """Print how the episode went by the true poses, which the planner never saw; True if well."""
+    print(verdict(env, settings, poses, goal))
+    return bool(env.success(family_of(settings), poses, goal).any())
+
+
+def goal_of(settings: Settings, env: Any) -> tuple[Told, np.ndarray | None]:
+    """Goal observation, and the pose in it where that is known."""
+    from robot_wm.data.episodes import EpisodeStore
+    from sim.goal_images import ALTERNATIVES, edited, only, recorded
+
+    asked = settings.reach
+    if sum(map(bool, (asked.image, asked.pose, asked.recording))) > 1:
+        raise ConfigError(
+            "more than one of reach.image, reach.pose and reach.recording", "one of them",
+            "leave the others out",
+        )  # fmt: skip
+    if asked.only and (asked.image or asked.recording):
+        raise ConfigError(
+            "reach.only with a picture", "a goal made in the scene", "use reach.pose or none"
+        )
+    if asked.image:
+        return {"image": pictured(Path(asked.image), settings.image_size)}, None
+    if asked.recording:
+        shown = recorded(
+            EpisodeStore(Path(asked.recording).expanduser()), asked.episode, asked.every
+        )
+        return {"image": shown[-1], "via": shown[:-1]}, None
+    env.reset(seed=asked.seed + 1)
+    image, pose = edited(env, asked.pose)
+    if asked.only:
+        image = only(env, asked.only, ALTERNATIVES, np.random.default_rng(asked.seed))
+    return {"image": image}, pose
+
+
+def verdict(env: Any, settings: Settings, poses: np.ndarray, goal: np.ndarray) -> str:
+    """In words, how the episode went by the true poses, which the planner never saw."""
+    family = family_of(settings)
+    hits = np.flatnonzero(env.success(family, poses, goal))
+    reached = f"REACHED after {hits[0] + 1}" if len(hits) else f"MISSED within {len(poses) - 1}"
+    names = [name for name in env.spec.pose_names if "/s]" not in name]
+    ends = ", ".join(
+        f"{name} {end:.3f} (goal {wanted:.3f})"
+        for name, end, wanted in zip(names, poses[-1], goal, strict=False)
+    )
+    box = env.task.confinement
+    place = poses[:, list(box.pose)] if box is not None else np.zeros((len(poses), 0))
+    hidden = int(((place < 0) | (place > env.task.view)).any(axis=1).sum())
+    unseen = f"; the robot was out of the picture for {hidden} steps" if hidden else ""
+    return f"{reached} control steps ({family}); at the end {ends}{unseen}"
+
+
+def write(out: Path, task: str, told: Told, frames: list[np.ndarray], dt: float) -> Path:
+    """The goal beside what happened as ``out/<task>.webp``, the goal as ``out/<task>.png``."""
+    from planning.reporting.charts import animation, png
+
+    goal = told["image"] if told["image"].ndim == 3 else told["image"][0]
+    path = out / f"{task}.webp"
+    atomic_write(out / f"{task}.png", png(goal))
+    atomic_write(path, animation([np.hstack([goal, frame]) for frame in frames], dt))
+    return path

@@ -1,0 +1,123 @@
+"""``robot-wm report``: evaluate, then a page that shows what the planner saw and imagined."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export.build.stage import bundle
+from planning.agent.registry import METHODS
+from planning.commands.agents import recipe
+from planning.commands.evaluate import (
+    environment,
+    evaluate_all,
+    needed_model,
+    row_config,
+    sources_of,
+    train_seed,
+)
+from planning.evaluation.stage import pair_lists
+from robot_wm.core.system.progress import say
+
+if TYPE_CHECKING:
+    from planning.evaluation.config import EvaluateConfig
+    from planning.evaluation.goal_pairs import PairList
+    from planning.reporting.episode_recorder import EpisodeRecord
+    from robot_wm.cli.main import Session
+    from robot_wm.core.system.parallel import Factory
+
+
+def run(session: Session) -> int:
+    """Evaluate, record missed pairs again with the planner's notes, write the page."""
+    rows, _ = evaluate_all(session)
+    print(f"report: {write(session, rows)}")
+    return 0
+
+
+REASONS = {
+    "true_dynamics": "the prediction was wrong: with every candidate simulated truly, the same "
+    "actor and cost reach the goal",
+    "true_cost": "the learned cost was wrong: true dynamics alone do not help, with the true "
+    "distance as cost the same actor reaches the goal",
+    "": "the search: even with true dynamics and the true distance as cost, none of the actor's "
+    "plans and their variations leads there",
+}
+
+
+def explained(
+    session: Session,
+    config: EvaluateConfig,
+    pairs: PairList,
+    episode: EpisodeRecord,
+    method: str,
+    folders: tuple[Path, Path] | None,
+) -> EpisodeRecord:
+    """A failed episode of a learned model with its reason, found by mending one part at a time."""
+    from planning.evaluation.evaluator import run_episode
+
+    settings = session.settings
+    if episode.hit is not None or method not in ("jepa", "onnx") or not settings.report.explain:
+        return episode
+    index = pairs.pairs.index(episode.pair)
+    say(f"asking why {episode.pair.pair_id} was missed")
+    env = environment(settings)()
+    try:
+        for mended in ("true_dynamics", "true_cost"):
+            agent = judge(session, mended, method, folders)(env.spec)
+            informed = replace(config, method=mended, inputs=METHODS[mended].inputs)
+            if run_episode(informed, pairs, index, env, agent).first_hit(episode.family):
+                return replace(episode, why=REASONS[mended])
+    finally:
+        env.close()
+    return replace(episode, why=REASONS[""])
+
+
+def judge(session: Session, mended: str, method: str, folders: tuple[Path, Path] | None) -> Factory:
+    """Recipe of the method with one part mended; an exported one is judged as it was exported."""
+    settings = session.settings
+    made = recipe(settings, mended, folders)
+    if method != "onnx":
+        return made
+    kept = {k: v for k, v in made.kwargs.items() if k not in ("model", "encoder")}
+    told = {"bundle": str(bundle(session)), "provider": settings.provider}
+    return replace(made, kwargs={**kept, **told})
+
+
+def chosen(rows: list[dict[str, Any]], method: str, seed: int, count: int) -> list[int]:
+    """Which pairs to show: those that were missed first, then those that were reached."""
+    row = next(r for r in rows if r["method"] == method and r["eval_seed"] == seed)
+    hits = row["first_hit"]
+    order = sorted(range(len(hits)), key=lambda i: (hits[i] is not None, i))
+    return order[:count]
+
+
+def write(session: Session, rows: list[dict[str, Any]]) -> Path:
+    """The page of one task; the first method that plans is the subject."""
+    from planning.reporting.html_report import record_episode, write_report
+
+    settings = session.settings
+    method = next((m for m in settings.method if METHODS[m].planner), settings.method[0])
+    folders = needed_model(session)
+    pairs = pair_lists(settings)[settings.evaluate.seeds[0]]
+    config = row_config(settings, method, pairs, train_seed(folders))
+    # The page tells the story of the result: further predicates would run an episode past its end.
+    config = replace(config, families=config.families[:1])
+    env = environment(settings)()
+    sources = sources_of(session, method, folders)
+    agent = recipe(settings, method, sources, illustrate=True)(env.spec)
+    indices = chosen(rows, method, settings.evaluate.seeds[0], settings.report.episodes)
+    say(f"recording {len(indices)} episodes of {method}, missed ones first")
+    try:
+        episodes = [record_episode(config, pairs, i, env, agent) for i in indices]
+    finally:
+        env.close()
+    episodes = [explained(session, config, pairs, e, method, folders) for e in episodes]
+    if not settings.report.explain:
+        say(f"why goals were missed was not asked: robot-wm report task={settings.task.name} does")
+    rows = sorted(rows, key=lambda row: row["method"] != method)
+    path = settings.run_path("evaluate") / f"report-{settings.task.name}.html"
+    with_what = f" with {settings.planner_of(method).optimiser}" if METHODS[method].planner else ""
+    title = f"{settings.task.name}: {method}{with_what}"
+    write_report(path, rows, episodes, title, settings.report.max_plans)
+    return path

@@ -1,0 +1,181 @@
+"""``robot-wm improve``: the agent's own episodes go back into the data, its model learns from them.
+
+Every round the present model practises on goals of training episodes, then its predictor, proposer
+and goal distance go on learning on the fixed latent, with a share of the windows from practice. The
+same training without practice (``longer1``, ``longer2``, …) stands beside it: what longer training
+alone gives is not the loop's gain. All are judged on validation episodes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from planning.commands.agents import recipe
+from planning.commands.evaluate import environment
+from planning.evaluation.stage import drawn
+from robot_wm.cli.artifacts import latents, model
+from robot_wm.cli.paths import MIRRORED, PRACTICE
+from robot_wm.cli.pipeline import check_same
+from robot_wm.cli.settings import Settings
+from robot_wm.core.storage.provenance import (
+    MANIFEST,
+    atomic_write,
+    check_parent,
+    provenance,
+    read_manifest,
+)
+from robot_wm.core.system.progress import say
+from sim.collection.stage import dataset
+
+if TYPE_CHECKING:
+    from planning.evaluation.goal_pairs import PairList
+    from robot_wm.cli.main import Session
+
+Folders = tuple[Path, Path]
+FAMILIES = ("official", "strict")
+MODE1: dict[str, Any] = {"optimiser": "mode1", "proposals": 1, "options": {}}
+
+
+def run(session: Session) -> int:
+    """Run all rounds; print the table's path."""
+    settings = session.settings
+    first, encoder = model(session, settings.weights)
+    out = settings.run_path("improve")
+    recorded = [dataset(settings, collection) for collection in settings.train_on]
+    mirrored = any(collection.endswith(MIRRORED) for collection in settings.train_on)
+    pairs = drawn(settings, "validation", settings.improve.pairs)
+    rows = scored(settings, pairs, settings.weights, (first, encoder), 0)
+    current, control, practice = first, first, list[Path]()
+    for turn in range(1, settings.improve.rounds + 1):
+        control = _train(settings, f"longer{turn}", recorded, [], encoder, control)
+        rows += scored(settings, pairs, f"longer{turn}", (control, encoder), turn)
+        practice.append(practised(settings, turn, (current, encoder)))
+        if mirrored:
+            practice.append(dataset(settings, f"{PRACTICE}{turn}{MIRRORED}"))
+        current = _train(settings, f"round{turn}", recorded, practice, encoder, current)
+        rows += scored(settings, pairs, f"round{turn}", (current, encoder), turn)
+    name = settings.task.name
+    lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
+    atomic_write(out / f"{name}.jsonl", lines)
+    atomic_write(out / f"{name}.md", table(rows))
+    print(table(rows))
+    print(f"what it gave: {out / f'{name}.md'}")
+    return 0
+
+
+def practised(settings: Settings, turn: int, folders: Folders) -> Path:
+    """Episodes of the present model, recorded where they are missing."""
+    from planning.evaluation.rollout_collection import PracticeConfig, practise
+    from robot_wm.data.episodes import EpisodeStore
+
+    section, task = settings.improve, settings.task.name
+    config = PracticeConfig(
+        section.episodes, section.noise, section.episodes_per_shard, turn, settings.workers
+    )
+    like = EpisodeStore(dataset(settings, "nominal")).schema
+    pairs = drawn(settings, "train", config.episodes)
+    planner = settings.practice_planner
+    about = {
+        "world_model": read_manifest(folders[0], "world_model", verify=False)["sha256"],
+        "planner": asdict(planner),
+    }
+    collection = f"{PRACTICE}{turn}"
+    root = settings.dataset_path(task, collection)
+    say(f"practising {config.episodes} goals of {task} into {root}")
+    maker = recipe(replace(settings, planner=planner), "jepa", folders)
+    return practise(config, pairs, like, collection, about, root, environment(settings), maker)
+
+
+def _train(
+    settings: Settings,
+    name: str,
+    recorded: Sequence[Path],
+    practice: Sequence[Path],
+    encoder: Path,
+    start: Path,
+) -> Path:
+    """Predictor, proposer and goal distance of ``start``, trained on; kept if it exists.
+
+    Raises:
+        DataError: one exists that began with another model.
+    """
+    from robot_wm.encoders.frozen import FrozenEncoder
+    from robot_wm.world_models.jepa.artifact import own_sizes
+    from robot_wm.world_models.jepa.trainer import FREE, train
+
+    section, sets = settings.improve, [*recorded, *practice]
+    shares = (
+        tuple(
+            share / len(part)
+            for part, share in ((recorded, 1 - section.share), (practice, section.share))
+            for _ in part
+        )
+        if practice
+        else ()
+    )
+    config = replace(
+        settings.train_config(), **own_sizes(start), steps=0, embed=0, settle=section.settle,
+        lr=section.lr, latent_of=str(start), tuned=True, kept=section.kept, shares=shares,
+    )  # fmt: skip
+    folder = settings.model_path(f"{settings.name}-{name}")
+    if (folder / MANIFEST).is_file():
+        made = read_manifest(folder, "world_model", verify=False)
+        base = read_manifest(start, "world_model", verify=False)["sha256"]
+        check_parent(made, "latent", base)
+        asked = {k: v for k, v in asdict(config).items() if k not in FREE}
+        check_same(folder, made["facts"].get("config", {}), asked, f"delete {folder.parent}")
+        return folder
+    caches = [latents(settings, encoder, path) for path in sets]
+    say(f"training {name} on {len(sets)} collections into {folder}")
+    return train(config, sets, caches, FrozenEncoder.load(encoder), folder.parent)
+
+
+def scored(
+    settings: Settings, pairs: PairList, name: str, folders: Folders, turn: int
+) -> list[dict[str, Any]]:
+    """Success on validation pairs, of the actor alone and of the planner."""
+    from planning.evaluation.config import EvaluateConfig
+    from planning.evaluation.evaluator import evaluate
+
+    rows = []
+    for mode, planner in (
+        ("mode1", replace(settings.planner, **MODE1)),
+        ("mode2", settings.planner),
+    ):
+        maker = recipe(replace(settings, planner=planner), "jepa", folders)
+        config = EvaluateConfig(
+            f"official/{settings.task.name}", "jepa", families=FAMILIES, workers=settings.workers
+        )
+        result = evaluate(config, pairs, environment(settings), maker)
+        success = {f"{f}_pct": 100 * float(result.hits(f).mean()) for f in FAMILIES}
+        rows.append(
+            {
+                "model": name, "round": turn, "mode": mode, "pairs": len(pairs.pairs),
+                "split": "validation", "task": settings.task.name, **success,
+                "model_sha256": read_manifest(folders[0], "world_model", verify=False)["sha256"],
+                **provenance(),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """What each round gained."""
+    head = [
+        f"# Improvement loop: {rows[0]['task']}", "",
+        f"Generated by `robot-wm improve`. Goals reached [%] of {rows[0]['pairs']} pairs of "
+        "validation episodes, one training seed; `longer` has the rounds' training without "
+        "their practice.", "",
+        "| model | actor alone, official | strict | planner, official | strict |",
+        "| --- | --- | --- | --- | --- |",
+    ]  # fmt: skip
+    names = list(dict.fromkeys(row["model"] for row in rows))
+    for name in names:
+        found = {row["mode"]: row for row in rows if row["model"] == name}
+        cells = [found[m][f"{f}_pct"] for m in ("mode1", "mode2") for f in FAMILIES]
+        head.append(f"| {name} | {' | '.join(f'{c:.1f}' for c in cells)} |")
+    return "\n".join(head) + "\n"

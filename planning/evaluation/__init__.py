@@ -1,0 +1,1 @@
+"""The one evaluator, pair lists, rows and tables."""

@@ -1,0 +1,139 @@
+"""Pair lists as a stage: committed, stored, or drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robot_wm.cli.paths import PACKAGE
+from robot_wm.cli.pipeline import check_same
+from robot_wm.cli.settings import Settings
+from robot_wm.core.config import build
+from robot_wm.core.system.progress import say
+from sim.collection.stage import dataset
+
+if TYPE_CHECKING:
+    from planning.evaluation.goal_pairs import PairList
+
+COMMITTED = "default"  # name of the data whose pair lists stand beside the code
+
+
+def closed_loop(settings: Settings) -> Callable[[Any], dict[str, Any]] | None:
+    """Success on validation episodes while training: prediction error does not predict it.
+
+    Never on test episodes. None where ``evaluate.validation`` is 0.
+    """
+    from planning.agent.build import mpc
+    from planning.evaluation.config import EvaluateConfig
+    from planning.evaluation.evaluator import evaluate
+    from sim import make
+
+    count, task = settings.evaluate.validation, settings.task.name
+    if not count:
+        return None
+    pairs = drawn(settings, "validation", count)
+    told, planner = EvaluateConfig(f"official/{task}", "jepa"), asdict(settings.planner)
+
+    def watch(model: Any) -> dict[str, Any]:
+        result = evaluate(
+            told,
+            pairs,
+            lambda: make(task, settings.image_size),
+            lambda spec: mpc(model, planner, mirror=spec.mirror),
+        )
+        success = 100 * float(result.hits().mean())
+        return {"split": "validation", "pairs": count, "success_pct": success}
+
+    return watch
+
+
+def drawn(settings: Settings, split: str, count: int) -> PairList:
+    """Official pairs of the nominal collection for use while training; never of the test split."""
+    from planning.evaluation.sample_pairs import PairsConfig, make_pair_lists
+    from robot_wm.data.episodes import EpisodeStore
+    from sim import make
+
+    told = {"family": "official", "count": count, "eval_seeds": (0,), "split": split}
+    config = build(PairsConfig, {**vars(settings.pairs_config()), **told}, "pairs")
+    env: Any = make(settings.task.name, settings.image_size, draw_images=False)
+    store = EpisodeStore(dataset(settings, "nominal"))
+    return make_pair_lists(config, store, env.success, env.spec.families)[0]
+
+
+def pair_list_path(settings: Settings, seed: int, committed: bool) -> Path:
+    """Where a pair list lives: in the package or in storage."""
+    from planning.evaluation.goal_pairs import named
+
+    config = settings.pairs_config()
+    task = named(settings.task.name, config.family, config.offset)
+    # Lists of other splits and draws are other lists, never to be taken for the held-out one.
+    other = f"-{config.split}" * (config.split != "test") + f"-draw{config.seed}" * bool(
+        config.seed
+    )
+    name = f"{config.family}-{task}{other}-{seed}.json"
+    # Committed lists travel with the package: an evaluation anywhere runs the same pairs.
+    return (PACKAGE if committed else settings.run_path("evaluate")) / "pairs" / name
+
+
+def pair_lists(settings: Settings) -> dict[int, PairList]:
+    """The lists of this task by evaluation seed: committed ones if the run's name allows.
+
+    Raises:
+        DataError: a stored list is not the one asked for, or of other episodes than are stored.
+    """
+    from planning.evaluation.goal_pairs import PairList
+    from robot_wm.data.episodes import SCHEMA, EpisodeStore
+
+    config, found = settings.pairs_config(), {}
+    for committed in (True, False) if settings.data_name == COMMITTED else (False,):
+        paths = {s: pair_list_path(settings, s, committed) for s in config.eval_seeds}
+        if all(path.is_file() for path in paths.values()):
+            found = {seed: PairList.load(path) for seed, path in paths.items()}
+            break
+    if not found:
+        return draw_pairs(settings, publish=False)
+    asked = {
+        "task": settings.task.name, "collection": "nominal", "family": config.family,
+        "offset": config.offset, "budget": config.budget, "split": config.split,
+        "seed": config.seed, "count": config.count,
+    }  # fmt: skip
+    root = settings.dataset_path(settings.task.name, "nominal")
+    if not committed and (root / SCHEMA).is_file():
+        asked["dataset_sha256"] = EpisodeStore(root, verify=False).sha256
+    for seed, pairs in found.items():
+        stored = {**vars(pairs), "count": len(pairs.pairs), "eval_seed": pairs.eval_seed}
+        known = {k: stored[k] for k in (*asked, "eval_seed")}
+        check_same(
+            paths[seed], known, {**asked, "eval_seed": seed},
+            "run `robot-wm pairs` to draw the lists again",
+        )  # fmt: skip
+    return found
+
+
+def draw_pairs(settings: Settings, publish: bool) -> dict[int, PairList]:
+    """Draw the lists anew from held-out episodes of the nominal collection and write them."""
+    from planning.evaluation.sample_pairs import make_pair_lists
+    from robot_wm.data.episodes import EpisodeStore
+    from sim import make
+
+    config = settings.pairs_config()
+    store = EpisodeStore(dataset(settings, "nominal"))
+    # Gymnasium types `spec` as its own registry entry.
+    env: Any = make(settings.task.name, settings.image_size, draw_images=False)
+
+    def eligible(start: Any, goal: Any, between: Any) -> bool:
+        return bool(env.task.eligible(between, config.family))
+
+    lists = make_pair_lists(config, store, env.success, env.spec.families, eligible)
+    for seed, pairs in lists.items():
+        path = pair_list_path(settings, seed, publish)
+        pairs.save(path)
+        say(f"{path}  {len(pairs.pairs)} pairs  sha256 {pairs.sha256[:12]}…")
+    return lists
+
+
+def first_pairs(pairs: PairList, limit: int) -> PairList:
+    """The list, or its first ``limit`` pairs (a list of another identity)."""
+    return replace(pairs, pairs=pairs.pairs[:limit]) if limit else pairs

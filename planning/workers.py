@@ -1,5 +1,0 @@
-"""Episodes in several processes: see :mod:`robot_wm.core.parallel`."""
-
-from robot_wm.core.parallel import Factory, spread
-
-__all__ = ["Factory", "spread"]

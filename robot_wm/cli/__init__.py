@@ -1,0 +1,1 @@
+"""The command line: compose the configuration, check it, dispatch by dotted name."""

@@ -1,0 +1,148 @@
+"""Encoder, latents and world model as stages: reused by name, checked by hash, made if missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from planning.evaluation.stage import closed_loop
+from robot_wm.cli.paths import SEEDS, SHIPPED
+from robot_wm.cli.pipeline import _check_encoder, _check_model, _no_such_model
+from robot_wm.cli.settings import Settings
+from robot_wm.core.errors import DataError, WeightsError
+from robot_wm.core.storage.provenance import (
+    MANIFEST,
+    check_parent,
+    read_manifest,
+    storage_root,
+)
+from robot_wm.core.system.progress import say
+from sim.collection.stage import dataset
+
+if TYPE_CHECKING:
+    from robot_wm.cli.main import Session
+
+
+def encoder_datasets(session: Session) -> list[Path]:
+    """Every collection of every task that pretrains the encoder."""
+    return [
+        dataset(session.for_task(task), collection)
+        for task in session.settings.encoder_tasks
+        for collection in SEEDS
+    ]
+
+
+def encoder(session: Session) -> Path:
+    """The frozen encoder's artefact, pretrained if missing.
+
+    Raises:
+        WeightsError: shipped weights were asked for and this installation has none.
+    """
+    settings = session.settings
+    folder = settings.encoder_path()
+    if (folder / MANIFEST).is_file():
+        _check_encoder(session, folder)
+        return folder
+    if settings.encoder_name == SHIPPED:
+        raise _no_weights(folder, "encoder_name")
+    from robot_wm.pretraining.trainer import pretrain
+
+    parents = encoder_datasets(session)
+    say(f"pretraining the encoder {settings.encoder_name!r} on {len(parents)} data sets")
+    return pretrain(settings.pretrain_config(), parents, folder.parent)
+
+
+def _no_weights(folder: Path, key: str) -> WeightsError:
+    return WeightsError(
+        f"no shipped weights in {folder}",
+        "an installation with weights, or weights of your own",
+        f"give {key}=<name>, e.g. {key}=default; missing stages are made",
+    )
+
+
+def latents(settings: Settings, encoder_folder: Path, data: Path) -> Path:
+    """Latent cache of one data set, built if missing."""
+    from robot_wm.data.latent_cache import build_latents
+    from robot_wm.encoders.frozen import FrozenEncoder
+
+    frozen = FrozenEncoder.load(encoder_folder)
+    return build_latents(data, frozen, storage_root() / "latents")
+
+
+def model(session: Session, name: str | None = None) -> tuple[Path, Path]:
+    """Artefacts of a world model and of its encoder; the model is trained if missing.
+
+    Args:
+        name: ``shipped`` or a name; the run's own name if None.
+
+    Raises:
+        WeightsError: shipped weights were asked for and this installation has none.
+        DataError: the model was trained on another encoder.
+    """
+    settings = session.settings
+    folder = settings.model_path(name)
+    if name == SHIPPED:
+        parent = settings.encoder_path(SHIPPED)
+        if not (folder / MANIFEST).is_file():
+            raise _no_weights(folder, "weights")
+    elif name not in (None, settings.name):
+        if not (folder / MANIFEST).is_file():
+            raise _no_such_model(settings, str(name))
+        parent = _encoder_of(settings, folder)
+    else:
+        parent = encoder(session)
+        if not (folder / MANIFEST).is_file():
+            _train(settings, parent, folder)
+        _check_model(settings, folder)
+        _check_data(settings, folder)
+    digest = read_manifest(parent, "encoder", verify=False)["sha256"]
+    check_parent(read_manifest(folder, "world_model", verify=False), "encoder", digest)
+    return folder, parent
+
+
+def _encoder_of(settings: Settings, folder: Path) -> Path:
+    """The stored encoder whose hash a model names."""
+    wanted = read_manifest(folder, "world_model", verify=False)["parents"].get("encoder", "")
+    candidates = [settings.encoder_path(SHIPPED)]
+    candidates += sorted((storage_root() / "encoders").glob("*/encoder"))
+    for candidate in candidates:
+        if not (candidate / MANIFEST).is_file():
+            continue
+        if read_manifest(candidate, "encoder", verify=False)["sha256"] == wanted:
+            return candidate
+    raise DataError(
+        f"no encoder {wanted[:12]}… for {folder}", "the encoder it was trained on",
+        "copy that encoder below $ROBOT_WM_HOME/encoders, or train again",
+    )  # fmt: skip
+
+
+def _train(settings: Settings, parent: Path, folder: Path) -> None:
+    from robot_wm.encoders.frozen import FrozenEncoder
+    from robot_wm.world_models.jepa.trainer import train
+
+    data = [dataset(settings, collection) for collection in settings.train_on]
+    caches = [latents(settings, parent, path) for path in data]
+    say(f"training the world model of {settings.task.name} into {folder}")
+    encoder, watch = FrozenEncoder.load(parent), closed_loop(settings)
+    train(settings.train_config(), data, caches, encoder, folder.parent, watch)
+
+
+def _check_data(settings: Settings, folder: Path) -> None:
+    """Refuse a model of episodes other than those stored now; without episodes there is no doubt.
+
+    Raises:
+        DataError: a data set has grown or was made anew since the model was trained.
+    """
+    from robot_wm.data.episodes import SCHEMA, EpisodeStore
+
+    known = read_manifest(folder, "world_model", verify=False)["facts"].get("datasets", [])
+    roots = [settings.dataset_path(settings.task.name, name) for name in settings.train_on]
+    if not all((root / SCHEMA).is_file() for root in roots):
+        return
+    stored = [EpisodeStore(root, verify=False).sha256 for root in roots]
+    if known != stored:
+        raise DataError(
+            f"{folder} was trained on other episodes than {', '.join(map(str, roots))} now hold",
+            ", ".join(f"{str(digest)[:12]}…" for digest in known),
+            f"delete {folder.parent} to train again, or give this run another `name=`",
+        )

@@ -1,0 +1,95 @@
+"""What ``robot-wm <command> --help`` lists: value and meaning of every option, from the code."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from robot_wm.cli.schema import (
+    AblateSettings,
+    CollectSettings,
+    DemoSettings,
+    EvaluateSettings,
+    ImproveSettings,
+    ObjectiveSettings,
+    PlannerSettings,
+    ReachSettings,
+    ReportSettings,
+    SoakSettings,
+    TaskSettings,
+    TeachSettings,
+)
+from robot_wm.cli.settings import Settings
+from robot_wm.core.config import document
+
+Row = tuple[str, str, str]
+OWN: dict[str, type] = {
+    "": Settings,
+    "task": TaskSettings,
+    "collect": CollectSettings,
+    "objective": ObjectiveSettings,
+    "planner": PlannerSettings,
+    "oracle": PlannerSettings,
+    "diagnosis": PlannerSettings,
+    "evaluate": EvaluateSettings,
+    "improve": ImproveSettings,
+    "teach": TeachSettings,
+    "ablate": AblateSettings,
+    "reach": ReachSettings,
+    "soak": SoakSettings,
+    "report": ReportSettings,
+    "demo": DemoSettings,
+}
+
+
+def _stage(settings: Settings, section: str) -> tuple[Any, set[str]]:
+    """The built configuration of a stage's section, and the fields that other sections decide."""
+    if section == "model":
+        return settings.train_config(), set(settings.train_config().__dict__) - set(settings.model)
+    made = getattr(settings, f"{section}_config")()
+    elsewhere = {
+        "encoder": {"image_size"},
+        "pretrain": {"objective", "options", "encoder", "block"},
+        "train": {"task", *settings.model},
+    }.get(section, set())
+    return made, elsewhere | ({"seed", "threads", "device"} if section != "pairs" else set())
+
+
+def section_rows(settings: Settings, section: str) -> list[Row]:
+    """Name, value and meaning of every option of one section."""
+    if section in OWN:
+        made: Any = getattr(settings, section) if section else settings
+        hidden: set[str] = set()
+    else:
+        made, hidden = _stage(settings, section)
+    words = document(type(made))
+    if not section:
+        hidden = {f.name for f in fields(made) if f.name not in words}
+    prefix = f"{section}." if section else ""
+    rows = [
+        (prefix + f.name, _shown(getattr(made, f.name)), words.get(f.name, ""))
+        for f in fields(made)
+        if f.name not in hidden
+    ]
+    if section in ("planner", "oracle", "diagnosis"):
+        optimiser = settings.optimiser({"diagnosis": "true_dynamics"}.get(section, section))
+        words, prefix = document(type(optimiser)), f"{section}.options"
+        rows = [row for row in rows if row[0] != prefix]
+        rows += [
+            (f"{prefix}.{f.name}", _shown(getattr(optimiser, f.name)), words.get(f.name, ""))
+            for f in fields(optimiser)
+        ]
+    return rows
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_shown(item) for item in value) + "]"
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def option_rows(settings: Settings, sections: tuple[str, ...]) -> list[tuple[str, list[Row]]]:
+    """Sections with their rows."""
+    return [(section, section_rows(settings, section)) for section in sections]

@@ -1,0 +1,183 @@
+"""The commands by name, each a module with ``run(session)`` in the room that does its work.
+
+A new command is such a module and a line here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from robot_wm.core.errors import ConfigError
+from robot_wm.core.system.extras import EXTRAS, installed
+
+SCENES = ("mujoco", "gymnasium", "array_api_compat")
+LEARNING = ("torch", "safetensors")
+
+
+class Command(NamedTuple):
+    """What the command line knows of a command before it imports it.
+
+    Attributes:
+        target: dotted name of its module.
+        words: what it does, in one line.
+        sections: of the configuration, shown by its help.
+        needs: what it imports, whatever it is asked to do.
+        usual: overrides that stand unless the user gives others.
+        agents: whether it builds the agents of ``method``.
+        configured: whether it takes a configuration.
+    """
+
+    target: str
+    words: str
+    sections: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    usual: tuple[str, ...] = ()
+    agents: bool = False
+    configured: bool = True
+
+
+COMMANDS: dict[str, Command] = {
+    "collect": Command(
+        "sim.commands.collect",
+        "record episodes of a task (nominal and varied)",
+        ("task", "collect"),
+        SCENES,
+    ),
+    "pretrain": Command(
+        "robot_wm.commands.pretrain",
+        "pretrain the video encoder on all tasks",
+        ("encoder", "objective", "pretrain"),
+        (*SCENES, *LEARNING, "PIL"),
+    ),
+    "probe": Command(
+        "robot_wm.commands.probe",
+        "the gate: does the encoder know poses? exit 1: no, 3: not judged",
+        ("probe",),
+        (*SCENES, *LEARNING),
+    ),
+    "ablate": Command(
+        "robot_wm.commands.ablate_encoder",
+        "what each part of the encoder recipe is worth",
+        ("ablate", "objective", "pretrain", "probe"),
+        (*SCENES, *LEARNING, "PIL"),
+    ),
+    "train": Command(
+        "robot_wm.commands.train",
+        "train a world model on the frozen encoder",
+        ("model", "train"),
+        (*SCENES, *LEARNING, "PIL"),
+    ),
+    "modules": Command(
+        "planning.commands.ablate_planner",
+        "what each module of the agent is worth, on held-out pairs",
+        ("evaluate", "planner"),
+        SCENES,
+        agents=True,
+    ),
+    "improve": Command(
+        "planning.commands.self_improve",
+        "practise in simulation and learn from it",
+        ("improve", "planner", "train"),
+        (*SCENES, *LEARNING, "PIL"),
+    ),
+    "teach": Command(
+        "planning.commands.teach",
+        "a scripted expert teaches the actor",
+        ("teach", "planner"),
+        (*SCENES, *LEARNING, "PIL"),
+    ),
+    "pairs": Command(
+        "planning.commands.goal_pairs", "draw held-out start/goal pairs", ("pairs",), SCENES
+    ),
+    "calibrate": Command(
+        "planning.commands.calibrate",
+        "are scene and data as hard as the published ones?",
+        ("pairs",),
+        SCENES,
+    ),
+    "evaluate": Command(
+        "planning.commands.evaluate",
+        "reach goal images, append result rows",
+        ("evaluate", "planner", "oracle", "diagnosis"),
+        SCENES,
+        agents=True,
+    ),
+    "reach": Command(
+        "planning.commands.reach_goal",
+        "order a goal picture and watch it being reached",
+        ("reach", "planner"),
+        (*SCENES, "PIL"),
+        usual=("method=onnx",),
+        agents=True,
+    ),
+    "export": Command(
+        "export.commands.export",
+        "write the ONNX bundle a robot runs",
+        ("planner",),
+        (*SCENES, *LEARNING, "onnx", "onnxscript", "onnxruntime"),
+    ),
+    "page": Command(
+        "export.commands.web_demo",
+        "planner and scene as a web page, run by the browser alone",
+        ("planner",),
+        (*SCENES, "onnxruntime"),
+    ),
+    "soak": Command(
+        "export.commands.stress_test",
+        "the exported controller under faults for a million steps",
+        ("soak", "planner"),
+        (*SCENES, "onnxruntime"),
+    ),
+    "report": Command(
+        "planning.commands.report",
+        "evaluate, then show what the planner saw (HTML)",
+        ("report", "planner", "diagnosis"),
+        (*SCENES, "PIL"),
+        agents=True,
+    ),
+    "results": Command(
+        "planning.commands.results", "write docs/results.md from results/", (), (), configured=False
+    ),
+    "bench": Command(
+        "robot_wm.commands.benchmark",
+        "measure rendering, encoding and planning here",
+        ("planner",),
+        (*SCENES, *LEARNING),
+    ),
+    "doctor": Command(
+        "robot_wm.commands.doctor",
+        "check this machine and say how to mend it",
+        (),
+        (),
+        configured=False,
+    ),
+    "demo": Command(
+        "planning.commands.demo",
+        "shipped weights against random on three tasks",
+        ("demo", "planner"),
+        (*SCENES, "onnxruntime", "PIL"),
+    ),
+}
+# what the agents of some methods import
+METHOD_NEEDS = {"jepa": LEARNING, "copy_last": LEARNING, "onnx": ("onnxruntime",)}
+
+
+def check_needs(command: str, methods: tuple[str, ...] = ()) -> None:
+    """Refuse a command whose imports would fail after hours of work.
+
+    Raises:
+        ConfigError: what is missing, and the extras that bring it.
+    """
+    needed, agents = [*COMMANDS[command].needs], COMMANDS[command].agents
+    for method in methods if agents else ():
+        needed += METHOD_NEEDS.get(method, ())
+    missing = [name for name in dict.fromkeys(needed) if not installed(name)]
+    if missing:
+        extras = ",".join(dict.fromkeys(EXTRAS[name][1] for name in missing))
+        other = " (method=onnx plans without torch)" if "torch" in missing else ""
+        raise ConfigError(
+            f"`robot-wm {command}` needs {', '.join(EXTRAS[name][0] for name in missing)}: "
+            "not installed",
+            f"an environment with the extra {extras}",
+            f"run `make setup`, or pip install -e '.[{extras}]'" + (other if agents else ""),
+        )

@@ -1,0 +1,142 @@
+"""``robot-wm bench``: rendering, encoding, training and planning on this machine, in numbers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+from planning.agent.build import mpc
+from robot_wm.cli.paths import CHECKOUT
+from robot_wm.cli.settings import Settings
+from robot_wm.core.storage.provenance import atomic_write, provenance
+from robot_wm.core.system.progress import say
+
+if TYPE_CHECKING:
+    from robot_wm.cli.main import Session
+    from robot_wm.core.protocols import WorldModel
+    from robot_wm.encoders.frozen import FrozenEncoder
+
+PLANS = 20
+CONTROL_DIM = 2  # of every scene
+
+
+def run(session: Session) -> int:
+    """Measure with the configured sizes and untrained weights: speed does not depend on them."""
+    from robot_wm.world_models.jepa.benchmark import bench_encode, bench_training
+
+    settings = session.settings
+    config, frozen = settings.train_config(), untrained_encoder(settings)
+    rows = rendering(settings)
+    say("encoding")
+    rows.append(bench_encode(frozen, threads=settings.threads))
+    say("training")
+    shape = (frozen.config.tokens, frozen.config.width, CONTROL_DIM * settings.collect.frame_every)
+    rows.append(bench_training(config, *shape, threads=settings.threads))
+    say("planning")
+    rows.append(planning(settings, untrained_model(settings, frozen)))
+    for row in rows:
+        print(line(row))
+    folder = CHECKOUT / "results" / "bench" if settings.publish else settings.run_path("bench")
+    path = folder / "bench.jsonl"
+    atomic_write(path, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+    print(f"rows: {path}")
+    return 0
+
+
+def line(row: dict[str, Any]) -> str:
+    """One row for people."""
+    if row["bench"] == "render":
+        return (
+            f"render {row['task']:<9} {row['fast_fps']:8.0f} frames/s and core, "
+            f"{row['ratio']:.1f}x MuJoCo's default quality"
+        )
+    if row["bench"] == "plan":
+        parts = ", ".join(f"{p} {row[f'{p}_ms_mean']:.1f}" for p in ("encode", "rollout", "rest"))
+        return (
+            f"plan   {row['optimiser']:<9} {row['total_ms_mean']:8.1f} ms = {parts} (means; "
+            f"the median plan takes {row['total_ms_p50']:.1f})"
+        )
+    rate = f"{row['rate']:8.0f} {row['unit']}"
+    return f"{row['bench']:<16} {rate}, {row['ratio']:.2f} of a matrix product's speed"
+
+
+def rendering(settings: Settings) -> list[dict[str, Any]]:
+    """One row per scene."""
+    from sim import TASKS
+    from sim.benchmark import bench_rendering
+
+    rows: list[dict[str, Any]] = []
+    for task in TASKS:
+        say(f"rendering {task}")
+        measured: dict[str, Any] = {**bench_rendering(task, size=settings.image_size)}
+        rows.append({"bench": "render", "task": task, **measured, **provenance()})
+    return rows
+
+
+def untrained_encoder(settings: Settings) -> FrozenEncoder:
+    """An encoder of the configured shape."""
+    import torch
+
+    from robot_wm.encoders.frozen import FrozenEncoder
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        frozen = FrozenEncoder(settings.encoder_config())
+    frozen.requires_grad_(False)
+    return frozen.eval()
+
+
+def untrained_model(settings: Settings, frozen: FrozenEncoder) -> WorldModel[Any]:
+    """A world model of the configured sizes."""
+    import torch
+
+    from robot_wm.core.protocols import ModelSpec
+    from robot_wm.world_models.jepa.model import (
+        CONTEXT,
+        JEPAWorldModel,
+        Network,
+        Sizes,
+        candidate_bytes,
+    )
+
+    config, block = settings.train_config(), settings.collect.frame_every
+    own: dict[str, Any] = {
+        "positions": frozen.config.tokens,
+        "encoder_width": frozen.config.width,
+        "action": CONTROL_DIM * block,
+    }
+    shared = {f.name: getattr(config, f.name) for f in fields(Sizes) if hasattr(config, f.name)}
+    sizes = Sizes(**own, **shared)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = Network(sizes)
+    network.requires_grad_(False)
+    spec = ModelSpec(
+        task=settings.task.name,
+        action_low=(-1.0,) * CONTROL_DIM * block,
+        action_high=(1.0,) * CONTROL_DIM * block,
+        control_dim=CONTROL_DIM,
+        control_dt=0.1,
+        context=CONTEXT,
+        horizon=sizes.horizon,
+        image_size=settings.image_size,
+        bytes_per_candidate=candidate_bytes(sizes),
+    )
+    return JEPAWorldModel(network, frozen, spec, config.cost)
+
+
+def planning(settings: Settings, model: WorldModel[Any]) -> dict[str, Any]:
+    """Wall time of a plan, part by part."""
+    import numpy as np
+
+    from planning.agent.profiling import bench_plan
+
+    size, rng = settings.image_size, np.random.default_rng(settings.seed)
+    goal, seen = (
+        {"image": rng.integers(0, 256, (size, size, 3), np.uint8), "proprio": np.zeros(0)}
+        for _ in range(2)
+    )
+    row = bench_plan(mpc(model, asdict(settings.planner)), goal, seen, PLANS, settings.seed)
+    proposals, threads = settings.planner.proposals, settings.threads
+    return {**row, "threads": threads, "proposals": proposals}

@@ -1,0 +1,1 @@
+"""The machine: cores, processes, OpenGL, progress, and its check-up."""

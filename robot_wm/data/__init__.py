@@ -1,0 +1,1 @@
+"""Episodes, latents, sequences: what trainings read."""

@@ -1,0 +1,160 @@
+"""Training clips: two frames one block apart and the actions between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robot_wm.core.errors import ConfigError, DataError
+from robot_wm.data.episodes import EpisodeStore
+from robot_wm.data.normalization import Statistics
+
+
+class ClipSampler:
+    """Pairs of frames one block apart from *training* episodes, by the shares of their data sets.
+
+    All training frames are held in memory (12 KB each at 64 px); a draw is one gather per data set.
+    Scenes are numbered by task name; action blocks are normalised per scene.
+
+    Args:
+        stores: data sets.
+        block: control steps between the frames.
+        image_size: side of the frames [px].
+        shares: weight of each collection, by its name (1 where unnamed).
+        together: clips drawn from one episode at a time.
+
+    Raises:
+        DataError: no clip, another image size, frames not stored at block boundaries, or action
+            blocks of different sizes.
+    """
+
+    def __init__(
+        self,
+        stores: Sequence[EpisodeStore],
+        block: int,
+        image_size: int,
+        shares: Mapping[str, float] | None = None,
+        together: int = 1,
+    ) -> None:
+        self.together = together
+        weights = np.array([(shares or {}).get(s.schema.collection, 1.0) for s in stores])
+        if not weights.sum() > 0:
+            raise ConfigError(
+                f"shares {dict(shares or {})} of {[s.schema.collection for s in stores]}",
+                "a share above 0 for one of them", "correct `pretrain.shares`",
+            )  # fmt: skip
+        self.shares = weights / weights.sum()
+        self.control_dim = len(stores[0].schema.control_low)
+        self.scenes = sorted({store.schema.task for store in stores})
+        self.strides = [block // store.schema.frame_every for store in stores]
+        self.alike = [store.schema.collection == "nominal" for store in stores]
+        self.parts = [_clips(store, block, image_size) for store in stores]
+        widths = {actions.shape[1] for _, _, actions, _ in self.parts}
+        if len(widths) != 1:
+            raise DataError(
+                f"action blocks of sizes {sorted(widths)}", "one size", "pretrain them separately"
+            )
+        self.action_dim = widths.pop()
+        self.owner = [self.scenes.index(store.schema.task) for store in stores]
+        self.statistics = {}
+        self.drifts: list[np.ndarray] = [np.zeros(0)] * len(stores)
+        for number, scene in enumerate(self.scenes):
+            mine = [i for i, owner in enumerate(self.owner) if owner == number]
+            fitted = Statistics.fit(np.concatenate([self.parts[i][2] for i in mine]))
+            self.statistics[scene] = fitted
+            for i in mine:
+                frames, first, actions, episode = self.parts[i]
+                self.parts[i] = (frames, first, fitted.normalize(actions), episode)
+                self.drifts[i] = actions.reshape(len(actions), -1, self.control_dim).sum(1)
+            summed = Statistics.fit(np.concatenate([self.drifts[i] for i in mine]))
+            for i in mine:
+                self.drifts[i] = summed.normalize(self.drifts[i])
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return sum(len(first) for _, first, _, _ in self.parts)
+
+    def draw(self, rng: np.random.Generator, batch: int) -> dict[str, Tensor]:
+        """Draw clips.
+
+        Returns:
+            ``frames`` uint8 ``[B, 2, H, W, 3]``, ``actions`` float32 ``[B, A]``, ``drift`` (summed
+            control actions) float32 ``[B, C]``, both normalised per scene, ``scene`` int64 ``[B]``,
+            ``look`` int64 ``[B]`` and ``clip`` int64 ``[B]``: clips of one look were drawn with the
+            same appearance (all of a nominal collection, one episode of another).
+        """
+        # Whole parts of the shares first; who gets the remainder is drawn.
+        shares = np.floor(self.shares * batch).astype(int)
+        rest = self.shares * batch - shares
+        if left := batch - int(shares.sum()):
+            np.add.at(shares, rng.choice(len(shares), left, p=rest / rest.sum()), 1)
+        frames = np.empty((batch, 2, *self.parts[0][0].shape[1:]), np.uint8)
+        actions = np.empty((batch, self.action_dim), np.float32)
+        drift = np.empty((batch, self.control_dim), np.float32)
+        look, clip = np.empty(batch, np.int64), np.empty(batch, np.int64)
+        start = seen = 0
+        for i, share in enumerate(shares):
+            pixels, first, blocks, episode = self.parts[i]
+            chosen, stop = self._chosen(episode, rng, share), start + share
+            frames[start:stop, 0] = pixels[first[chosen]]
+            frames[start:stop, 1] = pixels[first[chosen] + self.strides[i]]
+            actions[start:stop], drift[start:stop] = blocks[chosen], self.drifts[i][chosen]
+            look[start:stop] = seen + (0 if self.alike[i] else episode[chosen])
+            clip[start:stop] = seen + chosen
+            start, seen = stop, seen + len(first)
+        return {
+            "frames": torch.from_numpy(frames),
+            "actions": torch.from_numpy(actions),
+            "drift": torch.from_numpy(drift),
+            "scene": torch.from_numpy(np.repeat(self.owner, shares)),
+            "look": torch.from_numpy(look),
+            "clip": torch.from_numpy(clip),
+        }
+
+    def _chosen(self, episode: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
+        """``count`` clips, ``together`` of each episode drawn: the row of each."""
+        anchors = rng.integers(0, len(episode), -(-count // self.together))
+        low = np.searchsorted(episode, episode[anchors])
+        high = np.searchsorted(episode, episode[anchors], side="right")
+        own = rng.integers(low[:, None], high[:, None], (len(anchors), self.together))
+        return own.flatten()[:count]
+
+
+def _clips(
+    store: EpisodeStore, block: int, image_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Frames ``[F, H, W, 3]``; of each clip first frame ``[C]``, raw block ``[C, A]``, episode."""
+    schema = store.schema
+    every = schema.frame_every
+    if schema.image_size != image_size or block % every:
+        raise DataError(
+            f"{store.root}: {schema.image_size} px, a frame every {every} control steps",
+            f"{image_size} px, a divisor of {block} control steps",
+            "collect at the encoder's image size, or change the encoder's",
+        )
+    stride, chosen = block // every, store.indices("train", block)
+    total = sum(map(store.frames_of, chosen))
+    frames = np.empty((total, image_size, image_size, 3), np.uint8)
+    firsts, blocks, numbers, start = [], [], [], 0
+    for number, i in enumerate(chosen):
+        episode = store[i]
+        count = len(episode.frames)
+        frames[start : start + count] = episode.frames
+        own = np.arange(max(0, count - stride))
+        firsts.append(start + own)
+        numbers.append(np.full(len(own), number))
+        steps = own[:, None] * every + np.arange(block)
+        actions = np.asarray(episode.actions)
+        blocks.append(actions[steps].reshape(len(own), block * actions.shape[1]))
+        start += count
+    first = np.concatenate(firsts) if firsts else np.zeros(0, np.int64)
+    if not len(first):
+        raise DataError(
+            f"{store.root} has no training clip of {block} control steps",
+            "training episodes longer than one block",
+            "collect more or longer episodes",
+        )
+    return frames, first, np.concatenate(blocks), np.concatenate(numbers)

@@ -1,0 +1,1 @@
+"""Encoders: the ViT, and what makes one frozen."""

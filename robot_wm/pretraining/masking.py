@@ -1,0 +1,103 @@
+"""Which tokens the context encoder may see. Every sampler draws from the generator it is given."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from robot_wm.core.errors import ConfigError
+
+
+class Mask(NamedTuple):
+    """Token indices of one frame per row, int64, ascending: seen ``[B, K]``, hidden ``[B, M]``."""
+
+    visible: np.ndarray
+    masked: np.ndarray
+
+
+def random_tokens(rng: np.random.Generator, batch: int, tokens: int, ratio: float = 0.5) -> Mask:
+    """Hide a random ``ratio`` of the tokens of each row (rounded).
+
+    Raises:
+        ConfigError: nothing would be seen or nothing hidden.
+    """
+    return _split(rng, batch, tokens, tokens - round(ratio * tokens))
+
+
+def future_frame(rng: np.random.Generator, batch: int, tokens: int, visible: int = 8) -> Mask:
+    """Mask of the *second* frame of a clip whose first is seen whole: ``visible`` random tokens.
+
+    Raises:
+        ConfigError: nothing would be seen or nothing hidden.
+    """
+    return _split(rng, batch, tokens, visible)
+
+
+def _split(rng: np.random.Generator, batch: int, tokens: int, visible: int) -> Mask:
+    if not 0 < visible < tokens:
+        raise ConfigError(
+            f"{visible} visible tokens of {tokens}", f"1 to {tokens - 1}", "change the mask's ratio"
+        )
+    order = rng.random((batch, tokens)).argsort(axis=1)
+    return Mask(np.sort(order[:, :visible], axis=1), np.sort(order[:, visible:], axis=1))
+
+
+def multiblock(
+    rng: np.random.Generator,
+    batch: int,
+    grid: int,
+    blocks: int = 8,
+    area: float = 0.15,
+    aspect: tuple[float, float] = (0.75, 1.5),
+    min_visible: int = 8,
+) -> Mask:
+    """V-JEPA's multi-block mask, meant as a tube: the caller applies it to every frame.
+
+    The block size is drawn once per batch, positions per row; rows with fewer than ``min_visible``
+    tokens left are redrawn, and index lists are cut at random to the batch minimum (no padding).
+    Positions run over ``grid - h + 1`` places: the published code never masks the last row.
+
+    Args:
+        grid: patches along a side.
+        blocks, area: number of blocks and the share of the grid each covers.
+        aspect: range of height over width.
+
+    Raises:
+        ConfigError: this setting practically never leaves ``min_visible`` tokens.
+    """
+    ratio = rng.uniform(*aspect)
+    h = min(grid, max(1, round(math.sqrt(area * ratio) * grid)))
+    w = min(grid, max(1, round(math.sqrt(area / ratio) * grid)))
+    hidden = np.zeros((batch, grid, grid), bool)
+    todo = np.arange(batch)
+    for _ in range(100):
+        hidden[todo] = _blocks(rng, len(todo), grid, blocks, h, w)
+        todo = np.flatnonzero((~hidden).sum(axis=(1, 2)) < min_visible)
+        if not len(todo):
+            break
+    else:
+        raise ConfigError(
+            f"{blocks} blocks of {h}x{w} on a {grid}x{grid} grid",
+            f"masks that leave {min_visible} tokens",
+            "use fewer or smaller blocks (objective.options.tube_blocks, tube_area)",
+        )
+    flat = hidden.reshape(batch, -1)
+    # Random keys order each row: the wanted class first, in random order; then cut to the minimum.
+    key = rng.random(flat.shape)
+    seen = (key + flat).argsort(axis=1)[:, : int((~flat).sum(axis=1).min())]
+    away = (key + ~flat).argsort(axis=1)[:, : int(flat.sum(axis=1).min())]
+    return Mask(np.sort(seen, axis=1), np.sort(away, axis=1))
+
+
+def _blocks(
+    rng: np.random.Generator, rows: int, grid: int, blocks: int, h: int, w: int
+) -> np.ndarray:
+    """Union of ``blocks`` random h x w rectangles per row: bool ``[rows, grid, grid]``."""
+    top = rng.integers(0, grid - h + 1, (rows, blocks, 1))
+    left = rng.integers(0, grid - w + 1, (rows, blocks, 1))
+    axis = np.arange(grid)
+    in_y = (axis >= top) & (axis < top + h)
+    in_x = (axis >= left) & (axis < left + w)
+    return np.any(in_y[:, :, :, None] & in_x[:, :, None, :], axis=1)

@@ -1,0 +1,245 @@
+"""V-JEPA for single-frame use: predict the EMA encoder's tokens of hidden patches.
+
+The plain recipe (arXiv:2404.08471) collapses to position-only features on a fixed camera, where
+most tokens are constant given their place. Five repairs keep it alive:
+
+* targets are LayerNormed, centred per scene and token position, and scaled by a running global
+  deviation, so a constant earns nothing;
+* a variance hinge and a covariance penalty (VICReg, arXiv:2105.04906) on the context tokens,
+  centred in the same groups;
+* half of the batches hide most of the *next* frame and show the whole present one, half hide random
+  tokens of both, so that small objects are asked for and can be placed; some visible tokens are
+  predicted too (dense loss, arXiv:2603.14482);
+* an inverse-dynamics head reads, from both whole frames, the summed action between them,
+  ``batch["drift"]`` (single actions of a block leave no trace of their own);
+* the predictor is told the action block (V-JEPA 2-AC, arXiv:2506.09985, moved into pretraining),
+  so where a pushed object went is predictable, and patches whose pixels changed between the
+  frames weigh 1 + ``motion_weight``.
+
+A sixth term is a contrast in time (InfoNCE, arXiv:1807.03748) over a small embedding of the whole
+frames: which frame follows which, among frames of the same look, is known by the pose of what is
+pushed. It did that in the world model's latent (docs/log.md); what it is worth here is one of the
+variants of ``robot-wm ablate`` and has not been measured.
+
+A clip is two single frames one block apart, each encoded alone, as planning will encode them.
+The EMA *target* encoder is shipped: it is what every target came from, and an average of weights
+is smoother than the last iterate.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robot_wm.encoders.transformer import take
+from robot_wm.encoders.vit import EncoderConfig, VideoEncoder
+from robot_wm.pretraining.masking import future_frame, multiblock, random_tokens
+from robot_wm.pretraining.objectives import Batch, Objective, strict
+from robot_wm.pretraining.objectives.vjepa_modules import (
+    Contrast,
+    InverseDynamics,
+    Predictor,
+    Seen,
+    VJEPAConfig,
+)
+from robot_wm.training.ema import average
+
+
+def centred(tokens: Tensor, groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Subtract each group's mean.
+
+    Args:
+        tokens: ``[M, D]``.
+        groups: int64 ``[M]`` in ``[0, count)``.
+
+    Returns:
+        Centred tokens and the degrees of freedom left, M minus the number of groups present.
+    """
+    size = torch.bincount(groups, minlength=count)
+    sums = tokens.new_zeros(count, tokens.shape[1]).index_add(0, groups, tokens)
+    means = sums / size.clamp(min=1)[:, None]
+    return tokens - means.index_select(0, groups), len(tokens) - (size > 0).sum()
+
+
+def variance_covariance(tokens: Tensor, freedom: Tensor) -> tuple[Tensor, Tensor]:
+    """VICReg's two terms on centred tokens ``[M, D]``, normalised as our .04 was tuned.
+
+    Returns:
+        Variance, mean_d relu(1 − √(Var_d + 1e-4)), and covariance, Σ_{i≠j} C_ij² / D.
+    """
+    covariance = tokens.T @ tokens / freedom.clamp(min=1)
+    variance = covariance.diagonal()
+    hinge = F.relu(1 - (variance + 1e-4).sqrt()).mean()
+    return hinge, (covariance.square().sum() - variance.square().sum()) / len(variance)
+
+
+def weighted(predicted: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+    """Smooth L1 of tokens ``[B, M, D]``, averaged with weights ``[B, M]``."""
+    per_token = F.smooth_l1_loss(predicted, wanted, reduction="none").mean(-1)
+    return (per_token * weight).sum() / weight.sum()
+
+
+class VJEPA(Objective):
+    """The objective; see the module's text. Options: :class:`VJEPAConfig`."""
+
+    def __init__(
+        self,
+        encoder: EncoderConfig,
+        options: Mapping[str, Any],
+        scenes: int,
+        action_dim: int,
+        control_dim: int = 2,
+    ) -> None:
+        super().__init__()
+        self.config = strict(VJEPAConfig, options)
+        self.tokens, self.scenes = encoder.tokens, scenes
+        self.context = VideoEncoder(encoder)
+        self.target = copy.deepcopy(self.context).requires_grad_(False)
+        self.predictor = Predictor(self.config, encoder, scenes, action_dim)
+        if self.config.masks == "tubes":
+            self._tubes(np.random.default_rng(0), 16, encoder.tokens)  # told now if impossible
+        if self.config.inverse_weight:
+            self.inverse = InverseDynamics(self.config, encoder, scenes, control_dim)
+        if self.config.contrast_weight:
+            self.contrast = Contrast(self.config, encoder)
+        self.register_buffer("target_mean", torch.zeros(scenes, encoder.tokens, encoder.width))
+        self.register_buffer("target_square", torch.ones(()))
+        # Batches seen per scene: the running means start as the first batch's, not as zero.
+        self.register_buffer("target_count", torch.zeros(scenes))
+
+    def _tubes(self, rng: np.random.Generator, batch: int, count: int) -> Any:
+        """Indices of shown and hidden tokens, the same in both frames."""
+        c, least = self.config, min(8, count // 2)
+        side = math.isqrt(count)
+        return multiblock(rng, batch, side, c.tube_blocks, c.tube_area, min_visible=least)
+
+    @property
+    def encoder(self) -> VideoEncoder:
+        """The EMA target encoder."""
+        return self.target
+
+    def loss(self, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """See :class:`Objective`. Running target statistics move only in training mode."""
+        c, frames, scene = self.config, batch["frames"], batch["scene"]
+        future = bool(rng.random() < 0.5)
+        whole = None
+        if future and (c.inverse_weight or c.contrast_weight):
+            flat = self.context(frames.flatten(0, 1)[:, None])
+            whole = flat.view(len(scene), 2 * self.tokens, -1)
+        seen = self._context(frames, whole, future, rng)
+        with torch.no_grad():
+            goal = self._targets(frames, scene)
+        places = rng.integers(0, seen.where.shape[1], (len(scene), c.dense_tokens))
+        dense = torch.from_numpy(places).to(scene.device)
+        predicted, visible = self.predictor(seen, dense, batch["actions"], scene)
+        wanted, weight = take(goal, seen.hidden), self._weights(frames)
+        parts = {"masked": weighted(predicted, wanted, weight.gather(1, seen.hidden))}
+        total = parts["masked"]
+        if c.dense_weight:
+            where = seen.where.gather(1, dense)
+            parts["dense"] = weighted(visible, take(goal, where), weight.gather(1, where))
+            total = total + c.dense_weight * parts["dense"]
+        parts["variance"], parts["covariance"] = self._spread(seen, scene)
+        total = total + c.variance_weight * parts["variance"]
+        total = total + c.covariance_weight * parts["covariance"]
+        if whole is not None and c.inverse_weight:
+            parts["inverse"] = F.mse_loss(self.inverse(whole, scene), batch["drift"])
+            total = total + c.inverse_weight * parts["inverse"]
+        if whole is not None and c.contrast_weight:
+            parts["contrast"] = self.contrast(whole, batch["look"], batch["clip"])
+            total = total + c.contrast_weight * parts["contrast"]
+        numbers = {name: float(value.detach()) for name, value in parts.items()}
+        # Explained fraction: 0 is what predicting the mean of every position would cost.
+        baseline = float(weighted(torch.zeros_like(wanted), wanted, weight.gather(1, seen.hidden)))
+        kind = "ef_tubes" if c.masks == "tubes" else "ef_future" if future else "ef_random"
+        numbers[kind] = 1 - numbers["masked"] / max(baseline, 1e-9)
+        numbers["loss"] = float(total.detach())
+        numbers["target_std"] = math.sqrt(float(self.get_buffer("target_square")))
+        return total, numbers
+
+    def after_step(self, progress: float) -> None:
+        """Target ← m·target + (1−m)·context, m along a half cosine from ema_start to ema_end."""
+        average(self.target, self.context, self.momentum(progress))
+
+    def momentum(self, progress: float) -> float:
+        """EMA momentum at ``progress`` in [0, 1]."""
+        c = self.config
+        return c.ema_end - (c.ema_end - c.ema_start) * (math.cos(math.pi * progress) + 1) / 2
+
+    def _context(
+        self, frames: Tensor, whole: Tensor | None, future: bool, rng: np.random.Generator
+    ) -> Seen:
+        """Draw this batch's mask and encode what it leaves visible, each frame alone."""
+        c, batch, count = self.config, len(frames), self.tokens
+        device = frames.device
+        if future and c.masks != "tubes":
+            mask = future_frame(rng, batch, count, c.visible)
+            keep, hidden = (torch.from_numpy(side).to(device) for side in mask)
+            first = self.context(frames[:, :1]) if whole is None else whole[:, :count]
+            second = self.context(frames[:, 1:], keep)
+            every = torch.arange(count, device=device).expand(batch, -1)
+            where = torch.cat([every, keep + count], dim=1)
+            return Seen(torch.cat([first, second], dim=1), where, hidden + count)
+        if c.masks == "tubes":
+            sides = [np.repeat(index, 2, axis=0) for index in self._tubes(rng, batch, count)]
+        else:
+            sides = list(random_tokens(rng, 2 * batch, count, c.ratio))
+        keep, hidden = (torch.from_numpy(side).to(device) for side in sides)
+        tokens = self.context(frames.flatten(0, 1)[:, None], keep)
+        shift = torch.tensor([0, count], device=device)[:, None]
+        where, away = ((side.view(batch, 2, -1) + shift).flatten(1) for side in (keep, hidden))
+        return Seen(tokens.reshape(batch, -1, tokens.shape[-1]), where, away)
+
+    def _weights(self, frames: Tensor) -> Tensor:
+        """1, plus ``motion_weight`` where a patch changed between the two frames: ``[B, 2P]``."""
+        batch, _, size, _, _ = frames.shape
+        grid = math.isqrt(self.tokens)
+        change = (frames[:, 0].int() - frames[:, 1].int()).abs().amax(-1)
+        side = size // grid
+        patches = change.view(batch, grid, side, grid, side).amax((2, 4)).flatten(1)
+        moved = (patches > 8).float()
+        return 1 + self.config.motion_weight * torch.cat([moved, moved], dim=1)
+
+    def _groups(self, where: Tensor, scene: Tensor) -> Tensor:
+        """Group of each token, its scene and place in the frame: int64 ``[B * K]``."""
+        return (where % self.tokens + scene[:, None] * self.tokens).flatten()
+
+    def _spread(self, seen: Seen, scene: Tensor) -> tuple[Tensor, Tensor]:
+        groups = self._groups(seen.where, scene)
+        count = self.scenes * self.tokens
+        return variance_covariance(*centred(seen.tokens.flatten(0, 1), groups, count))
+
+    def _targets(self, frames: Tensor, scene: Tensor) -> Tensor:
+        """LayerNormed EMA tokens, centred per scene and position, in global units: [B, 2P, D]."""
+        tokens = self.target(frames.flatten(0, 1)[:, None])
+        tokens = F.layer_norm(tokens, tokens.shape[-1:])
+        pairs = tokens.view(len(scene), 2, self.tokens, -1)
+        mean, square = self.get_buffer("target_mean"), self.get_buffer("target_square")
+        if self.training:
+            self._track(pairs, scene)
+        if self.config.centring:
+            pairs = pairs - mean.index_select(0, scene)[:, None]
+        return (pairs / (square.sqrt() + 1e-6)).flatten(1, 2)
+
+    def _track(self, pairs: Tensor, scene: Tensor) -> None:
+        """μ ← m·μ + (1−m)·batch mean, per scene; the same for the global mean square."""
+        mean, square = self.get_buffer("target_mean"), self.get_buffer("target_square")
+        count = self.get_buffer("target_count")
+        clips = torch.bincount(scene, minlength=self.scenes)
+        fresh = torch.zeros_like(mean).index_add(0, scene, pairs.mean(1))
+        fresh = fresh / clips.clamp(min=1)[:, None, None]
+        most = self.config.centring_momentum
+        slow = (count / (count + 1)).clamp(max=most)
+        slow = torch.where(clips > 0, slow, torch.ones_like(slow))[:, None, None]
+        first = float(count.max())
+        mean.copy_(slow * mean + (1 - slow) * fresh)
+        count += clips > 0
+        rest = pairs - mean.index_select(0, scene)[:, None] if self.config.centring else pairs
+        square.lerp_(rest.square().mean(), 1 - min(most, first / (first + 1)))

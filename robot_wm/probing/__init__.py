@@ -1,0 +1,1 @@
+"""The gate between pretraining and training: what the encoder knows."""

@@ -1,0 +1,312 @@
+"""The probes themselves: what is asked of the features, and the small networks that answer.
+
+Positions and angles are read from one frame; velocities from two frames one block apart.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robot_wm.core.config import Count, Device, Natural, NonNegative, Seed, Within, check_fields
+from robot_wm.core.errors import ConfigError, DataError
+from robot_wm.data.episodes import SPLITS, EpisodeStore
+from robot_wm.data.normalization import Statistics
+from robot_wm.encoders.transformer import position_table
+from robot_wm.training.metrics import r2
+
+KINDS, PROBES = ("pixels", "random", "encoder", "imagenet"), ("attentive", "mlp")
+RUN = 4  # frames are drawn in runs, so that most "previous" frames are encoded anyway
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """What to probe and how long.
+
+    Attributes:
+        frames: training frames at most; a quarter of it is held out, an eighth chooses the epoch.
+        imagenet_frames: the same for the ImageNet network, which costs 20 times the others.
+        epochs, patience: passes over the training frames; stop after ``patience`` without a better
+            validation R².
+        hidden, batch, lr, weight_decay: of every probe (AdamW, one cycle of the learning rate).
+        kinds, probes: what is compared; see ``KINDS`` and ``PROBES``.
+        seed, threads, device: of torch; the command line sets the threads, here they are recorded.
+
+    Raises:
+        ConfigError: a value outside its range.
+    """
+
+    frames: Count = 75_000
+    imagenet_frames: Natural = 3_000
+    epochs: Count = 12
+    patience: Count = 3
+    hidden: Annotated[int, Within(1, 4096)] = 256
+    batch: Annotated[int, Within(2, 10**6)] = 256
+    lr: Annotated[float, Within(above=0, high=10)] = 2e-3
+    weight_decay: NonNegative = 0.05
+    kinds: tuple[str, ...] = KINDS
+    probes: tuple[str, ...] = PROBES
+    seed: Seed = 0
+    threads: Annotated[int, Within(1, 1024)] = 2
+    device: Device = "cpu"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "probe")
+        counts = (self.epochs, self.patience, self.hidden, self.batch)
+        for holds, received, accepted in (
+            (min(self.frames, self.imagenet_frames) >= 8, f"{self.frames} frames", "8 or more"),
+            (min(counts) >= 1, f"epochs, patience, hidden, batch = {counts}", "1 or more"),
+            (self.lr > 0, f"lr = {self.lr}", "above 0"),
+            (self.kinds and set(self.kinds) <= set(KINDS), f"kinds {self.kinds}", f"{KINDS}"),
+            (self.probes and set(self.probes) <= set(PROBES), f"probes {self.probes}", f"{PROBES}"),
+        ):
+            if not holds:
+                raise ConfigError(received, accepted, "change the probe config")
+
+
+def group_of(name: str) -> str:
+    """``velocity``, ``angle`` or ``position`` from a pose name or factor such as ``y [rad/s]``."""
+    stem, _, unit = name.partition("[")
+    if unit.rstrip("]").endswith("/s") or re.search(r"speed|velocity|(^|_)v[xyz]?\s*$", stem):
+        return "velocity"
+    return "angle" if unit.startswith("rad") or "angle" in stem else "position"
+
+
+def factors_of(
+    poses: np.ndarray, names: Sequence[str], rows: np.ndarray, dt: float
+) -> tuple[np.ndarray, list[str]]:
+    """Targets of one episode.
+
+    Args:
+        poses: ``[T+1, K]``.
+        names: of the ``K`` entries, with units.
+        rows: control steps at which frames were taken, ``[N]`` within 1 … T-1.
+        dt: seconds per control step [s].
+
+    Returns:
+        float64 ``[N, C]`` and the factors' names. An angle becomes cos and sin. Where the pose has
+        no velocity, each entry's central difference over two control steps is added.
+    """
+    columns, labels = [], []
+    derive = all(group_of(name) != "velocity" for name in names)
+    for pose, name in zip(np.asarray(poses, np.float64).T, names, strict=True):
+        angle, stem = group_of(name) == "angle", name.partition("[")[0].strip()
+        if angle:
+            columns += [np.cos(pose[rows]), np.sin(pose[rows])]
+            labels += [f"cos {name}", f"sin {name}"]
+        else:
+            columns.append(pose[rows])
+            labels.append(name)
+        if derive:
+            change = pose[rows + 1] - pose[rows - 1]
+            change = np.arctan2(np.sin(change), np.cos(change)) if angle else change
+            unit = name.partition("[")[2].rstrip("]") or "1"
+            columns.append(change / (2 * dt))
+            labels.append(f"d {stem} [{unit}/s]")
+    return np.stack(columns, axis=1), labels
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Frames with what they show.
+
+    Attributes:
+        frames: uint8 ``[M, H, W, 3]``, each once.
+        pairs: int64 ``[N, 2]``, the frame one block before and the frame itself, as rows.
+        part: ``[N]``, 0 train, 1 validation, 2 test; never two parts of one episode.
+        targets: float64 ``[N, C]``, of the second frame of each pair.
+        factors: ``C`` names.
+    """
+
+    frames: np.ndarray
+    pairs: np.ndarray
+    part: np.ndarray
+    targets: np.ndarray
+    factors: tuple[str, ...]
+
+
+def draw(store: EpisodeStore, frames: int, rng: np.random.Generator) -> Samples:
+    """Random runs of frames of every split.
+
+    Raises:
+        DataError: a split without usable episodes, a factor that never changes, or no poses.
+    """
+    store.needs("poses", work="a probe")
+    schema, every = store.schema, store.schema.frame_every
+    images, pairs, part, targets, count = [], [], [], [], 0
+    labels: list[str] = []
+    limits = (frames, frames // 8, frames // 4)
+    for code, (split, limit) in enumerate(zip(SPLITS, limits, strict=True)):
+        last = {i: (store.meta(i)["length"] - 1) // every for i in store.indices(split)}
+        runs = [(i, k) for i, end in last.items() for k in range(1, end + 1, RUN)]
+        if not runs:
+            raise DataError(f"{store.root} has no {split} frames", "some", "collect more episodes")
+        for i, k in (runs[j] for j in rng.permutation(len(runs))[: max(1, limit // RUN)]):
+            stop = min(k + RUN, last[i] + 1)
+            episode, blocks = store[i], np.arange(k, stop)
+            rows, labels = factors_of(
+                episode.poses, schema.pose_names, blocks * every, schema.control_dt
+            )
+            images.append(np.asarray(episode.frames[k - 1 : stop]))
+            pairs.append(count + blocks[:, None] - k + [0, 1])
+            part.append(np.full(len(blocks), code))
+            targets.append(rows)
+            count += len(blocks) + 1
+    arrays = [np.concatenate(x) for x in (images, pairs, part, targets)]
+    joined = Samples(arrays[0], arrays[1], arrays[2], arrays[3], tuple(labels))
+    for code in range(len(SPLITS)):
+        still = joined.targets[joined.part == code].std(0) < 1e-9
+        if still.any():
+            names = [name for name, bad in zip(labels, still, strict=True) if bad]
+            raise DataError(f"{names} never change ({SPLITS[code]})", "motion", "collect more")
+    return joined
+
+
+class Mlp(nn.Module):
+    """Everything at once: ``[B, T, P, D]``, each token reduced alike, then two hidden layers.
+
+    Without the shared reduction the first layer has to learn anew in every place what an edge is,
+    and needs several times the frames for the same angle.
+    """
+
+    def __init__(self, shape: Sequence[int], factors: int, hidden: int, reduced: int = 32) -> None:
+        super().__init__()
+        times, positions, width = shape
+        self.net = nn.Sequential(
+            nn.Linear(width, reduced), nn.ReLU(), nn.Flatten(),
+            nn.Linear(times * positions * reduced, 2 * hidden), nn.ReLU(),
+            nn.Linear(2 * hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, factors),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, T, P, D]`` to ``[B, C]``."""
+        return self.net(x)
+
+
+class Attentive(nn.Module):
+    """One learned query per factor attends to the tokens of each frame, then an MLP per factor.
+
+    A learned query times a learned key matrix is one learned vector, so scores are one linear map;
+    and values are projected after pooling, which is the same and cheaper.
+    """
+
+    table: Tensor
+
+    def __init__(
+        self, shape: Sequence[int], factors: int, hidden: int, heads: int = 4, value: int = 64
+    ) -> None:
+        super().__init__()
+        times, positions, width = shape
+        self.factors, place = factors, 64
+        self.score = nn.Linear(width, factors * heads, bias=False)
+        self.where = nn.Linear(place, factors * heads, bias=False)
+        self.value = nn.Linear(width, value)
+        self.register_buffer("table", position_table(1, round(positions**0.5), place))
+        size = times * heads * (value + place)
+        self.first = nn.Parameter(torch.empty(factors, size, hidden).uniform_(-1, 1) / size**0.5)
+        self.middle = nn.Parameter(torch.zeros(factors, 1, hidden))
+        self.last = nn.Parameter(torch.empty(factors, hidden, 1).uniform_(-1, 1) / hidden**0.5)
+        self.offset = nn.Parameter(torch.zeros(factors))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, T, P, D]`` to ``[B, C]``."""
+        weight = (self.score(x) + self.where(self.table)).softmax(dim=2).mT  # [B, T, C·heads, P]
+        pooled = torch.cat([self.value(weight @ x), weight @ self.table], dim=-1)
+        pooled = pooled.unflatten(2, (self.factors, -1)).permute(2, 0, 1, 3, 4).flatten(2)
+        hidden = torch.relu(pooled @ self.first + self.middle)
+        return (hidden @ self.last).squeeze(2).T + self.offset
+
+
+def standardise(tokens: np.ndarray, rows: np.ndarray) -> None:
+    """Centre per (position, channel), scale per channel, by the statistics of ``rows``; in place.
+
+    One scale for all positions: a pixel that hardly ever changes must not become loud noise.
+    """
+    parts = np.array_split(rows, max(1, len(rows) // 512))
+    mean = sum(tokens[p].sum(0, dtype=np.float64) for p in parts) / len(rows)
+    square = sum(np.square(tokens[p] - mean).mean(1).sum(0) for p in parts) / len(rows)
+    std = np.where(square < 1e-12, 1.0, np.sqrt(square)).astype(np.float32)
+    for start in range(0, len(tokens), 512):
+        chunk = tokens[start : start + 512].astype(np.float32)
+        tokens[start : start + 512] = (chunk - mean.astype(np.float32)) / std
+
+
+def score(config: ProbeConfig, samples: Samples, tokens: np.ndarray) -> dict[str, np.ndarray]:
+    """Train every probe on features of ``samples.frames``.
+
+    Args:
+        tokens: float16 or float32 ``[M, P, D]``; standardised in place.
+
+    Returns:
+        probe name -> held-out R² ``[C]``, 1 - SSE/SST per factor.
+
+    Raises:
+        DataError: features that are not finite.
+    """
+    if not np.isfinite(tokens).all():
+        raise DataError("features with NaN or infinity", "finite numbers", "check the encoder")
+    standardise(tokens, np.unique(samples.pairs[samples.part == 0]))
+    source = torch.from_numpy(tokens).to(config.device)
+    moving = np.array([group_of(name) == "velocity" for name in samples.factors])
+    out = {}
+    for name in config.probes:
+        out[name] = np.empty(len(moving))
+        for columns, rows in ((~moving, samples.pairs[:, 1:]), (moving, samples.pairs)):
+            if columns.any():
+                wanted = replace(samples, targets=samples.targets[:, columns], pairs=rows)
+                out[name][columns] = _fit(config, name, wanted, source)
+    return out
+
+
+def _fit(config: ProbeConfig, name: str, samples: Samples, source: Tensor) -> np.ndarray:
+    train, validation, test = (np.flatnonzero(samples.part == code) for code in range(3))
+    scaled = Statistics.fit(samples.targets[train]).normalize(samples.targets)
+    targets = torch.from_numpy(scaled).to(config.device)
+    pairs = torch.from_numpy(samples.pairs).to(config.device)
+    shape = (pairs.shape[1], *source.shape[1:])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        cls = Mlp if name == "mlp" else Attentive
+        net = cls(shape, targets.shape[1], config.hidden).to(config.device)
+
+    def read(rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        index = torch.from_numpy(rows).to(config.device)
+        tokens = source.index_select(0, pairs[index].flatten()).float()
+        return net(tokens.view(-1, *shape)), targets[index]
+
+    @torch.no_grad()
+    def explained(rows: np.ndarray) -> np.ndarray:
+        parts = np.array_split(rows, -(-len(rows) // config.batch))
+        both = zip(*map(read, parts), strict=True)
+        guess, truth = (torch.cat(x).double().cpu().numpy() for x in both)
+        scores: np.ndarray = r2(guess, truth)
+        return scores
+
+    optimizer = torch.optim.AdamW(net.parameters(), config.lr, weight_decay=config.weight_decay)
+    batches = -(-len(train) // config.batch)
+    total = config.epochs * batches
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total, pct_start=0.1)
+    rng = np.random.default_rng(config.seed)
+    best, stale, kept = -np.inf, 0, copy.deepcopy(net.state_dict())
+    for _ in range(config.epochs):
+        for rows in np.array_split(rng.permutation(train), batches):
+            optimizer.zero_grad(set_to_none=True)
+            F.mse_loss(*read(rows)).backward()
+            optimizer.step()
+            schedule.step()
+        now = float(explained(validation).mean())
+        stale = 0 if now > best else stale + 1
+        if now > best:
+            best, kept = now, copy.deepcopy(net.state_dict())
+        if stale >= config.patience:
+            break
+    net.load_state_dict(kept)
+    return explained(test)

@@ -1,0 +1,1 @@
+"""The actor: acts in imagination, one block at a time, as its teacher showed."""

@@ -1,0 +1,138 @@
+"""What a world model is stored with: contract and sizes, card, and what it took over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from robot_wm.core.errors import ConfigError, DataError, WeightsError
+from robot_wm.core.protocols import ModelSpec, spec_to_json
+from robot_wm.data.sequences import Pair
+from robot_wm.encoders.frozen import FrozenEncoder
+from robot_wm.training.checkpoint import full_precision, load_artifact, load_module
+from robot_wm.world_models.jepa.config import TrainConfig
+from robot_wm.world_models.jepa.model import CONTEXT, KIND, Network, Sizes, candidate_bytes
+
+# Sizes that the training configuration chooses; the others follow from the data.
+CHOSEN = tuple(f.name for f in fields(Sizes) if f.name in TrainConfig.__dataclass_fields__)
+
+
+def describe(
+    config: TrainConfig, pairs: Sequence[Pair], encoder: FrozenEncoder
+) -> tuple[ModelSpec, Sizes]:
+    """What the planner must know, and the shape of the network.
+
+    Raises:
+        ConfigError: more numbers per token than the encoder gives.
+    """
+    schema = pairs[0][0].schema
+    positions, width = pairs[0][1].token_shape
+    if config.reduced > width:
+        raise ConfigError(
+            f"model.reduced = {config.reduced}", f"at most {width}, the encoder's width",
+            "lower model.reduced",
+        )  # fmt: skip
+    sizes = Sizes(
+        positions=positions,
+        encoder_width=width,
+        action=schema.frame_every * len(schema.control_low),
+        **{name: getattr(config, name) for name in CHOSEN},
+    )
+    spec = ModelSpec(
+        task=config.task,
+        action_low=schema.control_low * schema.frame_every,
+        action_high=schema.control_high * schema.frame_every,
+        control_dim=len(schema.control_low),
+        control_dt=schema.control_dt,
+        context=CONTEXT,
+        horizon=config.horizon,
+        image_size=encoder.config.image_size,
+        bytes_per_candidate=candidate_bytes(sizes),
+    )
+    return spec, sizes
+
+
+def own_sizes(folder: Path) -> dict[str, Any]:
+    """What a stored world model's training configuration said about its network.
+
+    Raises:
+        WeightsError: no such model.
+    """
+    sizes = Sizes.stored(load_artifact(folder, KIND)[1], folder)
+    return {name: getattr(sizes, name) for name in CHOSEN}
+
+
+def check_robot(folder: Path, spec: ModelSpec) -> None:
+    """Refuse to tune the model of one robot on the episodes of another.
+
+    Raises:
+        WeightsError: no such model. DataError: another task, control period or bounds.
+    """
+    told = load_artifact(folder, KIND)[1].get("spec")
+    stored, wanted = told if isinstance(told, dict) else {}, spec_to_json(spec)
+    keys = ("task", "image_size", "control_dim", "control_dt", "action_low", "action_high")
+    if differ := [key for key in keys if stored.get(key) != wanted[key]]:
+        raise DataError(
+            f"{folder} is a model of {', '.join(f'{k} {stored.get(k)}' for k in differ)}",
+            ", ".join(f"{k} {wanted[k]}" for k in differ) + ", as the episodes have",
+            "tune a model of this robot, or train a new one",
+        )
+
+
+def take_over(network: Network, folder: Path, embedded: bool, whole: bool) -> float:
+    """Copy the reduction and the projector of a stored world model; its explained fraction.
+
+    Args:
+        network: takes them over.
+        folder: the stored model.
+        embedded: take the embedding, too.
+        whole: take everything.
+
+    Raises:
+        WeightsError: no such model, or one of other sizes.
+    """
+    tensors, _, manifest = load_artifact(folder, KIND)
+    tensors = full_precision(tensors)
+    wanted = {"reduce", "projector", *(["embedding"] if embedded else [])}
+    for name, module in network.named_children():
+        if whole or name in wanted:
+            head = f"{name}."
+            part = {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
+            load_module(module, part, f"{name} of {folder}")
+    explained = manifest["facts"].get("explained_variance")
+    if not isinstance(explained, float) or not 0 <= explained <= 1:
+        raise WeightsError(
+            f"{folder} says explained_variance = {explained!r}", "a share from 0 to 1",
+            "copy it again, or train the world model again",
+        )  # fmt: skip
+    return explained
+
+
+def card_of(config: TrainConfig, facts: Mapping[str, Any], parents: Mapping[str, str]) -> str:
+    """The model card, Markdown."""
+    measured = facts["last"].get("validation", {})
+    rows = "".join(f"| {name} | {value:.3f} |\n" for name, value in measured.items())
+    return (
+        f"# World model for `{config.task}`\n\n"
+        "Predicts the compact latent of the next frame, one block of control steps ahead, over a "
+        "frozen video encoder, and judges plans by their distance to a goal image.\n\n"
+        f"* Parents: {', '.join(f'{role} `{sha[:12]}`' for role, sha in parents.items())}\n"
+        f"* {facts['parameters']:,} parameters in half precision, {_stages(config)}, "
+        f"seed {config.seed}; weights are the running average at the last step\n"
+        f"* The fixed reduction keeps {facts['explained_variance']:.1%} of the token variance\n"
+        "* Trained for this scene, camera and robot only; it has no notion of safety\n\n"
+        f"| held-out episodes | value |\n| --- | --- |\n{rows}"
+    )
+
+
+def _stages(config: TrainConfig) -> str:
+    first = f"{config.steps:,} steps of {config.batch} windows"
+    if config.latent_of:
+        first = "all" if config.tuned else "the projector"
+        first += " of an earlier model"
+        first += f" (averaged in, {config.kept:.0%})" if config.kept else ""
+    frames = config.embed_episodes * config.embed_frames
+    second = f"{config.embed:,} of {frames:,} pairs for the embedding, " if config.embed else ""
+    return f"{first}, {second}then {config.settle:,} of {config.settle_batch} windows"

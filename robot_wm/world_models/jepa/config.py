@@ -1,0 +1,220 @@
+"""What decides a world model's training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated
+
+from robot_wm.core.config import (
+    Count,
+    Device,
+    Fraction,
+    Natural,
+    NonNegative,
+    Positive,
+    Seed,
+    Within,
+    check_fields,
+)
+from robot_wm.core.errors import ConfigError
+from robot_wm.world_models.jepa.model import COSTS
+from robot_wm.world_models.jepa.projector import Embedding
+from robot_wm.world_models.jepa.stages import (
+    DynamicsStage,
+    EmbeddingStage,
+    RepresentationStage,
+    Stage,
+)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """World-model training in three stages; the defaults make a network of about 2.6 M parameters.
+
+    First the projector learns a latent that keeps the pose and can be predicted. Then it is fixed,
+    latents are computed once, and the embedding finds in them what persists. Then that is fixed
+    and whitened too, and a fresh predictor, the proposer and the goal distance settle on it, at a
+    fraction of the price per window. ``stages`` has them one by one.
+
+    Attributes:
+        task: must be the data set's.
+        steps, batch, window: of the first stage: optimiser steps, windows a step, block frames per
+            window (of the last as well).
+        embed, embed_episodes, embed_frames: of the second stage: optimiser steps, episodes a step,
+            frames of each.
+        settle, settle_batch: steps of the last stage, windows a step.
+        shares: how often windows of each data set are drawn in the first and last stage; empty
+            draws all windows alike.
+        latent_of: folder of a world model whose projector is taken over; then ``steps`` is 0. With
+            ``embed`` 0 its embedding is taken too.
+        tuned: take the whole of it, whitening and all, and let predictor, proposer and goal
+            distance go on learning from there.
+        kept: share of the weights tuning began with in what is shipped. The mean of a model before
+            and after tuning often beats both (Wortsman et al. 2022, arXiv:2109.01903).
+        lr, warmup, weight_decay, clip, ema: AdamW with linear warm-up and cosine decay to 0 in each
+            stage, gradient norm clip, decay of the weight average that is validated and shipped.
+        seed, threads, device: of torch; the command line sets the threads, here they are recorded.
+        eval_every, checkpoint_every, log_every: in steps.
+        reduced, channels, keypoints: projector (see ``jepa.Sizes``).
+        embedding, embedding_width, embedding_blocks, slow: see ``jepa.Sizes``.
+        width, blocks, horizon, heads: see ``jepa.Sizes``.
+        proposer_width, proposer_blocks, distance_width, distance_blocks: see ``jepa.Sizes``.
+        decoded: leading components per token that the feature decoder must rebuild.
+        motion: extra weight of tokens that change, in units of their mean change.
+        rollout, settle_rollout: weight of the open-loop error after 1, 2, … blocks in each stage.
+        rollout_share: last share of the settling in which errors beyond one block count; before,
+            one block a step learns contact in far less time (docs/log.md).
+        stop_gradient: whether prediction targets are constants for the projector.
+        context_dropout: how often the previous frame is withheld.
+        straightening, inverse, reconstruction, proposer, distance: loss weights; with a weight of 0
+            the proposer or the goal distance is left as it is (when tuning).
+        judged: frames of a window from which the goal distance learns, drawn every step.
+        goal_range: proposer goals lie 1 … goal_range blocks ahead.
+        demonstration_noise: the proposer learns from expert episodes with up to this action noise;
+            from all episodes where there are no such.
+        cost: the shipped model's step cost, see ``jepa.COSTS``.
+
+    Raises:
+        ConfigError: a value outside its range.
+    """
+
+    task: str
+    steps: Natural = 20_000
+    embed: Natural = 0
+    settle: Count = 20_000
+    batch: Annotated[int, Within(2, 10**6)] = 256
+    settle_batch: Annotated[int, Within(2, 10**6)] = 64
+    embed_episodes: Annotated[int, Within(2, 10**6)] = 64
+    embed_frames: Annotated[int, Within(2, 10**6)] = 16
+    window: Annotated[int, Within(1, 4096)] = 8
+    shares: tuple[NonNegative, ...] = ()
+    latent_of: str = ""
+    tuned: bool = False
+    kept: Annotated[float, Within(0, below=1)] = 0.0
+    lr: Annotated[float, Within(above=0, high=10)] = 5e-4
+    warmup: Natural = 500
+    weight_decay: NonNegative = 0.01
+    clip: Positive = 1.0
+    ema: Annotated[float, Within(0, below=1)] = 0.999
+    seed: Seed = 0
+    threads: Annotated[int, Within(1, 1024)] = 2
+    device: Device = "cpu"
+    eval_every: Count = 2_000
+    checkpoint_every: Count = 500
+    log_every: Count = 100
+    reduced: Annotated[int, Within(1, 4096)] = 64
+    channels: Annotated[int, Within(1, 4096)] = 64
+    keypoints: Annotated[int, Within(1, 4096)] = 32
+    embedding: Annotated[int, Within(0, 4096)] = 0
+    embedding_width: Annotated[int, Within(1, 4096)] = 256
+    embedding_blocks: Annotated[int, Within(1, 4096)] = 3
+    slow: Annotated[int, Within(0, 4096)] = 0
+    width: Annotated[int, Within(1, 4096)] = 192
+    blocks: Annotated[int, Within(1, 4096)] = 6
+    horizon: Annotated[int, Within(1, 100)] = 5
+    heads: Annotated[int, Within(1, 4096)] = 8
+    proposer_width: Annotated[int, Within(1, 4096)] = 192
+    proposer_blocks: Annotated[int, Within(1, 4096)] = 6
+    distance_width: Annotated[int, Within(1, 4096)] = 192
+    distance_blocks: Annotated[int, Within(1, 4096)] = 3
+    decoded: Annotated[int, Within(1, 4096)] = 32
+    motion: NonNegative = 1.0
+    rollout: tuple[NonNegative, ...] = (1.0, 1.0)
+    settle_rollout: tuple[NonNegative, ...] = (1.0, 1.0, 1.0)
+    rollout_share: Fraction = 0.2
+    stop_gradient: bool = False
+    context_dropout: Fraction = 0.25
+    straightening: NonNegative = 0.1
+    inverse: NonNegative = 1.0
+    reconstruction: NonNegative = 4.0
+    proposer: NonNegative = 1.0
+    distance: NonNegative = 1.0
+    judged: Annotated[int, Within(1, 4096)] = 3
+    goal_range: Annotated[int, Within(1, 4096)] = 8
+    demonstration_noise: NonNegative = 0.2
+    cost: str = "latent"
+
+    @property
+    def total(self) -> int:
+        """All optimizer steps."""
+        return self.steps + self.embed + self.settle
+
+    @cached_property
+    def representation_stage(self) -> RepresentationStage:
+        """The first stage."""
+        return RepresentationStage(
+            self.steps, self.batch, self.rollout, self.motion, self.stop_gradient,
+            self.straightening, self.inverse, self.reconstruction,
+        )  # fmt: skip
+
+    @cached_property
+    def embedding_stage(self) -> EmbeddingStage:
+        """The second stage."""
+        return EmbeddingStage(self.embed, self.embed_episodes, self.embed_frames)
+
+    @cached_property
+    def dynamics_stage(self) -> DynamicsStage:
+        """The last stage."""
+        return DynamicsStage(
+            self.settle, self.settle_batch, self.settle_rollout, self.rollout_share,
+            self.proposer, self.distance, self.judged, self.tuned,
+        )  # fmt: skip
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that are trained, in their order."""
+        every = (self.representation_stage, self.embedding_stage, self.dynamics_stage)
+        return tuple(stage for stage in every if stage.steps)
+
+    def stage_of(self, step: int) -> tuple[Stage, int]:
+        """The stage to which a step (from 1) belongs, and how many steps came before it."""
+        start = 0
+        for stage in self.stages[:-1]:
+            if step <= start + stage.steps:
+                return stage, start
+            start += stage.steps
+        return self.stages[-1], start
+
+    def __post_init__(self) -> None:
+        check_fields(self, "train")
+        _ = self.stages  # each of which checks itself
+        checks = {
+            "steps, latent_of": (
+                self.steps == 0 if self.latent_of else self.steps >= 1,
+                "at least 1, or 0 with the latent of another model",
+            ),
+            "embedding, embed, latent_of": (
+                self.embed == 0
+                if not self.embedding
+                else self.embedding > Embedding.MOVED and (self.embed >= 1 or bool(self.latent_of)),
+                f"embedding 0 and embed 0, or embedding above {Embedding.MOVED} and embed at least "
+                "1 (0 only with the latent of another model)",
+            ),
+            "slow, embedding, keypoints": (
+                0 <= self.slow <= (4 * self.keypoints if self.embedding else 0),
+                "0, or with an embedding up to 4 numbers per keypoint",
+            ),
+            "tuned, latent_of, embed": (
+                not self.tuned or (bool(self.latent_of) and self.embed == 0),
+                "tuned only with latent_of, and with embed 0",
+            ),
+            "kept, tuned": (
+                0 <= self.kept < 1 and (self.tuned or not self.kept),
+                "0 … below 1, above 0 only when tuned",
+            ),
+            "window": (
+                self.window >= max(4, 1 + len(self.rollout), 1 + len(self.settle_rollout)),
+                "≥ 4 and > rollout, settle_rollout",
+            ),
+            "cost": (self.cost in COSTS, f"one of {COSTS}"),
+            "decoded": (1 <= self.decoded <= self.reduced, "1 … reduced"),
+            "shares": (
+                not self.shares or (min(self.shares) >= 0 and sum(self.shares) > 0),
+                "0 or more each, not all 0",
+            ),
+        }
+        for name, (good, accepted) in checks.items():
+            if not good:
+                values = ", ".join(repr(getattr(self, key)) for key in name.split(", "))
+                raise ConfigError(f"{name} = {values}", accepted, "change the training config")

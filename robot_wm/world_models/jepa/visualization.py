@@ -1,0 +1,94 @@
+"""Show what a world model imagines: the training frames whose latents are nearest.
+
+The frames travel in the artefact as one contact sheet, ``frames.png``, that people can look at too.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from robot_wm.core.errors import WeightsError
+from robot_wm.data.episodes import EpisodeStore
+from robot_wm.world_models.jepa.model import JepaState, JEPAWorldModel
+
+SHEET = "frames.png"
+SIDE = 16  # frames along one side of the sheet
+
+
+def contact_sheet(stores: Sequence[EpisodeStore], seed: int) -> bytes:
+    """PNG of up to ``SIDE²`` training frames drawn at random, in reading order."""
+    from PIL import Image
+
+    rng = np.random.default_rng([seed, 7])
+    places = [
+        (store, i) for store in stores for i in store.indices("train", store.schema.frame_every)
+    ]
+    size = stores[0].schema.image_size
+    sheet = np.zeros((SIDE, size, SIDE, size, 3), np.uint8)
+    for k in range(SIDE**2):
+        store, i = places[int(rng.integers(len(places)))]
+        frames = store[i].frames
+        sheet[k // SIDE, :, k % SIDE] = frames[int(rng.integers(len(frames)))]
+    stream = io.BytesIO()
+    Image.fromarray(sheet.reshape(SIDE * size, SIDE * size, 3)).save(stream, "PNG", optimize=True)
+    return stream.getvalue()
+
+
+def read_sheet(path: Path, size: int) -> np.ndarray:
+    """Frames of a contact sheet, uint8 ``[SIDE², size, size, 3]``.
+
+    Raises:
+        WeightsError: a sheet of another size, or no whole picture.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    # Pillow says of a damaged file that it is one or another of these.
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise WeightsError(
+            f"{path}: {error}", "a whole PNG", "train the world model again"
+        ) from error
+    if pixels.shape != (SIDE * size, SIDE * size, 3):
+        raise WeightsError(
+            f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels",
+            f"{SIDE * size}x{SIDE * size}",
+            "train the world model again",
+        )
+    tiles = pixels.reshape(SIDE, size, SIDE, size, 3).swapaxes(1, 2)
+    return tiles.reshape(-1, size, size, 3)
+
+
+class IllustratedModel(JEPAWorldModel):
+    """The house world model, able to show what it imagines (``planning``'s ``Imagination``)."""
+
+    @staticmethod
+    def illustrate(model: JEPAWorldModel, sheet: Path) -> IllustratedModel:
+        """The same model with the frames of ``sheet``.
+
+        Raises:
+            WeightsError: a sheet of another size.
+        """
+        self = IllustratedModel(model.network, model.encoder, model.spec, model.cost)
+        self.frames = read_sheet(sheet, model.spec.image_size)
+        with torch.inference_mode():
+            self.latents = model.network.embed(model.encoder.encode_frames(self.frames))
+        return self
+
+    frames: np.ndarray
+    latents: torch.Tensor
+
+    @torch.inference_mode()
+    def nearest_frames(self, state: JepaState, actions: np.ndarray) -> np.ndarray:
+        """Frames nearest to the imagined latents of a plan ``[H, A]``, uint8 ``[H, h, w, 3]``."""
+        # Whitened, small details count as much as places; what looks alike is near unwhitened.
+        whiten = self.network.whiten
+        imagined = whiten.inverse(self.imagine(state, np.asarray(actions, np.float32)[None])[0])
+        gaps = torch.cdist(imagined, whiten.inverse(self.latents))
+        return self.frames[gaps.argmin(dim=1).cpu().numpy()]

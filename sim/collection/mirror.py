@@ -1,0 +1,92 @@
+"""A scene's mirror image as data: what is seen and done, reflected, could have happened as well.
+
+Twice the episodes for a tenth of a collection's price, where the scene looks the same in the mirror
+and moves by the same law. A reflected episode keeps its number, so it falls into its original's
+split: nothing of a held-out episode is learnt from, not even its mirror image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from robot_wm.core.errors import ConfigError
+from robot_wm.core.storage.provenance import MANIFEST, atomic_write, lock
+from robot_wm.core.system.progress import progress
+from robot_wm.data.episodes import Episode, EpisodeStore, open_dataset, shard_path, write_shard
+from sim.env import STATE
+from sim.tasks import TASKS
+from sim.tasks.base import Task
+
+
+def mirror(source: Path, root: Path) -> Path:
+    """Reflect every episode of a nominal collection; shards that exist are kept.
+
+    Returns:
+        ``root``, a data set like ``source``.
+
+    Raises:
+        ConfigError: the task has no mirror image, or the episodes have varied scenes.
+        DataError: ``root`` holds something else.
+        StorageError: the disk is full, or another process mirrors into ``root``.
+    """
+    store = EpisodeStore(source)
+    task = TASKS[store.schema.task]() if store.schema.task in TASKS else None
+    varied = [store.meta(i)["id"] for i in range(len(store)) if store.meta(i).get("factors")]
+    if task is None or task.mirror is None or varied:
+        raise ConfigError(
+            f"the mirror image of {source} ({store.schema.task}, {len(varied)} varied episodes)",
+            f"nominal episodes of {', '.join(n for n, t in TASKS.items() if t.mirror)}",
+            "leave the mirrored collection out of `train_on`",
+        )
+    known = (store.schema.state_dim, store.schema.pose_names, store.schema.proprio_dim)
+    if known != (0, (), 0) and not store.schema.state_dim:
+        raise ConfigError(
+            f"the mirror image of poses and proprioception without states in {source}",
+            "physics states, or images and actions alone", "leave it out of `train_on`",
+        )  # fmt: skip
+    told = {**store.schema.config, "mirrored": True}
+    model, shards = task.compile({}), store.shards()
+    with lock(root, "mirroring into"), progress(f"mirror {source.name}", len(shards)) as show:
+        open_dataset(root, replace(store.schema, config=told))
+        for done, (index, episodes) in enumerate(shards.items(), start=1):
+            if not (shard_path(root, index) / MANIFEST).is_file():
+                found = [reflected(task, model, store[i]) for i in episodes]
+                write_shard(root, index, found)
+            show(done, "shards")
+        atomic_write(root / "card.md", card(source.name, len(store), store.schema.task))
+    return root
+
+
+def reflected(task: Task, model: mujoco.MjModel, episode: Episode) -> Episode:
+    """The mirror image of one episode."""
+    assert task.mirror is not None  # the caller asked
+    seen = replace(
+        episode,
+        frames=task.mirror.images(np.asarray(episode.frames)),
+        actions=task.mirror.actions(np.asarray(episode.actions)),
+    )
+    if not episode.states.shape[1]:  # a robot's log: images and actions are all there is
+        return seen
+    data, states, poses, proprio = mujoco.MjData(model), [], [], []
+    for row in np.asarray(episode.states):
+        mujoco.mj_setState(model, data, row, STATE)
+        task.reflect(data)
+        state = np.empty_like(row)
+        mujoco.mj_getState(model, data, state, STATE)
+        states.append(state)
+        poses.append(task.pose(data.qpos, data.qvel))
+        proprio.append(task.proprio(data)[: task.proprio_dim])
+    return replace(seen, states=np.stack(states), poses=np.stack(poses), proprio=np.stack(proprio))
+
+
+def card(source: str, episodes: int, task: str) -> str:
+    """The data card."""
+    return f"""# Data card: {task}, mirrored
+
+The {episodes} episodes of `{source}`, each reflected: images, actions, poses and physics states.
+Nothing was simulated. Episode numbers and splits are those of the originals.
+"""

@@ -1,0 +1,1 @@
+"""References that may see the simulator."""

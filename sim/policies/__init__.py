@@ -1,0 +1,1 @@
+"""Scripted behaviours, one file a task."""

@@ -1,0 +1,55 @@
+"""A bundle enters the package only if it reaches as many goals as its source."""
+
+import json
+
+import pytest
+
+from export.commands import publish as publishing
+from planning.commands import evaluate
+from robot_wm.cli import settings
+from robot_wm.cli.main import Session, compose
+from robot_wm.core.errors import ConfigError, WeightsError
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    made = tmp_path / "made"
+    made.mkdir()
+    for name in ("parity", "latency", "contract"):
+        (made / f"{name}.json").write_text(json.dumps({"name": name}))
+    monkeypatch.setattr(settings, "PACKAGE", tmp_path / "package")
+    monkeypatch.setattr(publishing, "CHECKOUT", tmp_path)
+    return made
+
+
+def session(monkeypatch, torch_pct, onnx_pct, *overrides):
+    def evaluated(asked):
+        assert asked.settings.method == ("jepa", "onnx")
+        found = {"jepa": torch_pct, "onnx": onnx_pct}
+        return [{"method": m, "success_pct": p, "episodes": 100} for m, p in found.items()], None
+
+    monkeypatch.setattr(evaluate, "evaluate_all", evaluated)
+    return Session(compose(["publish=true", *overrides]), ())
+
+
+def test_equal_success_is_published_with_its_reports(folder, tmp_path, monkeypatch):
+    target = publishing.publish(session(monkeypatch, 60.0, 61.0), folder)
+    assert target == tmp_path / "package/weights/bundles/push_t"
+    assert {p.name for p in target.iterdir()} == {p.name for p in folder.iterdir()}
+    (report,) = (tmp_path / "results/export").iterdir()
+    found = json.loads(report.read_text())
+    assert found["closed_loop"] == {"jepa": 60.0, "onnx": 61.0, "episodes": 100, "gap": 1.0}
+    assert found["parity"] == {"name": "parity"}
+
+
+def test_beyond_a_point_the_package_keeps_what_it_had(folder, tmp_path, monkeypatch):
+    kept = tmp_path / "package/weights/bundles/push_t"
+    kept.mkdir(parents=True)
+    (kept / "old").touch()
+    with pytest.raises(WeightsError, match="differ by 2"):
+        publishing.publish(session(monkeypatch, 60.0, 62.0), folder)
+    assert [p.name for p in kept.iterdir()] == ["old"]
+    (report,) = (tmp_path / "results/export").iterdir()  # the failure is told, too
+    assert json.loads(report.read_text())["closed_loop"]["gap"] == 2.0
+    with pytest.raises(ConfigError, match="weights=mine"):
+        publishing.publish(session(monkeypatch, 1.0, 1.0, "weights=mine"), folder)

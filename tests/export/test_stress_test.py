@@ -1,0 +1,122 @@
+"""The soak itself: everything that can go wrong does, and careless controllers do not pass."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_controller import LIMITS, Agent, image
+
+from export.robot.controller import Controller
+from export.robot.senses import Camera, Pace
+from export.robot.stress_test import TROUBLES, Soak, soak
+from robot_wm.core.errors import InputError
+
+FRAMES = np.stack([image(k) for k in range(40)])
+QUICK = replace(LIMITS, late=0.1)
+
+
+class Wild(Agent):
+    """Wants something else every time, often all that it can."""
+
+    def __init__(self):
+        super().__init__()
+        self.rng = np.random.default_rng(0)
+
+    def act(self, obs):
+        action = self.rng.uniform(-3, 3, 2).clip(-1, 1)
+        return action.astype(np.float32)
+
+
+class Swing(Agent):
+    """Wants the opposite with every goal."""
+
+    def reset(self, goal, seed):
+        self.action = tuple(-np.asarray(self.action))
+
+
+@pytest.fixture(scope="module")
+def found():
+    return soak(Wild(), QUICK, FRAMES, ticks=30_000, rate=0.3)
+
+
+def test_everything_goes_wrong_and_nothing_gets_out(found):
+    # A model that knows no novelty is not shown noise; hung planners are rare, for they take time.
+    assert set(found.injected) >= set(TROUBLES) - {"noise for frames", "planner that hangs"}
+    told = {name for name, trouble in TROUBLES.items() if trouble.told}
+    assert all(found.reported[name] > 0 for name in told & set(found.injected))
+    assert (found.ticks, found.broken) == (30_000, 0), found
+    assert found.stops > 0
+    assert 0.1 < found.moved <= QUICK.max_change + 1e-6
+    assert found.passed
+
+
+def test_what_was_counted_can_be_written_down(found):
+    told = json.loads(json.dumps(found.to_json()))
+    assert told["ticks"] == 30_000
+    assert told["injected"]["black frames"] >= told["reported"]["black frames"] > 0
+    assert told["passed"] is True
+
+
+def test_a_hung_planner_is_left_behind():
+    found = soak(Wild(), QUICK, FRAMES, ticks=3_000, rate=0.5, seed=1)
+    assert found.injected["planner that hangs"] == 0  # too rare for so few steps: ask for it
+    hung = replace(TROUBLES["planner that hangs"], share=1e6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TROUBLES, "planner that hangs", hung)
+        found = soak(Wild(), QUICK, FRAMES, ticks=300, rate=0.5)
+    assert found.injected["planner that hangs"] > 3
+    assert found.broken == 0, found
+    assert found.longest >= 0.09  # it did wait
+
+
+def test_a_stream_without_faults_reports_none():
+    found = soak(Agent(), QUICK, FRAMES, ticks=1_000, rate=0.0)
+    assert not found.injected
+    assert (found.stops, found.episodes, found.broken) == (0, 10, 0)
+
+
+def _raise(*_):
+    raise ValueError("of a driver")
+
+
+CARELESS = {
+    "outside": (Controller, "_limit", lambda self, *_: 3 * np.asarray(self._hold + 1)),
+    "unreported": (Camera, "fault", lambda self, now, frame: setattr(self, "seen", FRAMES[0])),
+    "raised": (Pace, "fault", _raise),
+    "mixed": (Controller, "_pictures", lambda self, goal: FRAMES[:1]),
+}
+
+
+@pytest.mark.parametrize("count", CARELESS)
+def test_careless_controllers_are_found_out(count, monkeypatch):
+    monkeypatch.setattr(*CARELESS[count])
+    found = soak(Wild(), QUICK, FRAMES, ticks=3_000, rate=0.5)
+    assert getattr(found, count) > 3
+    assert not found.passed
+
+
+def test_a_controller_that_jumps_when_it_starts_is_found_out(monkeypatch):
+    begin = Controller._begin
+
+    def jump(self, seed):
+        begin(self, seed)
+        self._last = self._hold.copy()
+
+    monkeypatch.setattr(Controller, "_begin", jump)
+    slow = replace(QUICK, max_change=0.1)
+    assert soak(Swing(), slow, FRAMES, 2_000, rate=0.0, length=7).outside > 100
+    monkeypatch.undo()
+    assert soak(Swing(), slow, FRAMES, 2_000, rate=0.0, length=7).outside == 0
+
+
+def test_growing_memory_does_not_pass():
+    assert Soak(memory_mb=(100.0, 104.0)).passed
+    assert not Soak(memory_mb=(100.0, 106.0)).passed
+
+
+def test_an_empty_stream_is_refused():
+    with pytest.raises(InputError, match="frames"):
+        soak(Agent(), QUICK, FRAMES[:0], ticks=10)
