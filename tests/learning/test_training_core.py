@@ -251,4 +251,4 @@ def test_threads_are_set_where_a_process_begins(monkeypatch):
         if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("set_num_threads")
     }
     # The second measures speed with a number of threads, and gives them back.
-    assert {Path(place).name for place in places} == {"machine.py", "bench.py"}
+    assert {Path(place).name for place in places} == {"machine.py", "benchmark.py"}
