@@ -32,8 +32,6 @@ MakeEnv = Callable[[], Environment]
 MakeAgent = Callable[[EnvSpec], Agent]
 MakeGoal = Callable[[Environment, Pair, int], Mapping[str, np.ndarray]]
 """Called with the scene at the goal, the pair and a seed: entries of the goal observation."""
-Watch = Callable[[int, dict[str, np.ndarray], np.ndarray], None]
-"""Called with (control steps done, observation, pose [K]) at the start and after every step."""
 
 
 @runtime_checkable
@@ -143,7 +141,6 @@ def run_episode(
     index: int,
     env: Environment,
     agent: Agent,
-    watch: Watch | None = None,
 ) -> EpisodeResult:
     """Run pair ``index`` once. The agent's ``encode_s`` and ``plan_s`` lists [s] are kept.
 
@@ -167,8 +164,6 @@ def run_episode(
     before, end = _counts(agent), None
     clipped: list[float] = []
     traces: dict[str, np.ndarray] = {}
-    if watch is not None:
-        watch(0, obs, poses[0])
     for step in range(pairs.budget):
         if privileged is not None:
             privileged.watch(info, goal_info)
@@ -176,8 +171,6 @@ def run_episode(
         clipped.append(outside)
         obs, _, _, _, info = env.step(action)
         poses.append(np.array(info["pose"], np.float64))
-        if watch is not None:
-            watch(step + 1, obs, poses[-1])
         traces = {f: env.success(f, np.stack(poses), goal_pose) for f in families}
         if config.stop_on_success and end is None and traces[families[0]].any():
             end = step + 1, _counts(agent)

@@ -1,4 +1,4 @@
-"""What reports draw into pictures is where the renderer draws it; their limits are the predicates'."""
+"""What reports draw is where the renderer draws it, and their limits are those of predicates."""
 
 import numpy as np
 import pytest

@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 SCENES = ("mujoco", "gymnasium", "array_api_compat")
 LEARNING = ("torch", "safetensors")
+PAGES = ("PIL", "jinja2", "matplotlib")
 # command -> what it imports, whatever it is asked to do
 NEEDS: dict[str, tuple[str, ...]] = {
     "collect": SCENES,
@@ -64,11 +65,11 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "export": (*SCENES, *LEARNING, "onnx", "onnxscript", "onnxruntime"),
     "page": (*SCENES, "onnxruntime"),
     "soak": (*SCENES, "onnxruntime"),
-    "report": (*SCENES, "PIL"),
+    "report": (*SCENES, *PAGES),
     "results": (),
     "bench": (*SCENES, *LEARNING),
     "doctor": (),
-    "demo": (*SCENES, "onnxruntime", "PIL"),
+    "demo": (*SCENES, "onnxruntime", *PAGES),
 }
 # command -> overrides that stand unless the user gives others: what is planned with needs no torch
 DEFAULTS: dict[str, tuple[str, ...]] = {"reach": ("method=onnx",)}
@@ -81,7 +82,8 @@ EXTRAS = {
     "array_api_compat": ("array-api-compat", "sim"), "torch": ("torch", "train"),
     "safetensors": ("safetensors", "train"), "onnxruntime": ("onnxruntime", "robot"),
     "onnx": ("onnx", "export"), "onnxscript": ("onnxscript", "export"),
-    "hydra": ("hydra-core", "cli"),
+    "hydra": ("hydra-core", "cli"), "jinja2": ("jinja2", "cli"),
+    "matplotlib": ("matplotlib", "cli"),
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from robot_wm.commands.evaluate import evaluate_all
 from robot_wm.commands.settings import SHIPPED
 from robot_wm.commands.stages import pair_list_path, say
 from robot_wm.errors import WeightsError
-from robot_wm.manifest import MANIFEST
+from robot_wm.manifest import MANIFEST, storage_root
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,11 +25,13 @@ COLUMNS = ("task", "planned", "95 % interval", "random", "pairs", "ms per plan")
 
 
 def run(session: Session) -> int:
-    """Evaluate, print a table and the pages.
+    """Evaluate, print a table, the pages and the index over them.
 
     Raises:
         WeightsError: no shipped bundles or no committed pair lists here.
     """
+    from planning.reporting.index import write_index
+
     start, lines, pages = time.monotonic(), [], []
     for task in session.settings.demo.tasks:
         mine = _session(session, task)
@@ -40,6 +42,7 @@ def run(session: Session) -> int:
     say(f"{time.monotonic() - start:.0f} s")
     for page in pages:
         print(f"report: {page}")
+    print(f"index: {write_index(storage_root())}")
     return 0
 
 
