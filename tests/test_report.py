@@ -20,7 +20,6 @@ from planning.reporting.index import write_index
 from planning.reporting.pictures import film, picture
 from robot_wm.contracts import History, ModelSpec
 from robot_wm.core.criteria import Criterion
-from robot_wm.errors import DataError
 
 FAMILIES = ("official", "moderate", "strict")
 BLOCK = 5
@@ -303,6 +302,11 @@ def test_energy_and_errors_share_one_time_axis_that_holds_the_reached_line(made)
     np.testing.assert_allclose(millimetres[0].get_ydata(), 1000 * won.measured[0].errors)
     assert 50.0 in [li.get_ydata()[0] for li in millimetres]  # the limit
     assert "time [s]" in figure.axes[-1].get_xlabel()
+    figure.draw_without_rendering()
+    for axes in figure.axes:  # nothing is cut off
+        inside = figure.bbox.get_points() - axes.get_legend().get_window_extent().get_points()
+        assert (inside[0] <= 0).all()
+        assert (inside[1] >= 0).all()
     assert len(charts.timeline(lost).axes) == 1  # no model, no energy
     assert "reached" not in charts.svg(charts.timeline(lost), "x")
 
@@ -333,16 +337,17 @@ def test_the_index_lists_failures_first_and_links_to_every_page(made, tmp_path):
     text = write_index(tmp_path).read_text()
     page = Page(text)
     links = [source for source in page.sources if not source.startswith("data:image/")]
-    assert links == [f"runs/evaluate-{run}/report-point.html" for run in "bca"]
+    own = [f"runs/evaluate-{run}/report-point.html" for run in "bca"]
+    assert links == [*own, "runs/evaluate-c/report-old.html"]  # which tells nothing of itself
     assert all((tmp_path / link).is_file() for link in links)
     assert "1 of 4 reached, 3 missed" in text
     assert "b &lt;b&gt;" in text
     assert picture(lost.end).uri in text
     assert not re.search(r"https?://", text)
     entry = tmp_path / "runs/evaluate-b/report-point.json"
-    entry.write_text(json.dumps({**json.loads(entry.read_text()), "episodes": -1}))
-    with pytest.raises(DataError, match="episodes"):
-        write_index(tmp_path)
+    entry.write_text(json.dumps({**json.loads(entry.read_text()), "of_later": 1}))
+    links = [s for s in Page(write_index(tmp_path).read_text()).sources if s[:5] == "runs/"]
+    assert links == [own[1], own[2], own[0], "runs/evaluate-c/report-old.html"]
 
 
 def test_the_index_of_an_empty_folder_says_what_to_do(tmp_path):

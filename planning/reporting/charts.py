@@ -83,7 +83,7 @@ def timeline(episode: EpisodeRecord) -> Figure:
             axes.grid(axis="both", color=INK, alpha=0.12, linewidth=0.6)
             if episode.hit is not None:
                 at = episode.hit * episode.dt
-                axes.axvline(at, color=REACHED, label=f"reached after {at:.2f} s")
+                axes.axvline(at, color=REACHED, label=f"reached at {at:.2f} s")
             _legend(axes, last=axes is panels[0])
         panels[-1].set_xlim(0, span(episode))
         panels[-1].set_xlabel(f"time [s], one control step is {episode.dt:g} s")
@@ -97,7 +97,7 @@ def _legend(axes: Axes, last: bool) -> None:
     shown = [i for i, label in enumerate(labels) if last or not label.startswith("reached")]
     axes.legend(
         [handles[i] for i in shown], [labels[i] for i in shown], loc="lower left", ncols=4,
-        bbox_to_anchor=(0, 1), borderaxespad=0.1, columnspacing=1.2, handlelength=1.5,
+        bbox_to_anchor=(0, 1), borderaxespad=0.1, columnspacing=1, handlelength=1.4,
     )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def _energy(axes: Axes, episode: EpisodeRecord) -> None:
         ahead = plan.step + episode.block * np.arange(len(plan.step_costs) + 1)
         axes.plot(
             ahead * episode.dt, [energy[plan.step], *plan.step_costs], "--", color=MODEL,
-            linewidth=1, alpha=0.7, label="_" if number else "predicted by each plan",
+            linewidth=1, alpha=0.7, label="_" if number else "predicted by plans",
         )  # fmt: skip
     axes.plot(times, energy, color=MODEL, label="energy of the frame", linewidth=1.9)
     seen = [energy, *(plan.step_costs for plan in episode.plans if plan.step < len(energy))]

@@ -12,6 +12,7 @@ from planning.reporting.pictures import Picture, picture
 from planning.reporting.records import EpisodeRecord
 from robot_wm.config import Natural
 from robot_wm.core.records import read_record
+from robot_wm.errors import DataError
 from robot_wm.manifest import atomic_write, write_json
 
 NAME = "reports.html"
@@ -68,23 +69,26 @@ def describe(
 
 
 def write_index(root: Path) -> Path:
-    """The page over all reports below ``root/runs``.
+    """The page over all reports below ``root/runs``; those of other releases are linked last.
 
     Returns:
         Its path, ``root/reports.html``.
 
     Raises:
-        DataError: an entry that is none. StorageError: the disk is full or not writable.
+        StorageError: the disk is full or not writable.
     """
-    entries = [
-        (read_record(beside(page), Entry, "delete it and write the report again"), page)
-        for page in sorted(root.glob("runs/*/report-*.html"))
-        if beside(page).is_file()  # pages of earlier releases have none
-    ]
+    entries: list[tuple[Entry, Path]] = []
+    others: list[Path] = []
+    for page in sorted(root.glob("runs/*/report-*.html")):
+        try:
+            entries.append((read_record(beside(page), Entry), page))
+        except DataError:  # none there, or one that another release wrote
+            others.append(page)
     entries.sort(key=lambda pair: (-pair[0].missed / max(1, pair[0].episodes), str(pair[1])))
     text = environment().get_template("index.html.j2").render(
         entries=[(entry, page.relative_to(root).as_posix(), page.parent.name)
                  for entry, page in entries],
+        others=[page.relative_to(root).as_posix() for page in others],
     )  # fmt: skip
     atomic_write(root / NAME, text)
     return root / NAME
