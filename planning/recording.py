@@ -88,10 +88,10 @@ class Tape:
         self, action: np.ndarray
     ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """As the scene does."""
-        made = self.env.step(action)
-        self.seen.append((made[0], made[-1]))
+        outcome = self.env.step(action)
+        self.seen.append((outcome[0], outcome[-1]))
         self.actions.append(np.array(action))
-        return made
+        return outcome
 
     def history(self, step: int, spec: Any, inputs: str) -> History:
         """What an agent that looked at control step ``step`` would know."""
@@ -197,9 +197,10 @@ def measure(
     if criteria:
         return tuple(Measurement(c.name, c.unit, c.limit, c.error(poses, goal)) for c in criteria)
     changes = [pose_change(spec.pose_names, pose, goal) for pose in poses]
+    parts = {entry: entry.rstrip("]").partition(" [") for entry in spec.pose_names}
     return tuple(
-        Measurement(name, "", None, np.array([change[name] for change in changes]))
-        for name in spec.pose_names
+        Measurement(name, unit, None, np.array([change[entry] for change in changes]))
+        for entry, (name, _, unit) in parts.items()
     )
 
 
@@ -232,8 +233,8 @@ def record_episode(
     stills = [np.array(obs["image"]) for obs in (tape.seen[0][0], goal_obs, tape.seen[-1][0])]
     if large is not None:
         ends = (states[0], np.asarray(goal_info["state"]), states[-1])
-        told = [{"state": state, "factors": factors} for state in ends]
-        stills = [np.array(large.reset(options=options)[0]["image"]) for options in told]
+        restores = [{"state": state, "factors": factors} for state in ends]
+        stills = [np.array(large.reset(options=options)[0]["image"]) for options in restores]
     trails: Mapping[str, np.ndarray] = {}
     if isinstance(env, Pictured) and tape.actions:
         found = env.foresee(states[0], np.stack(tape.actions)[None])

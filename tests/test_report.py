@@ -156,7 +156,7 @@ def test_candidates_are_paths_in_the_picture(made):
 
 def test_a_scene_that_cannot_say_what_it_measures_shows_its_pose(made):
     lost = made[2]
-    assert [m.name for m in lost.measured] == ["x [m]", "y [m]"]
+    assert [(m.name, m.unit) for m in lost.measured] == [("x", "m"), ("y", "m")]
     assert lost.measured[0].errors[-1] == pytest.approx(lost.result.final_error["x [m]"])
     assert [line.met for line in card(lost, 1).errors] == [None, None]
 
@@ -304,9 +304,10 @@ def test_energy_and_errors_share_one_time_axis_that_holds_the_reached_line(made)
     assert "time [s]" in figure.axes[-1].get_xlabel()
     figure.draw_without_rendering()
     for axes in figure.axes:  # nothing is cut off
-        inside = figure.bbox.get_points() - axes.get_legend().get_window_extent().get_points()
-        assert (inside[0] <= 0).all()
-        assert (inside[1] >= 0).all()
+        for part in (axes.get_legend(), axes.yaxis.label, axes.xaxis.label):
+            inside = figure.bbox.get_points() - part.get_window_extent().get_points()
+            assert (inside[0] <= 0).all(), part
+            assert (inside[1] >= 0).all(), part
     assert len(charts.timeline(lost).axes) == 1  # no model, no energy
     assert "reached" not in charts.svg(charts.timeline(lost), "x")
 
@@ -361,9 +362,9 @@ def test_plans_in_detail_are_spread_over_the_episode():
     assert evenly(0, 4) == []
 
 
-def test_colours_go_from_dark_to_yellow():
-    assert charts.colours(np.array([3.0, 2.0, 2.5])) == ["#fde725", "#440154", "#21918c"]
-    assert charts.colours(np.array([2.0, 2.0])) == ["#440154"] * 2
+def test_colors_go_from_dark_to_yellow():
+    assert charts.colors(np.array([3.0, 2.0, 2.5])) == ["#fde725", "#440154", "#21918c"]
+    assert charts.colors(np.array([2.0, 2.0])) == ["#440154"] * 2
 
 
 def test_planning_can_be_imported_without_what_draws_pages():

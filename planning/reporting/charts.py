@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 # Text and axes are drawn in this colour, which becomes the page's own, light or dark.
 INK = "#010203"
 MODEL, REACHED = "#cc79a7", "#009e73"
-LINES = ("#0072b2", "#d55e00", "#e69f00", "#56b4e9")  # Okabe and Ito's, told apart by everyone
+# Okabe and Ito's, told apart by everyone
+LINES = ("#0072b2", "#d55e00", "#e69f00", "#56b4e9", "#b8a800", "#8c8c8c")
 WIDTH, PANEL, TOP, BOTTOM = 5.0, 1.5, 0.28, 0.42  # [inch]
-LEFT, RIGHT = 0.12, 0.96  # ends of the time axis, as fractions of the width
+LEFT, RIGHT = 0.14, 0.96  # ends of the time axis, as fractions of the width
 
 
 @contextmanager
@@ -33,7 +34,8 @@ def _style(salt: str = "") -> Iterator[None]:
     style: dict[Any, Any] = {
         **dict.fromkeys(inked, INK), "font.size": 9, "lines.linewidth": 1.5,
         "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
-        "legend.fontsize": 8, "svg.fonttype": "none", "svg.hashsalt": salt,
+        "legend.fontsize": 8, "text.parse_math": False, "svg.fonttype": "none",
+        "svg.hashsalt": salt,
     }  # fmt: skip
     with matplotlib.rc_context(style):
         yield
@@ -48,14 +50,14 @@ def svg(figure: Figure, salt: str) -> str:
     stream = io.StringIO()
     with _style(salt):
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-    drawn = stream.getvalue()
-    drawn = drawn[drawn.index("<svg") :].strip()
+    markup = stream.getvalue()
+    markup = markup[markup.index("<svg") :].strip()
     # A page has its own styles and names; metadata and name spaces would point outside.
-    drawn = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", drawn, flags=re.DOTALL)
-    drawn = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"| id="\w+_\d+"', "", drawn)
-    drawn = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", drawn, count=1)
-    drawn = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawn, count=1)
-    return drawn.replace(INK, "currentColor")
+    markup = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", markup, flags=re.DOTALL)
+    markup = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"| id="\w+_\d+"', "", markup)
+    markup = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", markup, count=1)
+    markup = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", markup, count=1)
+    return markup.replace(INK, "currentColor")
 
 
 def span(episode: EpisodeRecord) -> float:
@@ -95,9 +97,11 @@ def _legend(axes: Axes, last: bool) -> None:
     """Names above the panel, where they hide nothing; ``last`` tells when the goal was reached."""
     handles, labels = axes.get_legend_handles_labels()
     shown = [i for i, label in enumerate(labels) if last or not label.startswith("reached")]
+    many = len(shown) > 4  # no room above; a scene that names no criteria shows its whole pose
     axes.legend(
-        [handles[i] for i in shown], [labels[i] for i in shown], loc="lower left", ncols=4,
-        bbox_to_anchor=(0, 1), borderaxespad=0.1, columnspacing=1, handlelength=1.4,
+        [handles[i] for i in shown], [labels[i] for i in shown], ncols=2 if many else 4,
+        loc="upper right" if many else "lower left", bbox_to_anchor=(1, 1) if many else (0, 1),
+        borderaxespad=0.1, columnspacing=1, handlelength=1.4,
     )  # fmt: skip
 
 
@@ -120,17 +124,19 @@ def _energy(axes: Axes, episode: EpisodeRecord) -> None:
 
 def _errors(axes: Axes, episode: EpisodeRecord, unit: str) -> None:
     """True errors of one unit, each with its limit."""
-    mine = [m for m in episode.measured if m.unit == unit]
+    measurements = [m for m in episode.measured if m.unit == unit]
     top = 0.0
-    for number, (measured, colour) in enumerate(zip(mine, LINES * len(mine), strict=False)):
+    for number, (measured, color) in enumerate(
+        zip(measurements, LINES * len(measurements), strict=False)
+    ):
         errors = measured.errors * scaled(1.0, unit)
-        axes.plot(np.arange(len(errors)) * episode.dt, errors, color=colour, label=measured.name)
+        axes.plot(np.arange(len(errors)) * episode.dt, errors, color=color, label=measured.name)
         top = max(top, float(errors.max()))
         limit = measured.limit
         if limit is not None:
-            same = limit in [other.limit for other in mine[:number]]
-            told = "_" if same else f"limit {text(limit, unit)}"
-            axes.axhline(scaled(limit, unit), color=colour, linestyle=":", label=told)
+            same = limit in [other.limit for other in measurements[:number]]
+            label = "_" if same else f"limit {text(limit, unit)}"
+            axes.axhline(scaled(limit, unit), color=color, linestyle=":", label=label)
             top = max(top, scaled(limit, unit))
     axes.set_ylim(0, 1.15 * top or 1.0)
     axes.set_ylabel(f"error [{shown(unit)}]" if unit else "error")
@@ -164,7 +170,7 @@ def landscape(plan: PlanView) -> Figure:
     return figure
 
 
-def colours(costs: np.ndarray) -> list[str]:
+def colors(costs: np.ndarray) -> list[str]:
     """CSS colours of costs ``[M]``: the cheapest dark violet, the costliest yellow."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex

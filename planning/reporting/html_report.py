@@ -63,7 +63,7 @@ class Fan:
 
     first: int
     last: int
-    candidates: list[tuple[str, str]]  # points and colour, the costliest first
+    candidates: list[tuple[str, str]]  # points and color, the costliest first
     chosen: list[str]
 
 
@@ -119,9 +119,9 @@ def _errors(episode: EpisodeRecord) -> list[ErrorLine]:
     for measured in episode.measured:
         start, end = (units.text(float(measured.errors[i]), measured.unit) for i in (0, -1))
         limit = measured.limit
-        told = MISSING if limit is None else f"< {units.text(limit, measured.unit)}"
+        limit_text = MISSING if limit is None else f"< {units.text(limit, measured.unit)}"
         met = None if limit is None else bool(measured.errors[-1] < limit)
-        lines.append(ErrorLine(measured.name, start, end, told, met))
+        lines.append(ErrorLine(measured.name, start, end, limit_text, met))
     return lines
 
 
@@ -132,22 +132,22 @@ def _fans(episode: EpisodeRecord, height: int) -> list[Fan]:
         if plan.candidates is None:
             continue
         lines = [points(path, height) for path in plan.candidates]
-        drawn = list(zip(lines, charts.colours(plan.costs), strict=True))
+        colored = list(zip(lines, charts.colors(plan.costs), strict=True))
         chosen = [points(path, height) for path in plan.chosen.values()]
-        fans.append(Fan(plan.step, last, drawn[::-1], chosen))
+        fans.append(Fan(plan.step, last, colored[::-1], chosen))
     return fans
 
 
 def _plan(episode: EpisodeRecord, plan: PlanView, salt: str) -> PlanCard:
-    drawn = None
+    chart = None
     if plan.landscape is not None:
-        drawn = _inline(charts.landscape(plan), f"{salt} landscape {plan.step}")
+        chart = _inline(charts.landscape(plan), f"{salt} landscape {plan.step}")
     dream = []
     for block, frame in enumerate(plan.imagined if plan.imagined is not None else ()):
         step = plan.step + (block + 1) * episode.block
         real = picture(episode.frames[step]) if step < len(episode.frames) else None
         dream.append((step, picture(frame), real))
-    return PlanCard(plan.step, f"{plan.step * episode.dt:.2f} s", drawn, dream)
+    return PlanCard(plan.step, f"{plan.step * episode.dt:.2f} s", chart, dream)
 
 
 def evenly(count: int, most: int) -> list[int]:

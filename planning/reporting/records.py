@@ -16,7 +16,7 @@ class Measurement:
     """What one criterion measured along an episode: privileged, unseen by the agent.
 
     Attributes:
-        name: what was measured; unit: ``m``, ``rad``, or empty where the name says it.
+        name: what was measured; unit: ``m``, ``rad``, or that of a pose entry.
         limit: the goal is met below it; None if the scene tells no limit.
         errors: at every frame ``[T+1]``, in ``unit``.
     """
