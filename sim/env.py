@@ -10,8 +10,10 @@ import mujoco
 import numpy as np
 
 from robot_wm.core.config import Natural, Within, convert
+from robot_wm.core.criteria import Criterion
 from robot_wm.core.errors import ConfigError, InputError
 from robot_wm.core.protocols import EnvSpec
+from sim.projection import project
 from sim.randomization import check_values, draw
 from sim.rendering import Renderer
 from sim.tasks import TASKS
@@ -126,6 +128,10 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         given, action = action, _numbers(action)
         if action.shape != (2,) or not np.isfinite(action).all():
             raise InputError(f"action {given!r}", "two finite numbers in [-1, 1]", "check the plan")
+        self._advance(action)
+        return self._observe(), 0.0, False, False, self._info()
+
+    def _advance(self, action: np.ndarray) -> None:
         commands = self.task.controls(
             self.data.qpos[None], self.data.qvel[None], np.clip(action, -1, 1)[None, None],
             self.factors.get("gain", 1.0),
@@ -133,7 +139,6 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         for row in commands[0]:
             self.data.ctrl[:] = row
             mujoco.mj_step(self.model, self.data, self.task.hold_steps)
-        return self._observe(), 0.0, False, False, self._info()
 
     def _observe(self) -> dict[str, np.ndarray]:
         proprio = self.task.proprio(self.data)[: self.task.proprio_dim]
@@ -173,6 +178,36 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     def distance(self, poses: np.ndarray, goal_pose: np.ndarray) -> np.ndarray:
         """Privileged distance to the goal, for scoring and pictures."""
         return self.task.distance(np.asarray(poses), np.asarray(goal_pose))
+
+    def criteria(self, family: str) -> tuple[Criterion, ...]:
+        """What a predicate measures; nothing for a family whose task does not say it."""
+        return self.task.criteria.get(family, ())
+
+    def foresee(self, state: np.ndarray, actions: np.ndarray) -> dict[str, np.ndarray]:
+        """Where in the picture things truly go, for reports; leaves the scene somewhere else.
+
+        Args:
+            state: full physics state ``[S]`` to begin at, under the present factors.
+            actions: control actions ``[N, T, A]`` of ``N`` plans.
+
+        Returns:
+            By the task's landmark, the robot's own first, ``[N, T+1, 2]`` as fractions of the
+            picture's width and height, from its upper left corner.
+        """
+        poses = []
+        for plan in np.asarray(actions, np.float64):
+            mujoco.mj_resetData(self.model, self.data)
+            self._restore(state)
+            mujoco.mj_forward(self.model, self.data)
+            path = [self.task.pose(self.data.qpos, self.data.qvel)]
+            for action in plan:
+                self._advance(action)
+                path.append(self.task.pose(self.data.qpos, self.data.qvel))
+            poses.append(path)
+        points = self.task.landmarks(np.array(poses))
+        return {
+            name: project(self.model, self.data, "top", place) for name, place in points.items()
+        }
 
     def close(self) -> None:
         """Free the renderer."""

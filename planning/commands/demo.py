@@ -16,7 +16,7 @@ from planning.evaluation.stage import pair_list_path
 from robot_wm.cli.main import Session
 from robot_wm.cli.paths import SHIPPED
 from robot_wm.core.errors import WeightsError
-from robot_wm.core.storage.provenance import MANIFEST
+from robot_wm.core.storage.provenance import MANIFEST, storage_root
 from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
@@ -26,11 +26,13 @@ COLUMNS = ("task", "planned", "95 % interval", "random", "pairs", "ms per plan")
 
 
 def run(session: Session) -> int:
-    """Evaluate, print a table and the pages.
+    """Evaluate, print a table, the pages and the index over them.
 
     Raises:
         WeightsError: no shipped bundles or no committed pair lists here.
     """
+    from planning.reporting.index import write_index
+
     start, lines, pages = time.monotonic(), [], []
     for task in session.settings.demo.tasks:
         mine = _session(session, task)
@@ -41,6 +43,7 @@ def run(session: Session) -> int:
     say(f"{time.monotonic() - start:.0f} s")
     for page in pages:
         print(f"report: {page}")
+    print(f"index: {write_index(storage_root())}")
     return 0
 
 

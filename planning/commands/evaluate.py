@@ -140,11 +140,11 @@ def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int
     )
 
 
-def environment(settings: Settings) -> Any:
-    """Recipe of the scene."""
+def environment(settings: Settings, image_size: int = 0) -> Any:
+    """Recipe of the scene, drawn as large as the models see it or as told [px]."""
     from robot_wm.core.system.parallel import Factory
 
-    kwargs = {"task": settings.task.name, "image_size": settings.image_size}
+    kwargs = {"task": settings.task.name, "image_size": image_size or settings.image_size}
     return Factory("sim:make", kwargs)
 
 

@@ -136,7 +136,7 @@ def verdict(env: Any, settings: Settings, poses: np.ndarray, goal: np.ndarray) -
 
 def write(out: Path, task: str, told: Told, frames: list[np.ndarray], dt: float) -> Path:
     """The goal beside what happened as ``out/<task>.webp``, the goal as ``out/<task>.png``."""
-    from planning.reporting.charts import animation, png
+    from planning.reporting.pictures import animation, png
 
     goal = told["image"] if told["image"].ndim == 3 else told["image"][0]
     path = out / f"{task}.webp"

@@ -8,7 +8,7 @@ episodes nor the number of workers changes a result.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -29,8 +29,6 @@ __all__ = [
 ]  # fmt: skip
 
 OBSERVED = ("image", "proprio")
-Watch = Callable[[int, dict[str, np.ndarray], np.ndarray], None]
-"""Called with (control steps done, observation, pose [K]) at the start and after every step."""
 
 
 @runtime_checkable
@@ -110,7 +108,6 @@ def run_episode(
     index: int,
     env: Environment,
     agent: Agent,
-    watch: Watch | None = None,
 ) -> EpisodeResult:
     """Run pair ``index`` once. The agent's ``encode_s`` and ``plan_s`` lists [s] are kept.
 
@@ -134,8 +131,6 @@ def run_episode(
     before, end = _counts(agent), None
     clipped: list[float] = []
     traces: dict[str, np.ndarray] = {}
-    if watch is not None:
-        watch(0, obs, poses[0])
     for step in range(pairs.budget):
         if privileged is not None:
             privileged.watch(info, goal_info)
@@ -143,8 +138,6 @@ def run_episode(
         clipped.append(outside)
         obs, _, _, _, info = env.step(action)
         poses.append(np.array(info["pose"], np.float64))
-        if watch is not None:
-            watch(step + 1, obs, poses[-1])
         traces = {f: env.success(f, np.stack(poses), goal_pose) for f in families}
         if config.stop_on_success and end is None and traces[families[0]].any():
             end = step + 1, _counts(agent)

@@ -12,6 +12,7 @@ from robot_wm.core.system.extras import EXTRAS, installed
 
 SCENES = ("mujoco", "gymnasium", "array_api_compat")
 LEARNING = ("torch", "safetensors")
+PAGES = ("PIL", "jinja2", "matplotlib")
 
 
 class Command(NamedTuple):
@@ -132,7 +133,7 @@ COMMANDS: dict[str, Command] = {
         "planning.commands.report",
         "evaluate, then show what the planner saw (HTML)",
         ("report", "planner", "diagnosis"),
-        (*SCENES, "PIL"),
+        (*SCENES, *PAGES),
         agents=True,
     ),
     "results": Command(
@@ -155,7 +156,7 @@ COMMANDS: dict[str, Command] = {
         "planning.commands.demo",
         "shipped weights against random on three tasks",
         ("demo", "planner"),
-        (*SCENES, "onnxruntime", "PIL"),
+        (*SCENES, "onnxruntime", *PAGES),
     ),
 }
 # what the agents of some methods import

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
+from robot_wm.core.criteria import Criterion
 from robot_wm.core.symmetry import Mirror
 from sim.randomization import Factor, Interval
 
@@ -73,6 +74,7 @@ class Task(ABC):
         speed_dims: entries of the pose that are velocities.
         view: width seen by the camera [m].
         predicates: family name -> function of poses ``[T+1, K]`` and goal ``[K]``.
+        criteria: family name -> what its predicate measures, for reports.
         mirror: reflection that leaves the nominal scene and its dynamics as they are, if any.
         confinement: box for the robot's target, where nothing in the scene keeps it in the picture.
     """
@@ -86,6 +88,7 @@ class Task(ABC):
     view: ClassVar[float]
     factors: ClassVar[Mapping[str, Factor]]
     predicates: ClassVar[Mapping[str, Predicate]]
+    criteria: ClassVar[Mapping[str, tuple[Criterion, ...]]] = {}
     mirror: ClassVar[Mirror | None] = None
     confinement: ClassVar[Confinement | None] = None
 
@@ -147,6 +150,13 @@ class Task(ABC):
     def distance(self, poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
         """Privileged, smooth distance to the goal ``[...]``, 0 at the goal: oracle and scoring."""
 
+    def landmarks(self, poses: np.ndarray) -> dict[str, np.ndarray]:
+        """World points ``[..., 3]`` [m] of poses ``[..., K]`` to follow in pictures, by name.
+
+        The robot's own comes first; a scene without any has no paths in its reports.
+        """
+        return {}
+
     def reflect(self, data: mujoco.MjData) -> None:
         """Put the physics state into its mirror image."""
         raise NotImplementedError(f"{self.name} has no mirror image")
@@ -170,6 +180,17 @@ class Task(ABC):
     def eligible(self, poses: np.ndarray, family: str) -> bool:
         """Whether a recorded stretch ``[T+1, K]`` may serve as a pair of a family but official."""
         return True
+
+
+def met(criteria: tuple[Criterion, ...], poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """Where all criteria hold: bool ``[T]`` of poses ``[T, K]`` and a goal ``[K]``."""
+    held = [criterion.error(poses, goal) < criterion.limit for criterion in criteria]
+    return np.logical_and.reduce(held)
+
+
+def on_plane(points: np.ndarray, height: float = 0.0) -> np.ndarray:
+    """Points ``[..., 2]`` of a horizontal plane as world points ``[..., 3]`` [m]."""
+    return np.concatenate([points, np.full((*points.shape[:-1], 1), height)], -1)
 
 
 def colour_geoms(spec: mujoco.MjSpec, names: tuple[str, ...], rgb: tuple[float, ...]) -> None:

@@ -12,9 +12,20 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
+from robot_wm.core.criteria import Criterion
 from robot_wm.core.symmetry import Mirror
 from sim.randomization import Choice, Factor, Interval, colours
-from sim.tasks.base import Confinement, Predicate, Task, colour_geoms, hold, shared_factors, wrap
+from sim.tasks.base import (
+    Confinement,
+    Predicate,
+    Task,
+    colour_geoms,
+    hold,
+    met,
+    on_plane,
+    shared_factors,
+    wrap,
+)
 
 ORIGIN_OFFSET = 0.045  # centre of gravity -> reported origin, along the block's +y [m]
 VIEW = 0.512  # width of the picture [m]
@@ -35,14 +46,34 @@ SHAPES: dict[str, tuple[tuple[float, float, float, float], tuple[float, float, f
 }
 
 
+def _both(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(poses[..., :4] - goal[:4], axis=-1)
+
+
+def _block(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(poses[..., 2:4] - goal[2:4], axis=-1)
+
+
+def _turn(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    return np.abs(wrap(poses[..., 4] - goal[4]))
+
+
+OFFICIAL = (
+    Criterion("pusher and block position", "m", 0.020, _both),
+    Criterion("block angle", "rad", np.pi / 9, _turn),
+)
+STRICT = (
+    Criterion("block position", "m", 0.010, _block),
+    Criterion("block angle", "rad", np.deg2rad(10), _turn),
+)
+
+
 def _official(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    position = np.linalg.norm(poses[1:, :4] - goal[:4], axis=1) < 0.020
-    return position & (np.abs(wrap(poses[1:, 4] - goal[4])) < np.pi / 9)
+    return met(OFFICIAL, poses[1:], goal)
 
 
 def _strict(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    position = np.linalg.norm(poses[1:, 2:4] - goal[2:4], axis=1) < 0.010
-    return hold(position & (np.abs(wrap(poses[1:, 4] - goal[4])) < np.deg2rad(10)), 3)
+    return hold(met(STRICT, poses[1:], goal), 3)
 
 
 class PushT(Task):
@@ -81,6 +112,12 @@ class PushT(Task):
         "long": _official,
         "moderate": _official,
         "strict": _strict,
+    }
+    criteria: ClassVar[Mapping[str, tuple[Criterion, ...]]] = {
+        "official": OFFICIAL,
+        "long": OFFICIAL,
+        "moderate": OFFICIAL,
+        "strict": STRICT,
     }
 
     def vary(self, spec: mujoco.MjSpec, factors: Mapping[str, Any]) -> None:
@@ -134,6 +171,10 @@ class PushT(Task):
         origin = qpos[..., :2] + ORIGIN_OFFSET * np.stack([-np.sin(angle), np.cos(angle)], -1)
         angle = np.mod(angle, 2 * np.pi)[..., None]
         return np.concatenate([qpos[..., 3:5], origin, angle, qvel[..., 3:5]], -1)
+
+    def landmarks(self, poses: np.ndarray) -> dict[str, np.ndarray]:
+        """Pusher and block, both in the plane of the table."""
+        return {"pusher": on_plane(poses[..., :2]), "block": on_plane(poses[..., 2:4])}
 
     def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
         """See :class:`Task`."""

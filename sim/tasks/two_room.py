@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
+from robot_wm.core.criteria import Criterion
 from sim.randomization import Factor, Interval, colours
-from sim.tasks.base import Predicate, Task, colour_geoms, hold, shared_factors
+from sim.tasks.base import Predicate, Task, colour_geoms, hold, met, on_plane, shared_factors
 
 SPEED = 0.5  # [m/s] per unit action
 RADIUS = 0.07  # [m]
@@ -18,8 +19,16 @@ DOOR_Y, DOOR_HALF = 1.75, 0.14  # [m]
 INNER = (0.21, 2.03)  # range of the disc's centre [m]
 
 
+def _gap(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(poses - goal, axis=-1)
+
+
+OFFICIAL = (Criterion("position", "m", 0.16, _gap),)
+STRICT = (Criterion("position", "m", 0.08, _gap),)
+
+
 def _official(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(poses[1:] - goal, axis=1) < 0.16
+    return met(OFFICIAL, poses[1:], goal)
 
 
 def _strict(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
@@ -29,7 +38,7 @@ def _strict(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
     """
     side = np.sign(poses[:, 0] - WALL_X)
     crossed = np.maximum.accumulate(np.abs(np.diff(side, prepend=side[0])) > 0)[1:]
-    near = np.linalg.norm(poses[1:] - goal, axis=1) < 0.08
+    near = met(STRICT, poses[1:], goal)
     return hold(near & crossed & (side[1:] == np.sign(goal[0] - WALL_X)), 1)
 
 
@@ -56,6 +65,12 @@ class TwoRoom(Task):
         "long": _official,
         "moderate": _official,
         "strict": _strict,
+    }
+    criteria: ClassVar[Mapping[str, tuple[Criterion, ...]]] = {
+        "official": OFFICIAL,
+        "long": OFFICIAL,
+        "moderate": OFFICIAL,
+        "strict": STRICT,
     }
 
     def vary(self, spec: mujoco.MjSpec, factors: Mapping[str, Any]) -> None:
@@ -86,6 +101,10 @@ class TwoRoom(Task):
     def pose(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
         """Disc centre (x, y) [m]."""
         return qpos.copy()
+
+    def landmarks(self, poses: np.ndarray) -> dict[str, np.ndarray]:
+        """The disc's centre."""
+        return {"disc": on_plane(poses)}
 
     def place(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Uniform in both rooms, clear of the wall."""
