@@ -16,7 +16,7 @@ import numpy as np
 
 from robot_wm.core.config import Natural, convert
 from robot_wm.core.errors import ConfigError, DataError, InputError
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.data.formats.base import EpisodeReader, open_episodes
 from sim.env import GoalEnv
 from sim.tasks.base import Task
 
@@ -104,7 +104,7 @@ def only(env: GoalEnv, keep: Sequence[str], count: int, rng: np.random.Generator
     return np.stack(images)
 
 
-def recorded(store: EpisodeStore, index: int, every: int = 0) -> np.ndarray:
+def recorded(store: EpisodeReader, index: int, every: int = 0) -> np.ndarray:
     """Pictures of a recording: those on the way, one per ``every`` stored frames, and its last.
 
     Args:
@@ -156,9 +156,9 @@ def ordered(
 
 
 @cache
-def _opened(dataset: str) -> tuple[EpisodeStore, dict[int, int]]:
+def _opened(dataset: str) -> tuple[EpisodeReader, dict[int, int]]:
     """A data set and the positions of its episodes by number."""
-    store = EpisodeStore(Path(dataset))
+    store = open_episodes(Path(dataset))
     return store, {store.meta(i)["id"]: i for i in range(len(store))}
 
 

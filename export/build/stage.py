@@ -112,7 +112,7 @@ def held_out_frames(session: Session) -> np.ndarray:
     Those of shipped models lie beside them; others come from the episodes that the model was
     trained on.
     """
-    from robot_wm.data.episodes import EpisodeStore
+    from robot_wm.data.formats.base import open_episodes
     from robot_wm.data.held_out_frames import load_frames, recorded_frames, save_frames
 
     settings = session.settings
@@ -123,7 +123,7 @@ def held_out_frames(session: Session) -> np.ndarray:
         if settings.publish and not (kept / MANIFEST).is_file():
             save_frames(kept, _validation_frames(settings), wanted)
         return load_frames(kept, wanted)
-    return recorded_frames([EpisodeStore(dataset(settings, "nominal"))])
+    return recorded_frames([open_episodes(dataset(settings, "nominal"))])
 
 
 def _validation_frames(settings: Settings) -> np.ndarray:

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from planning.evaluation.rollout_collection import POLICY
 from robot_wm.core.errors import DataError, StorageError
 from robot_wm.core.protocols import ModelSpec
-from robot_wm.data.episodes import Recording, Schema, open_dataset, shard_path, write_shard
+from robot_wm.data.episodes import AGENT, Recording, Schema
+from robot_wm.data.formats.native import open_dataset, write_shard
+from robot_wm.data.shards import shard_path
 
 NOTHING = np.zeros(0)
 KNOWN: dict[str, Any] = {"state": NOTHING, "pose": NOTHING}  # of the world: nothing
@@ -100,7 +101,7 @@ class RobotLog:
             StorageError: see :meth:`end`.
             DataError: ragged or not finite; that episode is dropped.
         """
-        meta = {"seed": 0, "policy": POLICY, "noise": 0.0, "factors": {}}
+        meta = {"seed": 0, "policy": AGENT, "noise": 0.0, "factors": {}}
         while self._ended:
             try:
                 write_shard(self.root, self._next, [self._ended[0].episode(self._next, meta)])

@@ -38,12 +38,12 @@ def run(session: Session) -> int:
 def solved_starts(settings: Settings) -> dict[str, float]:
     """Share of starts already solved [%], over all pairs of the nominal collection's test split."""
     from planning.evaluation.sample_pairs import calibration
-    from robot_wm.data.episodes import EpisodeStore
+    from robot_wm.data.formats.base import open_episodes
     from sim import make
 
     env: Any = make(settings.task.name, settings.image_size, draw_images=False)
     families = ("official", "strict")
-    store = EpisodeStore(dataset(settings, "nominal"))
+    store = open_episodes(dataset(settings, "nominal"))
     solved = calibration(store, env.success, families)["solved"]
     return {f"solved starts, {family}": 100 * solved[family] for family in families}
 

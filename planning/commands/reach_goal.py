@@ -90,7 +90,7 @@ def told_verdict(env: Any, settings: Settings, poses: np.ndarray, goal: np.ndarr
 
 def goal_of(settings: Settings, env: Any) -> tuple[Told, np.ndarray | None]:
     """Goal observation, and the pose in it where that is known."""
-    from robot_wm.data.episodes import EpisodeStore
+    from robot_wm.data.formats.base import open_episodes
     from sim.goal_images import ALTERNATIVES, edited, only, recorded
 
     asked = settings.reach
@@ -107,7 +107,7 @@ def goal_of(settings: Settings, env: Any) -> tuple[Told, np.ndarray | None]:
         return {"image": pictured(Path(asked.image), settings.image_size)}, None
     if asked.recording:
         shown = recorded(
-            EpisodeStore(Path(asked.recording).expanduser()), asked.episode, asked.every
+            open_episodes(Path(asked.recording).expanduser()), asked.episode, asked.every
         )
         return {"image": shown[-1], "via": shown[:-1]}, None
     env.reset(seed=asked.seed + 1)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from planning.evaluation.goal_pairs import PairList
     from planning.reporting.episode_recorder import EpisodeRecord
     from robot_wm.cli.main import Session
-    from robot_wm.core.system.parallel import Factory
+    from robot_wm.core.parallel import Factory
 
 
 def run(session: Session) -> int:

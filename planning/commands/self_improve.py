@@ -70,13 +70,13 @@ def run(session: Session) -> int:
 def practised(settings: Settings, turn: int, folders: Folders) -> Path:
     """Episodes of the present model, recorded where they are missing."""
     from planning.evaluation.rollout_collection import PracticeConfig, practise
-    from robot_wm.data.episodes import EpisodeStore
+    from robot_wm.data.formats.base import open_episodes
 
     section, task = settings.improve, settings.task.name
     config = PracticeConfig(
         section.episodes, section.noise, section.episodes_per_shard, turn, settings.workers
     )
-    like = EpisodeStore(dataset(settings, "nominal")).schema
+    like = open_episodes(dataset(settings, "nominal")).schema
     pairs = drawn(settings, "train", config.episodes)
     planner = settings.practice_planner
     about = {

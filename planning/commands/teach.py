@@ -66,11 +66,11 @@ def run(session: Session) -> int:
 def visits(settings: Settings, turn: int, folders: Folders) -> Path:
     """Episodes of the present agent on training pairs, recorded where they are missing."""
     from planning.evaluation.rollout_collection import PracticeConfig, practise
-    from robot_wm.data.episodes import EpisodeStore
+    from robot_wm.data.formats.base import open_episodes
 
     section = settings.teach
     config = PracticeConfig(section.episodes, section.noise, 50, turn, settings.workers)
-    like = EpisodeStore(dataset(settings, "nominal")).schema
+    like = open_episodes(dataset(settings, "nominal")).schema
     pairs = drawn(settings, "train", config.episodes)
     about = {
         "world_model": read_manifest(folders[0], "world_model", verify=False)["sha256"],

@@ -19,8 +19,8 @@ from planning.evaluation.config import EvaluateConfig, MakeAgent, MakeEnv
 from planning.evaluation.goal_pairs import Pair, PairList, pose_change
 from planning.evaluation.results import EpisodeResult, EvaluationResult, append_row, parse_row
 from robot_wm.core.errors import ConfigError, DataError, InputError
+from robot_wm.core.parallel import Factory, spread
 from robot_wm.core.protocols import Agent, Environment, EnvSpec
-from robot_wm.core.system.parallel import Factory, spread
 from robot_wm.core.system.progress import progress
 
 __all__ = [

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robot_wm.core.errors import ConfigError, DataError
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.data.formats.base import EpisodeReader
 from robot_wm.data.normalization import Statistics
 
 
@@ -33,7 +33,7 @@ class ClipSampler:
 
     def __init__(
         self,
-        stores: Sequence[EpisodeStore],
+        stores: Sequence[EpisodeReader],
         block: int,
         image_size: int,
         shares: Mapping[str, float] | None = None,
@@ -124,7 +124,7 @@ class ClipSampler:
 
 
 def _clips(
-    store: EpisodeStore, block: int, image_size: int
+    store: EpisodeReader, block: int, image_size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Frames ``[F, H, W, 3]``; of each clip first frame ``[C]``, raw block ``[C, A]``, episode."""
     schema = store.schema

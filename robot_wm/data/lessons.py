@@ -33,7 +33,7 @@ from robot_wm.core.storage.provenance import (
     write_manifest,
 )
 from robot_wm.core.storage.records import parse_record
-from robot_wm.data.episodes import shard_path
+from robot_wm.data.shards import shard_path
 
 LESSONS = "lessons.json"
 KIND = "lessons"
@@ -82,11 +82,6 @@ def open_lessons(root: Path, config: Mapping[str, Any]) -> None:
             "the configuration in its lessons.json",
             "choose another name or delete that folder",
         )
-
-
-def is_written(root: Path, index: int) -> bool:
-    """Whether a shard is there."""
-    return (shard_path(root, index) / MANIFEST).is_file()
 
 
 def write_lessons(root: Path, index: int, lessons: Sequence[Lesson], asked: int) -> None:

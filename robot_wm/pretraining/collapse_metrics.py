@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robot_wm.core.errors import DataError
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.data.formats.base import EpisodeReader
 
 Encode = Callable[[np.ndarray], np.ndarray]
 
@@ -152,7 +152,7 @@ class ProbeData:
     pose_names: tuple[str, ...]
 
     @staticmethod
-    def draw(store: EpisodeStore, rng: np.random.Generator, train: int, test: int) -> ProbeData:
+    def draw(store: EpisodeReader, rng: np.random.Generator, train: int, test: int) -> ProbeData:
         """Random frames, at most ``train`` and ``test`` of them.
 
         Raises:
@@ -194,7 +194,7 @@ def pixel_tokens(patch: int) -> Encode:
 
 
 def _draw(
-    store: EpisodeStore, split: str, rng: np.random.Generator, limit: int
+    store: EpisodeReader, split: str, rng: np.random.Generator, limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
     every = store.schema.frame_every
     places = [(i, k) for i in store.indices(split) for k in range(store.frames_of(i))]

@@ -37,7 +37,7 @@ from robot_wm.core.errors import ConfigError
 from robot_wm.core.storage.json_io import resumed
 from robot_wm.core.storage.provenance import append_line, lock
 from robot_wm.core.system.progress import progress
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.data.formats.base import EpisodeReader, open_episodes
 from robot_wm.data.frame_pairs import ClipSampler
 from robot_wm.encoders.frozen import save_encoder
 from robot_wm.encoders.vit import EncoderConfig, VideoEncoder
@@ -122,7 +122,7 @@ def make_optimizer(module: nn.Module, config: PretrainConfig) -> torch.optim.Ada
 class Run:
     """One pretraining run: the state that a checkpoint holds, and one step of it."""
 
-    def __init__(self, config: PretrainConfig, stores: Sequence[EpisodeStore]) -> None:
+    def __init__(self, config: PretrainConfig, stores: Sequence[EpisodeReader]) -> None:
         self.config = config
         self.sampler = ClipSampler(
             stores, config.block, config.encoder.image_size, config.shares, config.together
@@ -165,7 +165,7 @@ class Run:
 class Monitor:
     """Collapse meters and probes of every data set; pixels are measured once, as a reference."""
 
-    def __init__(self, config: PretrainConfig, stores: Sequence[EpisodeStore]) -> None:
+    def __init__(self, config: PretrainConfig, stores: Sequence[EpisodeReader]) -> None:
         rng = np.random.default_rng([config.seed, 1])
         self.patch = config.encoder.patch
         self.data = [
@@ -211,7 +211,7 @@ def pretrain(
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    stores = [EpisodeStore(Path(path)) for path in datasets]
+    stores = [open_episodes(Path(path)) for path in datasets]
     if not stores:
         raise ConfigError("no data set", "one or more", "name the folders to learn from")
     with lock(Path(out), "pretraining into"):
@@ -219,7 +219,11 @@ def pretrain(
 
 
 def _pretrain(
-    config: PretrainConfig, stores: list[EpisodeStore], out: Path, resume: bool, stop_at: int | None
+    config: PretrainConfig,
+    stores: list[EpisodeReader],
+    out: Path,
+    resume: bool,
+    stop_at: int | None,
 ) -> Path:
     """Pretrain with one process at a time in ``out``."""
     run, states, log = Run(config, stores), out / "checkpoints", Log(out / "log.jsonl")

@@ -20,7 +20,7 @@ import torch
 from robot_wm.core.errors import DataError
 from robot_wm.core.storage.provenance import atomic_write, provenance
 from robot_wm.core.system.progress import progress
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.data.formats.base import open_episodes
 from robot_wm.encoders.frozen import FrozenEncoder
 from robot_wm.probing.features import features
 from robot_wm.probing.probes import KINDS, ProbeConfig, Samples, draw, group_of, score
@@ -52,7 +52,7 @@ def probe(
         DataError: no data, a split without episodes, a factor that never changes, frames of
             another size than the encoder's, or features that are not finite.
     """
-    store = EpisodeStore(dataset)
+    store = open_episodes(dataset)
     if store.schema.image_size != encoder.config.image_size:
         raise DataError(
             f"frames of {store.schema.image_size} pixels",

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from robot_wm.core.config import Count, Device, Natural, NonNegative, Seed, Within, check_fields
 from robot_wm.core.errors import ConfigError, DataError
-from robot_wm.data.episodes import SPLITS, EpisodeStore
+from robot_wm.data.episodes import SPLITS
+from robot_wm.data.formats.base import EpisodeReader
 from robot_wm.data.normalization import Statistics
 from robot_wm.encoders.transformer import position_table
 
@@ -132,7 +133,7 @@ class Samples:
     factors: tuple[str, ...]
 
 
-def draw(store: EpisodeStore, frames: int, rng: np.random.Generator) -> Samples:
+def draw(store: EpisodeReader, frames: int, rng: np.random.Generator) -> Samples:
     """Random runs of frames of every split.
 
     Raises:

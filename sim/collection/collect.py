@@ -14,11 +14,10 @@ import numpy as np
 
 from robot_wm.core.config import Count, NonNegative, Seed, Within, check_fields
 from robot_wm.core.errors import ConfigError
-from robot_wm.core.storage.atomic_io import sweep
-from robot_wm.core.storage.provenance import atomic_write, lock
-from robot_wm.core.system.parallel import spread
-from robot_wm.core.system.progress import progress
-from robot_wm.data.episodes import Episode, Recording, Schema, open_dataset, shard_path, write_shard
+from robot_wm.core.storage.provenance import atomic_write
+from robot_wm.data.episodes import Episode, Recording, Schema
+from robot_wm.data.formats.native import open_dataset, write_shard
+from robot_wm.data.shards import fill
 from sim.env import GoalEnv
 from sim.policies.registry import make_behaviour
 from sim.randomization import check_names
@@ -141,20 +140,18 @@ def record(env: GoalEnv, config: CollectConfig, episode_id: int) -> Episode:
 
 @dataclass
 class _Job:
-    """What a process does: record and write one missing shard after the other."""
+    """What a process does: record and write one shard after the other."""
 
     root: Path
     config: CollectConfig
-    missing: list[int]
     env: GoalEnv | None = None
 
-    def __call__(self, job: int) -> int:
+    def __call__(self, index: int) -> None:
         if self.env is None:
             self.env = GoalEnv(self.config.task, self.config.image_size)
-        index, per = self.missing[job], self.config.episodes_per_shard
+        per = self.config.episodes_per_shard
         episodes = [record(self.env, self.config, index * per + i) for i in range(per)]
         write_shard(self.root, index, episodes)
-        return index
 
 
 def collect(config: CollectConfig, root: Path) -> Path:
@@ -166,20 +163,12 @@ def collect(config: CollectConfig, root: Path) -> Path:
         RobotWMError: a worker process died; whole shards stay.
     """
     env = GoalEnv(config.task, config.image_size, draw_images=False)
-    with lock(root, "collecting into"):
-        open_dataset(root, schema_of(config, env))
-        sweep(root)
-        total = -(-config.episodes // config.episodes_per_shard)
-        missing = [i for i in range(total) if not shard_path(root, i).exists()]
-        job = _Job(root, config, missing)
-        with progress(f"collect {config.task}/{config.collection}", total) as show:
-            for done, _ in enumerate(
-                spread(job, len(missing), config.workers), total - len(missing) + 1
-            ):
-                show(done, "shards")
-        if job.env is not None:
-            job.env.close()
-        atomic_write(root / "card.md", card(config))
+    job, shards = _Job(root, config), range(-(-config.episodes // config.episodes_per_shard))
+    schema = schema_of(config, env)
+    fill(root, shards, job, "collecting", config.workers, lambda: open_dataset(root, schema))
+    if job.env is not None:
+        job.env.close()
+    atomic_write(root / "card.md", card(config))
     return root
 
 

@@ -14,9 +14,11 @@ import mujoco
 import numpy as np
 
 from robot_wm.core.errors import ConfigError
-from robot_wm.core.storage.provenance import MANIFEST, atomic_write, lock
-from robot_wm.core.system.progress import progress
-from robot_wm.data.episodes import Episode, EpisodeStore, open_dataset, shard_path, write_shard
+from robot_wm.core.storage.provenance import atomic_write
+from robot_wm.data.episodes import Episode
+from robot_wm.data.formats.base import open_episodes
+from robot_wm.data.formats.native import open_dataset, write_shard
+from robot_wm.data.shards import fill
 from sim.env import STATE
 from sim.tasks import TASKS
 from sim.tasks.base import Task
@@ -33,7 +35,7 @@ def mirror(source: Path, root: Path) -> Path:
         DataError: ``root`` holds something else.
         StorageError: the disk is full, or another process mirrors into ``root``.
     """
-    store = EpisodeStore(source)
+    store = open_episodes(source)
     task = TASKS[store.schema.task]() if store.schema.task in TASKS else None
     varied = [store.meta(i)["id"] for i in range(len(store)) if store.meta(i).get("factors")]
     if task is None or task.mirror is None or varied:
@@ -49,15 +51,13 @@ def mirror(source: Path, root: Path) -> Path:
             "physics states, or images and actions alone", "leave it out of `train_on`",
         )  # fmt: skip
     told = {**store.schema.config, "mirrored": True}
-    model, shards = task.compile({}), store.shards()
-    with lock(root, "mirroring into"), progress(f"mirror {source.name}", len(shards)) as show:
-        open_dataset(root, replace(store.schema, config=told))
-        for done, (index, episodes) in enumerate(shards.items(), start=1):
-            if not (shard_path(root, index) / MANIFEST).is_file():
-                found = [reflected(task, model, store[i]) for i in episodes]
-                write_shard(root, index, found)
-            show(done, "shards")
-        atomic_write(root / "card.md", card(source.name, len(store), store.schema.task))
+    schema, shards, model = replace(store.schema, config=told), store.shards(), task.compile({})
+
+    def write(index: int) -> None:
+        write_shard(root, index, [reflected(task, model, store[i]) for i in shards[index]])
+
+    fill(root, shards, write, "mirroring", begin=lambda: open_dataset(root, schema))
+    atomic_write(root / "card.md", card(source.name, len(store), store.schema.task))
     return root
 
 

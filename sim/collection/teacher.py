@@ -19,11 +19,10 @@ import mujoco
 import numpy as np
 
 from robot_wm.core.errors import ConfigError, DataError
-from robot_wm.core.storage.provenance import lock
-from robot_wm.core.system.parallel import spread
-from robot_wm.core.system.progress import progress
-from robot_wm.data.episodes import Episode, EpisodeStore
-from robot_wm.data.lessons import Lesson, is_written, open_lessons, write_lessons
+from robot_wm.data.episodes import Episode
+from robot_wm.data.formats.base import EpisodeReader, open_episodes
+from robot_wm.data.lessons import Lesson, open_lessons, write_lessons
+from robot_wm.data.shards import fill
 from sim.env import GoalEnv
 from sim.policies.base import Behaviour
 from sim.policies.registry import make_behaviour
@@ -110,10 +109,10 @@ class Asker:
 
     def __init__(self, config: TeacherConfig, env: GoalEnv) -> None:
         self.config, self.env = config, env
-        self.stores = [EpisodeStore(Path(path)) for path in config.recorded]
+        self.stores = [open_episodes(Path(path)) for path in config.recorded]
         self.places = [(s, i) for s in self.stores for i in s.indices("train")]
         self.visited = [
-            (s, i) for s in map(EpisodeStore, map(Path, config.visited)) for i in range(len(s))
+            (s, i) for s in map(open_episodes, map(Path, config.visited)) for i in range(len(s))
         ]
         first = self.stores[0]
         self.by_id = {first.meta(i)["id"]: i for i in range(len(first))}
@@ -171,7 +170,7 @@ class Asker:
         goal = source.states[int(name.split("_t")[1]) + self.config.offset]
         return self._from(episode, self._row(len(episode), rng), goal, "visited")
 
-    def _episode(self, places: Sequence[tuple[EpisodeStore, int]], rng: Any) -> Episode:
+    def _episode(self, places: Sequence[tuple[EpisodeReader, int]], rng: Any) -> Episode:
         store, index = places[int(rng.integers(len(places)))]
         return store[index]
 
@@ -290,31 +289,25 @@ def teach(config: TeacherConfig, root: Path, shards: int, workers: int = 1) -> P
         RobotWMError: a worker process died; whole shards stay.
     """
     told = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
-    with lock(Path(root), "teaching into"):
-        open_lessons(root, told)
-        missing = [i for i in range(shards) if not is_written(root, i)]
-        job = _Job(config, Path(root), missing)
-        with progress(f"teach {config.task}", shards) as show:
-            for done, _ in enumerate(spread(job, len(missing), workers), shards - len(missing) + 1):
-                show(done, "shards")
+    job = _Job(config, Path(root))
+    fill(job.root, range(shards), job, "teaching", workers, lambda: open_lessons(root, told))
     return root
 
 
 @dataclass
 class _Job:
-    """What a process does: one missing shard after the other; scene and data are opened once."""
+    """What a process does: one shard after the other; scene and data are opened once."""
 
     config: TeacherConfig
     root: Path
-    missing: list[int]
     opened: tuple[GoalEnv, Asker] | None = None
 
-    def __call__(self, job: int) -> int:
+    def __call__(self, index: int) -> None:
         if self.opened is None:
             env = GoalEnv(self.config.task, draw_images=False)
             env.reset(seed=0)
             self.opened = env, Asker(self.config, env)
-        (env, asker), config, index = self.opened, self.config, self.missing[job]
+        (env, asker), config = self.opened, self.config
         rng, lessons = np.random.default_rng([config.seed, index]), list[Lesson]()
         for _ in range(asked := config.questions_per_shard):
             lessons += answer(asker.ask(rng), config, env, rng)
@@ -323,7 +316,6 @@ class _Job:
                 f"{asked} questions without an answer", "some", "raise `budget` or `ways`"
             )
         write_lessons(self.root, index, lessons, asked)
-        return index
 
 
 def pictures(env: GoalEnv, states: np.ndarray) -> Iterator[np.ndarray]:

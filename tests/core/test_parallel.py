@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from robot_wm.core.errors import DataError, RobotWMError
-from robot_wm.core.system.parallel import spread
+from robot_wm.core.parallel import spread
 
 HERE = Path(__file__).parent
 
@@ -96,11 +96,11 @@ def children(pid: int) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc")
 def test_workers_end_with_the_process_that_was_killed() -> None:
     code = (
-        "from test_parallel import Task\nfrom robot_wm.core.system.parallel import spread\n"
+        "from test_parallel import Task\nfrom robot_wm.core.parallel import spread\n"
         "if __name__ == '__main__':\n"
         "    for _ in spread(Task(slow=(1, 2), seconds=60), 3, 2): print('begun', flush=True)"
     )
-    environment = {**os.environ, "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}"}
+    environment = {**os.environ, "PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE}"}
     parent = subprocess.Popen(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, cwd=HERE
     )

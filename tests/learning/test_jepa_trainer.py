@@ -50,7 +50,7 @@ def place(tmp_path_factory):
     torch.manual_seed(0)
     save_encoder(root / "encoder", VideoEncoder(TINY), {}, {}, "random weights")
     encoder = FrozenEncoder.load(root / "encoder")
-    return root, store, encoder, build_latents(store.root, encoder, root, threads=1)
+    return root, store, encoder, build_latents(store.root, encoder, root)
 
 
 @pytest.fixture(scope="module")

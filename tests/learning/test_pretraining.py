@@ -8,14 +8,8 @@ import pytest
 import torch
 
 from robot_wm.core.errors import DataError, WeightsError
-from robot_wm.data.episodes import (
-    Episode,
-    EpisodeStore,
-    Schema,
-    open_dataset,
-    split_of,
-    write_shard,
-)
+from robot_wm.data.episodes import Episode, Schema, split_of
+from robot_wm.data.formats.native import EpisodeStore, open_dataset, write_shard
 from robot_wm.data.frame_pairs import ClipSampler
 from robot_wm.encoders.frozen import FrozenEncoder
 from robot_wm.encoders.vit import EncoderConfig

@@ -12,14 +12,8 @@ from moving_square import EVERY, SIZE, make_dataset, tiny_encoder
 from robot_wm.commands.probe import others
 from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.storage.provenance import provenance
-from robot_wm.data.episodes import (
-    Episode,
-    EpisodeStore,
-    Schema,
-    open_dataset,
-    split_of,
-    write_shard,
-)
+from robot_wm.data.episodes import Episode, Schema, split_of
+from robot_wm.data.formats.native import EpisodeStore, open_dataset, write_shard
 from robot_wm.probing import gate as probe_module
 from robot_wm.probing.features import features
 from robot_wm.probing.gate import ProbeConfig, gate, probe, write_gate

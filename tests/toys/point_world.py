@@ -11,7 +11,8 @@ import numpy as np
 
 from robot_wm.core.errors import WeightsError
 from robot_wm.core.protocols import EnvSpec
-from robot_wm.data.episodes import Episode, EpisodeStore, Schema, open_dataset, write_shard
+from robot_wm.data.episodes import Episode, Schema
+from robot_wm.data.formats.native import EpisodeStore, open_dataset, write_shard
 
 SIZE, SPEED, HOLD = 16, 0.1, 3
 

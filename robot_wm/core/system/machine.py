@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,17 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux alone
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def use_threads(count: int) -> None:
+    """Let this process compute with ``count`` threads: torch, imported already or later on.
+
+    Called where a process begins, by the command line and by each worker, and nowhere else:
+    loading a model or training one changes nothing of the process.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(count)  # what torch reads when it is imported
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(count)
 
 
 @cache

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 
 from robot_wm.core.errors import WeightsError
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.data.formats.base import EpisodeReader
 from robot_wm.world_models.jepa.model import JepaState, JEPAWorldModel
 
 SHEET = "frames.png"
 SIDE = 16  # frames along one side of the sheet
 
 
-def contact_sheet(stores: Sequence[EpisodeStore], seed: int) -> bytes:
+def contact_sheet(stores: Sequence[EpisodeReader], seed: int) -> bytes:
     """PNG of up to ``SIDE²`` training frames drawn at random, in reading order."""
     from PIL import Image
 
