@@ -19,7 +19,8 @@ from planning.evaluation.goal_pairs import PairList
 from robot_wm.core.config import Count, NonNegative, Seed, Within, check_fields
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.protocols import Agent, Environment
-from robot_wm.core.storage.provenance import atomic_write
+from robot_wm.core.storage.atomic_io import atomic_write
+from robot_wm.core.storage.markdown import card
 from robot_wm.data.episodes import AGENT, Episode, Recording, Schema
 from robot_wm.data.formats.native import open_dataset, write_shard
 from robot_wm.data.shards import fill
@@ -87,7 +88,7 @@ def practise(
     job = _Job(config, pairs, schema, root, make_env, make_agent)
     shards = range(-(-config.episodes // per))
     fill(root, shards, job, "practising", config.workers, lambda: open_dataset(root, schema))
-    atomic_write(root / "card.md", card(config, schema))
+    atomic_write(root / "card.md", data_card(config, schema))
     return root
 
 
@@ -134,15 +135,17 @@ class _Job:
         return recording.episode(index, {**meta, "pair": pair.pair_id})
 
 
-def card(config: PracticeConfig, schema: Schema) -> str:
-    """The data card."""
-    made = "\n".join(f"* {key}: {value}" for key, value in sorted(schema.config.items()))
-    return f"""# Data card: {schema.task}/{schema.collection}
-
-Recorded by `robot-wm improve` while a trained agent pursued goal images of training episodes in
-simulation, whether it arrived or not; no people, no licences but this project's.
-
-* {config.episodes} episodes, one {schema.image_size}x{schema.image_size} RGB frame every
-  {schema.frame_every} control steps; physics state, pose, proprioception and action at every step
-{made}
-"""
+def data_card(config: PracticeConfig, schema: Schema) -> str:
+    """What the episodes are, for people."""
+    size, every = schema.image_size, schema.frame_every
+    return card(
+        f"Data card: {schema.task}/{schema.collection}",
+        "Recorded by `robot-wm improve` while a trained agent pursued goal images of training "
+        "episodes in\nsimulation, whether it arrived or not; no people, no licences but this "
+        "project's.",
+        [
+            f"{config.episodes} episodes, one {size}x{size} RGB frame every\n  {every} control "
+            "steps; physics state, pose, proprioception and action at every step",
+            *(f"{key}: {value}" for key, value in sorted(schema.config.items())),
+        ],
+    )

@@ -57,6 +57,7 @@ class Settings:
         image_size: side of every image [px].
         threads: of torch while training.
         workers: processes for collection and evaluation.
+        launcher: what runs the workers: process, serial, or an installed one.
         device: ``cpu`` or ``cuda``, for training.
         weights: world model to evaluate: ``shipped`` or a name.
         encoder_name: frozen encoder to train on: ``shipped`` or a name.
@@ -103,6 +104,7 @@ class Settings:
     image_size: Annotated[int, Within(8, 1024)] = 64
     threads: Annotated[int, Within(1, 1024)] = 2
     workers: Annotated[int, Within(1, 1024)] = 2
+    launcher: str = "process"
     device: Device = "cpu"
     publish: bool = False
     provider: str = "CPUExecutionProvider"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from planning.agent.build import mpc
 from robot_wm.cli.paths import CHECKOUT
 from robot_wm.cli.settings import Settings
-from robot_wm.core.storage.provenance import atomic_write, provenance
+from robot_wm.core.storage.provenance import provenance, write_lines
 from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def run(session: Session) -> int:
         print(line(row))
     folder = CHECKOUT / "results" / "bench" if settings.publish else settings.run_path("bench")
     path = folder / "bench.jsonl"
-    atomic_write(path, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+    write_lines(path, rows)
     print(f"rows: {path}")
     return 0
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from robot_wm.core.config import Count, NonNegative, Seed, Within, check_fields
 from robot_wm.core.errors import ConfigError
-from robot_wm.core.storage.provenance import atomic_write
+from robot_wm.core.storage.atomic_io import atomic_write
+from robot_wm.core.storage.markdown import card, table
 from robot_wm.data.episodes import Episode, Recording, Schema
 from robot_wm.data.formats.native import open_dataset, write_shard
 from robot_wm.data.shards import fill
@@ -168,24 +169,23 @@ def collect(config: CollectConfig, root: Path) -> Path:
     fill(root, shards, job, "collecting", config.workers, lambda: open_dataset(root, schema))
     if job.env is not None:
         job.env.close()
-    atomic_write(root / "card.md", card(config))
+    atomic_write(root / "card.md", data_card(config))
     return root
 
 
-def card(config: CollectConfig) -> str:
-    """The data card."""
-    mix = "\n".join(f"| {m.behaviour} | {m.share:g} | {list(m.noise)} |" for m in config.mix)
-    return f"""# Data card: {config.task}/{config.collection}
-
-Simulated with MuJoCo by `robot-wm collect`; no people, no licences but this project's.
-
-* {config.episodes} episodes of {config.steps} control steps, seed {config.seed}
-* one {config.image_size}x{config.image_size} RGB frame every {config.frame_every} steps; full
-  physics state, pose, proprioception and action at every step
-* variation drawn per episode: {", ".join(config.variation) or "none (nominal scene)"}
-* split by episode from a stable hash: 85 % train, 5 % validation, 10 % test
-
-| behaviour | share | noise levels |
-| --- | --- | --- |
-{mix}
-"""
+def data_card(config: CollectConfig) -> str:
+    """What the episodes are, for people."""
+    size, every = config.image_size, config.frame_every
+    mix = [[m.behaviour, f"{m.share:g}", str(list(m.noise))] for m in config.mix]
+    return card(
+        f"Data card: {config.task}/{config.collection}",
+        "Simulated with MuJoCo by `robot-wm collect`; no people, no licences but this project's.",
+        [
+            f"{config.episodes} episodes of {config.steps} control steps, seed {config.seed}",
+            f"one {size}x{size} RGB frame every {every} steps; full\n  physics state, pose, "
+            "proprioception and action at every step",
+            f"variation drawn per episode: {', '.join(config.variation) or 'none (nominal scene)'}",
+            "split by episode from a stable hash: 85 % train, 5 % validation, 10 % test",
+        ],
+        table(["behaviour", "share", "noise levels"], mix),
+    )

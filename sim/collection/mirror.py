@@ -14,7 +14,8 @@ import mujoco
 import numpy as np
 
 from robot_wm.core.errors import ConfigError
-from robot_wm.core.storage.provenance import atomic_write
+from robot_wm.core.storage.atomic_io import atomic_write
+from robot_wm.core.storage.markdown import card
 from robot_wm.data.episodes import Episode
 from robot_wm.data.formats.base import open_episodes
 from robot_wm.data.formats.native import open_dataset, write_shard
@@ -57,7 +58,12 @@ def mirror(source: Path, root: Path) -> Path:
         write_shard(root, index, [reflected(task, model, store[i]) for i in shards[index]])
 
     fill(root, shards, write, "mirroring", begin=lambda: open_dataset(root, schema))
-    atomic_write(root / "card.md", card(source.name, len(store), store.schema.task))
+    about = (
+        f"The {len(store)} episodes of `{source.name}`, each reflected: images, actions, poses and "
+        "physics states.\nNothing was simulated. Episode numbers and splits are those of the "
+        "originals."
+    )
+    atomic_write(root / "card.md", card(f"Data card: {schema.task}, mirrored", about))
     return root
 
 
@@ -81,12 +87,3 @@ def reflected(task: Task, model: mujoco.MjModel, episode: Episode) -> Episode:
         poses.append(task.pose(data.qpos, data.qvel))
         proprio.append(task.proprio(data)[: task.proprio_dim])
     return replace(seen, states=np.stack(states), poses=np.stack(poses), proprio=np.stack(proprio))
-
-
-def card(source: str, episodes: int, task: str) -> str:
-    """The data card."""
-    return f"""# Data card: {task}, mirrored
-
-The {episodes} episodes of `{source}`, each reflected: images, actions, poses and physics states.
-Nothing was simulated. Episode numbers and splits are those of the originals.
-"""

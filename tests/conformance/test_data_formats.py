@@ -1,5 +1,6 @@
 """What every data format must do, ours and whatever is installed: the registry is iterated over."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -81,10 +82,8 @@ def test_its_hash_is_that_of_its_content(name: str, root: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(bytes(data))
-    try:
+    with contextlib.suppress(DataError):  # it may be refused at once
         assert open_episodes(root).sha256 != first
-    except DataError:
-        pass  # or it is refused at once
 
 
 @names
