@@ -302,6 +302,12 @@ class Recorded:
                     missing = torch.zeros(len(tokens) - len(own), own.shape[1])
                     blocks.append(torch.cat([own, missing]))
                     lengths.append(len(tokens))
+        if not lengths:
+            raise DataError(
+                f"no demonstration in {', '.join(store.root.name for store, _ in pairs)}",
+                f"training episodes of an expert or an agent with action noise up to {noise:g}",
+                "raise `train.demonstration_noise`, or set `teach.actor.recorded` to 0",
+            )
         return Recorded(torch.cat(latents), torch.cat(blocks), np.array(lengths))
 
     def wander(self, count: int, rng: np.random.Generator, most: int, lost: float) -> Draw:
