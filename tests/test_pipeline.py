@@ -1,6 +1,7 @@
 """The whole chain, tiny, with two workers: from nothing to a report, then every command's body.
 
-Run by ``make smoke``. A command that is not in :data:`RUN` fails: say there how to run it in seconds.
+``make smoke`` runs it. A command that is not in :data:`RUN` fails: say there how to run it in
+seconds.
 """
 
 import json
