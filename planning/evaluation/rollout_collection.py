@@ -18,6 +18,7 @@ from planning.evaluation.evaluator import observation, planner_seed, restore
 from planning.evaluation.goal_pairs import PairList
 from robot_wm.core.config import Count, NonNegative, Seed, Within, check_fields
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.images import spelled
 from robot_wm.core.protocols import Agent, Environment
 from robot_wm.core.storage.provenance import MANIFEST, atomic_write, lock
 from robot_wm.core.system.parallel import spread
@@ -155,7 +156,7 @@ def card(config: PracticeConfig, schema: Schema) -> str:
 Recorded by `robot-wm improve` while a trained agent pursued goal images of training episodes in
 simulation, whether it arrived or not; no people, no licences but this project's.
 
-* {config.episodes} episodes, one {schema.image_size}x{schema.image_size} RGB frame every
+* {config.episodes} episodes, one {spelled(schema.image_size)} RGB frame every
   {schema.frame_every} control steps; physics state, pose, proprioception and action at every step
 {made}
 """

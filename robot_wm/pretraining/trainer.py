@@ -34,6 +34,7 @@ from robot_wm.core.config import (
     check_fields,
 )
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.images import spelled
 from robot_wm.core.storage.json_io import resumed
 from robot_wm.core.storage.provenance import append_line, lock
 from robot_wm.core.system.progress import progress
@@ -310,7 +311,7 @@ def _card(config: PretrainConfig, parents: Mapping[str, str], facts: Mapping[str
     e = config.encoder
     lines = [
         "# Video encoder", "",
-        f"{e.image_size} px, patch {e.patch}, {e.tokens} tokens of width {e.width}, depth "
+        f"{spelled(e.image_size)} px, patch {e.patch}, {e.tokens} tokens of width {e.width}, depth "
         f"{e.depth}; objective `{config.objective}`, {config.steps} steps of {config.batch} clips "
         f"out of {facts['clips']}, seed {config.seed}.",
         "", "Feed uint8 RGB; normalisation is inside. Encode each frame alone.", "", "## Data", "",

@@ -14,12 +14,13 @@ import mujoco
 import numpy as np
 
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.images import sides
 from robot_wm.core.storage.provenance import MANIFEST, atomic_write, lock
 from robot_wm.core.system.progress import progress
 from robot_wm.data.episodes import Episode, EpisodeStore, open_dataset, shard_path, write_shard
 from sim.env import STATE
 from sim.tasks import TASKS
-from sim.tasks.base import Task
+from sim.tasks.base import Reflects, Task, able
 
 
 def mirror(source: Path, root: Path) -> Path:
@@ -36,12 +37,14 @@ def mirror(source: Path, root: Path) -> Path:
     store = EpisodeStore(source)
     task = TASKS[store.schema.task]() if store.schema.task in TASKS else None
     varied = [store.meta(i)["id"] for i in range(len(store)) if store.meta(i).get("factors")]
-    if task is None or task.mirror is None or varied:
+    size = sides(store.schema.image_size)
+    if task is None or task.mirror is None or not task.mirror.fits(*size) or varied:
         raise ConfigError(
             f"the mirror image of {source} ({store.schema.task}, {len(varied)} varied episodes)",
             f"nominal episodes of {', '.join(n for n, t in TASKS.items() if t.mirror)}",
             "leave the mirrored collection out of `train_on`",
         )
+    able(task, Reflects, "a mirrored collection")
     known = (store.schema.state_dim, store.schema.pose_names, store.schema.proprio_dim)
     if known != (0, (), 0) and not store.schema.state_dim:
         raise ConfigError(
@@ -74,7 +77,7 @@ def reflected(task: Task, model: mujoco.MjModel, episode: Episode) -> Episode:
     data, states, poses, proprio = mujoco.MjData(model), [], [], []
     for row in np.asarray(episode.states):
         mujoco.mj_setState(model, data, row, STATE)
-        task.reflect(data)
+        able(task, Reflects, "a mirrored collection").reflect(data)
         state = np.empty_like(row)
         mujoco.mj_getState(model, data, state, STATE)
         states.append(state)

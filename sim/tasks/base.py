@@ -6,11 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import mujoco
 import numpy as np
 
+from robot_wm.core.errors import ConfigError
+from robot_wm.core.poses import PoseEntry
 from robot_wm.core.symmetry import Mirror
 from sim.randomization import Factor, Interval
 
@@ -62,48 +64,71 @@ def shared_factors(light: bool = False) -> dict[str, Factor]:
 
 
 class Task(ABC):
-    """One scene with its actions, pose, predicates and factors. Stateless.
+    """One scene with its actions, pose, predicates, factors and policies. Stateless.
+
+    An action is ``control_dim`` numbers in [-1, 1], whose meaning :meth:`controls` knows. Besides
+    the attributes without a value below, a task must define ``controls``, ``pose``, ``place`` and
+    ``distance``. What it may have in addition, and who asks for it:
+
+    * ``factors``, ``vary``: appearances and dynamics that differ between episodes;
+    * ``eligible``: families of pairs that not every recorded stretch is good for;
+    * a policy ``expert``: rows of the expert, proposals of the oracle, lessons, the web page;
+    * ``mirror`` with :class:`Reflects`: mirrored collections, planning in the mirror image;
+    * ``confinement``: where nothing in the scene keeps the robot's target in the picture;
+    * :class:`Posable`: goals ordered by their pose, and the teacher's corrections;
+    * :class:`Calibrated`: comparison with published numbers.
 
     Class attributes:
-        name: registry name, also the stem of the MJCF file.
+        name: registry name.
+        scene: the MJCF file.
+        camera: the scene's camera that takes the pictures.
+        view: width that it sees [m], of which camera shifts are fractions.
+        control_dim: numbers in one control action.
         control_dt: seconds per control step [s].
         ctrl_rows: actuator commands per control step.
         hold_steps: physics steps per actuator command.
-        pose_names: entries of the pose vector, with units.
-        speed_dims: entries of the pose that are velocities.
-        view: width seen by the camera [m].
-        predicates: family name -> function of poses ``[T+1, K]`` and goal ``[K]``.
+        pose_entries: what the numbers of a pose are.
+        robot: entries of the pose that are the robot's own place.
+        extent: lowest and highest place [m] in the picture; None where that is no square of them.
+        proprio_dim: size of what the robot feels.
+        predicates: family name -> function of poses ``[T+1, K]`` and goal ``[K]``; ``official`` is
+            asked for where no family is named.
+        policies: dotted names of scripted behaviours, by name; ``random`` is every task's.
         mirror: reflection that leaves the nominal scene and its dynamics as they are, if any.
         confinement: box for the robot's target, where nothing in the scene keeps it in the picture.
     """
 
     name: ClassVar[str]
+    scene: ClassVar[Path]
+    camera: ClassVar[str]
+    view: ClassVar[float]
+    control_dim: ClassVar[int]
     control_dt: ClassVar[float]
     ctrl_rows: ClassVar[int] = 1
     hold_steps: ClassVar[int]
-    pose_names: ClassVar[tuple[str, ...]]
+    pose_entries: ClassVar[tuple[PoseEntry, ...]]
+    robot: ClassVar[tuple[int, ...]]
+    extent: ClassVar[tuple[float, float] | None] = None
     proprio_dim: ClassVar[int]
-    view: ClassVar[float]
-    factors: ClassVar[Mapping[str, Factor]]
     predicates: ClassVar[Mapping[str, Predicate]]
+    factors: ClassVar[Mapping[str, Factor]] = {}
+    policies: ClassVar[Mapping[str, str]] = {}
     mirror: ClassVar[Mirror | None] = None
     confinement: ClassVar[Confinement | None] = None
 
     def spec(self) -> mujoco.MjSpec:
         """The unvaried scene, parsed."""
-        return mujoco.MjSpec.from_file(str(SCENES / f"{self.name}.xml"))
+        return mujoco.MjSpec.from_file(str(self.scene))
 
     def vary(self, spec: mujoco.MjSpec, factors: Mapping[str, Any]) -> None:
-        """Apply the factors that every scene offers; subclasses add their own."""
-        camera = spec.camera("top")
-        shift = np.array([factors.get("camera_shift_x", 0.0), factors.get("camera_shift_y", 0.0)])
-        camera.pos = camera.pos + np.append(shift * self.view, 0.0)
-        yaw = np.deg2rad(factors.get("camera_yaw", 0.0))
-        camera.quat = [np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]
-        light = self.factors["light"]
-        gain = factors.get("light", light.nominal) / light.nominal
-        head = spec.visual.headlight
-        head.ambient, head.diffuse = head.ambient * gain, head.diffuse * gain
+        """Apply the factors of :func:`shared_factors`; subclasses add their own."""
+        shift = factors.get("camera_shift_x", 0.0), factors.get("camera_shift_y", 0.0)
+        turn_camera(spec, self.camera, factors.get("camera_yaw", 0.0), np.array(shift) * self.view)
+        if "light" in self.factors:
+            light = self.factors["light"]
+            gain = factors.get("light", light.nominal) / light.nominal
+            head = spec.visual.headlight
+            head.ambient, head.diffuse = head.ambient * gain, head.diffuse * gain
 
     def compile(self, factors: Mapping[str, Any]) -> mujoco.MjModel:
         """Model of the scene under these factors."""
@@ -134,11 +159,6 @@ class Task(ABC):
     def pose(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
         """Privileged pose ``[..., K]`` of joint states ``[..., nq]``, ``[..., nv]``."""
 
-    def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
-        """Bring the joints into a pose ``[K]``, at rest: the inverse of :meth:`pose`."""
-        data.qpos[:] = pose[: len(data.qpos)]
-        data.qvel[:] = 0
-
     @abstractmethod
     def place(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Draw an initial state into ``data`` (velocities zero)."""
@@ -146,10 +166,6 @@ class Task(ABC):
     @abstractmethod
     def distance(self, poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
         """Privileged, smooth distance to the goal ``[...]``, 0 at the goal: oracle and scoring."""
-
-    def reflect(self, data: mujoco.MjData) -> None:
-        """Put the physics state into its mirror image."""
-        raise NotImplementedError(f"{self.name} has no mirror image")
 
     def confine(self, pose: np.ndarray, action: np.ndarray) -> np.ndarray:
         """An action, changed if its target lies outside the picture.
@@ -170,6 +186,96 @@ class Task(ABC):
     def eligible(self, poses: np.ndarray, family: str) -> bool:
         """Whether a recorded stretch ``[T+1, K]`` may serve as a pair of a family but official."""
         return True
+
+    def inside(self, pose: np.ndarray, margin: float = 0.0) -> bool:
+        """Whether every place of a pose lies in the picture, so far from its edge [m]."""
+        low, high = self.extent or (-np.inf, np.inf)
+        places = [v for e, v in zip(self.pose_entries, pose, strict=True) if e.unit == "m"]
+        return all(low + margin < value < high - margin for value in places)
+
+
+@runtime_checkable
+class Posable(Protocol):
+    """A task whose scene can be brought into a pose (``put``)."""
+
+    def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
+        """Bring the joints into a pose ``[K]``, at rest: the inverse of ``pose``."""
+        ...
+
+
+@runtime_checkable
+class Reflects(Protocol):
+    """A task whose scene has a mirror image (``mirror`` and ``reflect``)."""
+
+    mirror: ClassVar[Mirror | None]
+
+    def reflect(self, data: mujoco.MjData) -> None:
+        """Put the physics state into its mirror image."""
+        ...
+
+
+@dataclass(frozen=True)
+class Published:
+    """What others measured in the scene that a task re-creates [%].
+
+    Attributes:
+        solved: starts that are goals already, by the official and the strict predicate.
+        random: success of random actions, by the official, moderate and strict predicate.
+        oracle: success of planning on the true simulator, official; a lower bound.
+    """
+
+    solved: tuple[float, float]
+    random: tuple[float, float, float]
+    oracle: float
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """A task with published numbers (``published``)."""
+
+    published: ClassVar[Published]
+
+
+Ability = TypeVar("Ability")
+
+
+def able(task: Task, ability: type[Ability], what_for: str) -> Ability:
+    """The task, as one that has an optional ability.
+
+    Args:
+        ability: a protocol of this module.
+        what_for: what needs it, e.g. ``robot-wm calibrate``.
+
+    Raises:
+        ConfigError: the task has no such ability.
+    """
+    if isinstance(task, ability):
+        return task
+    words = (ability.__doc__ or ability.__name__).strip().rstrip(".")
+    raise ConfigError(
+        f"task {task.name} lacks what {what_for} needs", words[0].lower() + words[1:],
+        "add it to the task, see sim/tasks/base.py, or choose another task",
+    )  # fmt: skip
+
+
+def turn_camera(spec: mujoco.MjSpec, name: str, yaw: float, shift: np.ndarray) -> None:
+    """Turn a camera about its optical axis [deg], then shift it in its picture's plane ``[2]`` [m].
+
+    Args:
+        name: of the camera, however tilted.
+    """
+    camera, compiler, radians = spec.camera(name), spec.compiler, np.deg2rad(yaw)
+    if camera.alt.type != mujoco.mjtOrientation.mjORIENTATION_QUAT:  # xyaxes, euler and the like
+        camera.quat = spec.resolve_orientation(
+            degree=compiler.degree, sequence=compiler.eulerseq, orientation=camera.alt
+        )
+        camera.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
+    upright, turned, axes = camera.quat.copy(), np.empty(4), np.empty(9)
+    mujoco.mju_quat2Mat(axes, upright / np.linalg.norm(upright))
+    camera.pos = camera.pos + axes.reshape(3, 3) @ np.append(shift, 0.0)
+    about = np.array([np.cos(radians / 2), 0.0, 0.0, np.sin(radians / 2)])
+    mujoco.mju_mulQuat(turned, upright, about)
+    camera.quat = turned
 
 
 def colour_geoms(spec: mujoco.MjSpec, names: tuple[str, ...], rgb: tuple[float, ...]) -> None:

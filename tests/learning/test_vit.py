@@ -62,8 +62,8 @@ def test_tokens_follow_the_grid_row_by_row() -> None:
 
 
 def test_positions_are_distinct_and_time_zero_is_plain() -> None:
-    clip = position_table(3, 4, 16)
-    torch.testing.assert_close(clip[:16], position_table(1, 4, 16))
+    clip = position_table(3, (4, 4), 16)
+    torch.testing.assert_close(clip[:16], position_table(1, (4, 4), 16))
     distances = torch.cdist(clip, clip) + torch.eye(48) * 9
     assert distances.min() > 0.1
 
