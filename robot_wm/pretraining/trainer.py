@@ -1,7 +1,7 @@
 """Pretraining of the encoder: clips in, a frozen encoder out; monitored, resumable to the bit.
 
     from pathlib import Path
-    from robot_wm.pretrain import PretrainConfig, pretrain
+    from robot_wm.pretraining.trainer import PretrainConfig, pretrain
     pretrain(PretrainConfig(steps=5000), [Path("data/push_t")], Path("runs/encoder"))
 
 leaves in ``out``: ``encoder/`` (the artefact), ``log.jsonl`` (one JSON line per report) and

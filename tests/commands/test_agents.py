@@ -15,6 +15,7 @@ from robot_wm.cli import main as cli
 from robot_wm.cli.help import option_rows
 from robot_wm.commands import probe
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.system.machine import PACKAGE
 
 
 def test_the_oracle_has_a_planner_of_its_own() -> None:
@@ -197,5 +198,5 @@ def test_the_cost_can_be_chosen_where_a_trained_model_judges(tmp_path: Path) -> 
 
 
 def shipped() -> tuple[str, str]:
-    weights = Path(agents.__file__).parents[1] / "weights"
+    weights = PACKAGE / "weights"
     return str(weights / "push_t"), str(weights / "encoder")

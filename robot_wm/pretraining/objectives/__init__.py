@@ -15,9 +15,7 @@ from robot_wm.core.registry import Registry
 from robot_wm.encoders.vit import EncoderConfig, VideoEncoder
 
 # name -> "module:class"; imported on first use so that one objective never costs another's imports.
-REGISTRY = Registry(
-    "robot_wm.pretraining.objectives", {"vjepa": "robot_wm.pretraining.objectives.vjepa:VJEPA"}
-)
+REGISTRY = Registry("robot_wm.objectives", {"vjepa": "robot_wm.pretraining.objectives.vjepa:VJEPA"})
 
 Batch = Mapping[str, Tensor]
 T = TypeVar("T")
