@@ -131,7 +131,7 @@ class Run:
         torch.manual_seed(config.seed)
         self.objective: Objective = make_objective(
             config.objective, config.encoder, config.options,
-            len(self.sampler.scenes), self.sampler.action_dim,
+            len(self.sampler.scenes), self.sampler.action_dim, self.sampler.control_dim,
         ).to(config.device)  # fmt: skip
         self.optimizer = make_optimizer(self.objective, config)
         clips, masks = np.random.SeedSequence(config.seed).spawn(2)

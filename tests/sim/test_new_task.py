@@ -113,7 +113,10 @@ def test_two_episodes_are_collected_and_a_step_is_planned(tmp_path: Path) -> Non
     optimizer = search("icem", candidates=16, iterations=2, elites=4)
     weigh = Objective.discounted(1.0)
     agent = oracle_agent(
-        env.spec, lambda model: MPCAgent(model, optimizer, weigh, 2, 1, proposals=4), horizon=2, block=4
+        env.spec,
+        lambda model: MPCAgent(model, optimizer, weigh, 2, 1, proposals=4),
+        horizon=2,
+        block=4,
     )
     agent.watch(info, goal_info)
     agent.reset(goal, 0)

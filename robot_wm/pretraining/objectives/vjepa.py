@@ -94,7 +94,7 @@ class VJEPA(Objective):
         options: Mapping[str, Any],
         scenes: int,
         action_dim: int,
-        control_dim: int = 2,
+        control_dim: int,
     ) -> None:
         super().__init__()
         self.config = strict(VJEPAConfig, options)
