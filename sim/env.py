@@ -40,6 +40,7 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         shape = sides(convert(ImageSize, image_size, "image_size"))
         draw_images = convert(bool, draw_images, "draw_images")
         self.task = TASKS[task]()
+        self.task.check()
         mirror = self.task.mirror
         self.spec = EnvSpec(
             task=task,

@@ -18,7 +18,8 @@ from robot_wm.core.config import Natural, convert
 from robot_wm.core.errors import ConfigError, DataError, InputError
 from robot_wm.data.episodes import EpisodeStore
 from sim.env import GoalEnv
-from sim.tasks.base import Posable, Task, able
+from sim.tasks.abilities import Posable, able
+from sim.tasks.base import Task
 
 ALTERNATIVES = 5  # pictures beside the goal's own in which others are elsewhere
 OVERLAP = 0.002  # depth of contacts that a pushed body has at times [m]

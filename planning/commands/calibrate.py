@@ -23,7 +23,7 @@ def run(session: Session) -> int:
     """Measure, judge, write ``calibration.json`` beside the rows; exit 1 if a gate fails."""
     from planning.evaluation.calibration import judge
     from sim.tasks import TASKS
-    from sim.tasks.base import Calibrated, able
+    from sim.tasks.abilities import Calibrated, able
 
     settings = session.settings
     task, path = settings.task.name, settings.results / FILE

@@ -20,7 +20,8 @@ from robot_wm.core.system.progress import progress
 from robot_wm.data.episodes import Episode, EpisodeStore, open_dataset, shard_path, write_shard
 from sim.env import STATE
 from sim.tasks import TASKS
-from sim.tasks.base import Reflects, Task, able
+from sim.tasks.abilities import Reflects, able
+from sim.tasks.base import Task
 
 
 def mirror(source: Path, root: Path) -> Path:

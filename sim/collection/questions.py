@@ -13,7 +13,7 @@ from robot_wm.core.errors import DataError
 from robot_wm.data.episodes import Episode, EpisodeStore
 from sim.collection.teacher_config import KINDS, TeacherConfig
 from sim.env import GoalEnv
-from sim.tasks.base import Posable, able
+from sim.tasks.abilities import Posable, able
 
 TRIES = 50  # draws of a question before giving up
 

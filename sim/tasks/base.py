@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
 
+from robot_wm.core.config import unknown
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.poses import PoseEntry
 from robot_wm.core.symmetry import Mirror
@@ -72,11 +73,17 @@ class Task(ABC):
 
     * ``factors``, ``vary``: appearances and dynamics that differ between episodes;
     * ``eligible``: families of pairs that not every recorded stretch is good for;
-    * a policy ``expert``: rows of the expert, proposals of the oracle, lessons, the web page;
-    * ``mirror`` with :class:`Reflects`: mirrored collections, planning in the mirror image;
     * ``confinement``: where nothing in the scene keeps the robot's target in the picture;
-    * :class:`Posable`: goals ordered by their pose, and the teacher's corrections;
-    * :class:`Calibrated`: comparison with published numbers.
+    * a policy ``expert``: ``method=expert``, the proposals of ``method=oracle``, ``robot-wm teach``
+      and ``page``;
+    * ``mirror`` and ``Reflects``: mirrored collections, planning in the mirror image;
+    * ``Posable``: goals that ``robot-wm reach`` is told as a pose, the teacher's corrections;
+    * ``Calibrated``, predicates ``moderate`` and ``strict``: ``robot-wm calibrate``;
+    * commands linear in state and action, square pictures of the scene's first camera:
+      ``robot-wm page``.
+
+    ``robot-wm soak`` asks for nothing more, ``robot-wm probe`` for poses that change. Abilities in
+    capitals are protocols of :mod:`sim.tasks.abilities`; who lacks one is told by name.
 
     Class attributes:
         name: registry name.
@@ -115,6 +122,24 @@ class Task(ABC):
     policies: ClassVar[Mapping[str, str]] = {}
     mirror: ClassVar[Mirror | None] = None
     confinement: ClassVar[Confinement | None] = None
+
+    def check(self) -> None:
+        """Refuse a task that lacks what every task must have.
+
+        Raises:
+            ConfigError: an attribute without a value, or no such scene or camera in it.
+        """
+        if missing := [name for name in Task.__annotations__ if not hasattr(self, name)]:
+            raise ConfigError(
+                f"task {type(self).__name__} without {', '.join(missing)}",
+                "a value of every attribute that has none in sim/tasks/base.py", "add them",
+            )  # fmt: skip
+        if not self.scene.is_file():
+            raise ConfigError(f"task {self.name}: no scene {self.scene}", "an MJCF file",
+                              "correct `scene`")  # fmt: skip
+        cameras = [camera.name for camera in self.spec().cameras]
+        if self.camera not in cameras:
+            raise unknown(f"camera of task {self.name}:", self.camera, cameras)
 
     def spec(self) -> mujoco.MjSpec:
         """The unvaried scene, parsed."""
@@ -192,70 +217,6 @@ class Task(ABC):
         low, high = self.extent or (-np.inf, np.inf)
         places = [v for e, v in zip(self.pose_entries, pose, strict=True) if e.unit == "m"]
         return all(low + margin < value < high - margin for value in places)
-
-
-@runtime_checkable
-class Posable(Protocol):
-    """A task whose scene can be brought into a pose (``put``)."""
-
-    def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
-        """Bring the joints into a pose ``[K]``, at rest: the inverse of ``pose``."""
-        ...
-
-
-@runtime_checkable
-class Reflects(Protocol):
-    """A task whose scene has a mirror image (``mirror`` and ``reflect``)."""
-
-    mirror: ClassVar[Mirror | None]
-
-    def reflect(self, data: mujoco.MjData) -> None:
-        """Put the physics state into its mirror image."""
-        ...
-
-
-@dataclass(frozen=True)
-class Published:
-    """What others measured in the scene that a task re-creates [%].
-
-    Attributes:
-        solved: starts that are goals already, by the official and the strict predicate.
-        random: success of random actions, by the official, moderate and strict predicate.
-        oracle: success of planning on the true simulator, official; a lower bound.
-    """
-
-    solved: tuple[float, float]
-    random: tuple[float, float, float]
-    oracle: float
-
-
-@runtime_checkable
-class Calibrated(Protocol):
-    """A task with published numbers (``published``)."""
-
-    published: ClassVar[Published]
-
-
-Ability = TypeVar("Ability")
-
-
-def able(task: Task, ability: type[Ability], what_for: str) -> Ability:
-    """The task, as one that has an optional ability.
-
-    Args:
-        ability: a protocol of this module.
-        what_for: what needs it, e.g. ``robot-wm calibrate``.
-
-    Raises:
-        ConfigError: the task has no such ability.
-    """
-    if isinstance(task, ability):
-        return task
-    words = (ability.__doc__ or ability.__name__).strip().rstrip(".")
-    raise ConfigError(
-        f"task {task.name} lacks what {what_for} needs", words[0].lower() + words[1:],
-        "add it to the task, see sim/tasks/base.py, or choose another task",
-    )  # fmt: skip
 
 
 def turn_camera(spec: mujoco.MjSpec, name: str, yaw: float, shift: np.ndarray) -> None:

@@ -15,11 +15,11 @@ import numpy as np
 from robot_wm.core.poses import PoseEntry
 from robot_wm.core.symmetry import Mirror
 from sim.randomization import Choice, Factor, Interval, colours
+from sim.tasks.abilities import Published
 from sim.tasks.base import (
     SCENES,
     Confinement,
     Predicate,
-    Published,
     Task,
     colour_geoms,
     hold,
@@ -162,7 +162,7 @@ class PushT(Task):
         return np.concatenate([qpos[..., 3:5], origin, angle, qvel[..., 3:5]], -1)
 
     def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
-        """See :class:`Posable`."""
+        """See :class:`~sim.tasks.abilities.Posable`."""
         angle = pose[4]
         centre = pose[2:4] - ORIGIN_OFFSET * np.array([-np.sin(angle), np.cos(angle)])
         data.qpos[:] = [*centre, angle, *pose[:2]]

@@ -11,16 +11,8 @@ import numpy as np
 from robot_wm.core.poses import PoseEntry
 from robot_wm.core.symmetry import Mirror
 from sim.randomization import Factor, Interval, colours
-from sim.tasks.base import (
-    SCENES,
-    Predicate,
-    Published,
-    Task,
-    colour_geoms,
-    hold,
-    shared_factors,
-    wrap,
-)
+from sim.tasks.abilities import Published
+from sim.tasks.base import SCENES, Predicate, Task, colour_geoms, hold, shared_factors, wrap
 
 LINK = 0.12  # both links [m]
 
@@ -110,7 +102,7 @@ class Reacher(Task):
         return np.concatenate([qpos, qvel], -1)
 
     def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
-        """See :class:`Posable`: the pose begins with the joints."""
+        """See :class:`~sim.tasks.abilities.Posable`: the pose begins with the joints."""
         data.qpos[:] = pose[: len(data.qpos)]
         data.qvel[:] = 0
 

@@ -10,15 +10,8 @@ import numpy as np
 
 from robot_wm.core.poses import PoseEntry
 from sim.randomization import Factor, Interval, colours
-from sim.tasks.base import (
-    SCENES,
-    Predicate,
-    Published,
-    Task,
-    colour_geoms,
-    hold,
-    shared_factors,
-)
+from sim.tasks.abilities import Published
+from sim.tasks.base import SCENES, Predicate, Task, colour_geoms, hold, shared_factors
 
 VIEW = 2.24  # width of the picture [m]
 SPEED = 0.5  # [m/s] per unit action
@@ -108,7 +101,7 @@ class TwoRoom(Task):
         return qpos.copy()
 
     def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
-        """See :class:`Posable`: the pose is that of the joints."""
+        """See :class:`~sim.tasks.abilities.Posable`: the pose is that of the joints."""
         data.qpos[:] = pose[: len(data.qpos)]
         data.qvel[:] = 0
 

@@ -17,7 +17,9 @@ from robot_wm.data.episodes import EpisodeStore
 from sim import TASKS, make
 from sim.collection.collect import CollectConfig, Mix, collect
 from sim.oracle.agents import oracle_agent
-from sim.tasks.base import Calibrated, Posable, Reflects, able, turn_camera
+from sim.tasks.abilities import Calibrated, Posable, Reflects, able
+from sim.tasks.base import Task, turn_camera
+from sim.web_scene import command_matrix, describe
 
 HEIGHT, WIDTH = SIZE
 
@@ -137,6 +139,31 @@ def test_abilities_that_it_lacks_are_told_with_who_needs_them() -> None:
     for name in ("push_t", "two_room", "reacher"):
         assert able(TASKS[name](), Posable, "robot-wm reach").put
         assert able(TASKS[name](), Calibrated, "robot-wm calibrate").published.oracle > 90
+
+
+def test_a_task_that_is_not_whole_is_told_so() -> None:
+    class Half(TASKS[NAME]):  # type: ignore[misc]
+        camera = "sideways"
+
+    with pytest.raises(ConfigError, match="overview, tilted"):
+        Half().check()
+    Half.scene = Path("nowhere.xml")
+    with pytest.raises(ConfigError, match=r"no scene nowhere\.xml"):
+        Half().check()
+
+    class Bare(Task):
+        name = "bare"
+        controls = pose = place = distance = lambda *_: None  # type: ignore[assignment]
+
+    with pytest.raises(ConfigError, match="without scene, camera, view, control_dim"):
+        Bare().check()
+
+
+def test_the_page_refuses_what_it_cannot_draw() -> None:
+    env = make(NAME, SIZE, draw_images=False)
+    assert command_matrix(env.task, env.model).shape == (1, 3, 9)
+    with pytest.raises(ConfigError, match="64x48 pixels of camera 'tilted'"):
+        describe(env, [])
 
 
 def test_entries_of_poses_are_spelled_and_read_back() -> None:
