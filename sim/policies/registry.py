@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robot_wm.core.config import unknown
+from robot_wm.core.errors import ConfigError
 from robot_wm.core.instantiate import locate
 from sim.policies.base import Behaviour
 from sim.tasks import TASKS
@@ -27,6 +27,9 @@ def make_behaviour(task: str, name: str, noise: float = 0.0) -> Behaviour:
     """
     known = behaviours(task)
     if name not in known:
-        raise unknown(f"behaviour of {task}:", name, known)
+        raise ConfigError(
+            f"behaviour {name!r} of task {task!r}", ", ".join(sorted(known)),
+            "name one of these, or add it to the task's `policies`",
+        )  # fmt: skip
     made: Behaviour = locate(known[name])(task, noise)
     return made

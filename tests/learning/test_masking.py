@@ -73,3 +73,12 @@ def test_impossible_masks_are_refused() -> None:
         future_frame(rng, 2, 4, visible=4)
     with pytest.raises(ConfigError):
         multiblock(rng, 2, (8, 8), blocks=1, area=1.0, aspect=(1.0, 1.0))
+
+
+def test_blocks_reach_every_edge_of_an_oblong_grid() -> None:
+    rng, seen = np.random.default_rng(0), np.zeros((3, 5), bool)
+    for _ in range(20):
+        mask = multiblock(rng, 8, (3, 5), blocks=1, area=0.2, min_visible=4)
+        assert mask.visible.shape[1] + mask.masked.shape[1] <= 15
+        seen.flat[mask.masked.flatten()] = True
+    assert seen.all()
