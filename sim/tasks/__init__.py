@@ -5,7 +5,8 @@ A package that is installed beside this one adds a task with::
     [project.entry-points."robot_wm.tasks"]
     my_arm = "my_package.arm:MyArm"
 
-See :class:`sim.tasks.base.Task` for what it must and may have.
+See :class:`sim.tasks.base.Task` for what it must and may have; it is tried by
+:func:`sim.tasks.conformance.check_task`.
 """
 
 from collections.abc import Mapping

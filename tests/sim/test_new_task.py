@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
 import pytest
-from three_joint_arm import NAME, SIZE, installed
+from three_joint_arm import NAME, SIZE, ThreeJointArm, installed
 
 from robot_wm.core.errors import ConfigError, InputError
 from robot_wm.core.poses import PoseEntry
+from robot_wm.core.symmetry import Mirror
 from robot_wm.data.episodes import EpisodeStore
 from sim import TASKS, make
 from sim.collection.collect import CollectConfig, Mix, collect
 from sim.oracle.agents import oracle_agent
 from sim.tasks.abilities import Calibrated, Posable, Reflects, able
 from sim.tasks.base import Task, turn_camera
+from sim.tasks.conformance import check_task
 from sim.web_scene import command_matrix, describe
 
 HEIGHT, WIDTH = SIZE
@@ -139,6 +143,35 @@ def test_abilities_that_it_lacks_are_told_with_who_needs_them() -> None:
     for name in ("push_t", "two_room", "reacher"):
         assert able(TASKS[name](), Posable, "robot-wm reach").put
         assert able(TASKS[name](), Calibrated, "robot-wm calibrate").published.oracle > 90
+
+
+@pytest.mark.parametrize("name", [NAME, *sorted(TASKS)])
+def test_every_task_conforms(name: str) -> None:
+    check_task(name)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"control_dt": 0.2}, "control_dt = 0.2"),
+        ({"pose_entries": ThreeJointArm.pose_entries[:5]}, "(9,)"),
+        ({"control_dim": 2}, "commands"),
+        ({"hold_steps": 0, "control_dt": 0.0}, "nothing moved"),
+        ({"predicates": {"strict": lambda poses, goal: np.ones(len(poses))}}, "predicate"),
+        ({"predicates": {"official": lambda poses, goal: np.ones(len(poses))}}, "float64"),
+        ({"distance": lambda self, poses, goal: np.ones(len(poses))}, "distance 0"),
+        ({"put": lambda self, data, pose: None}, "inverse of `pose`"),
+        ({"mirror": Mirror("up-down", (0, 1, 2), (1.0, 1.0, 1.0))}, "a mirror without it"),
+        ({"policies": {"bold": "three_joint_arm:Bold"}}, "bold"),
+    ],
+)
+def test_tasks_that_break_a_rule_are_told_which(
+    wrong: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in wrong.items():
+        monkeypatch.setattr(ThreeJointArm, name, value, raising=False)
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        check_task(NAME)
 
 
 def test_a_task_that_is_not_whole_is_told_so() -> None:

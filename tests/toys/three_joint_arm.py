@@ -92,6 +92,18 @@ class ArmExpert(Behaviour):
         return np.clip(6 * error, -1, 1)
 
 
+class Bold(Behaviour):
+    """Breaks the rules: more than an action may be."""
+
+    def choose(self, pose: np.ndarray) -> np.ndarray:
+        """Nothing."""
+        return np.zeros(3)
+
+    def act(self, pose: np.ndarray) -> np.ndarray:
+        """Twice what is allowed."""
+        return np.full(3, 2, np.float32)
+
+
 def installed(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """Make the task known by an entry point, for this process and those that it starts."""
     about = folder / "toy_arm-1.0.dist-info"
