@@ -56,7 +56,7 @@ class ExportConfig:
     options: dict[str, Any] | None = None
     discount: float = 1.0
     proposals: int = 32
-    camera: str = "fixed, top down, as in the training scene"
+    camera: str = "fixed, as in the training scene"
     action_unit: str = "fraction of the scene's full command, [-1, 1]"
     mirror: Mirror | None = None
     precision: str = "float32"
@@ -241,7 +241,7 @@ def bundle_card(contract: Contract, reports: dict[str, Any], folder: Path) -> st
         f"{contract.version}; shapes,\nunits, bounds and parents are in `contract.json` and inside "
         "every file.",
         [
-            f"Images: uint8 RGB {spec.image_size}×{spec.image_size}, camera {contract.camera}",
+            f"Images: uint8 RGB {spec.image_width}×{spec.image_height}, camera {contract.camera}",
             f"Actions: {contract.action_unit}; one every {spec.control_dt:g} s, "
             f"{spec.control_dim} numbers, planned in blocks of {spec.block}",
             f"Search: {contract.optimiser} {json.dumps(contract.options, sort_keys=True)}, "

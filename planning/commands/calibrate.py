@@ -22,10 +22,13 @@ FILE = "calibration.json"
 def run(session: Session) -> int:
     """Measure, judge, write ``calibration.json`` beside the rows; exit 1 if a gate fails."""
     from planning.evaluation.calibration import judge
+    from sim.tasks import TASKS
+    from sim.tasks.abilities import Calibrated, able
 
     settings = session.settings
     task, path = settings.task.name, settings.results / FILE
-    verdict = judge(task, {**solved_starts(settings), **rates(settings)})
+    references = able(TASKS[task](), Calibrated, "robot-wm calibrate").published
+    verdict = judge(references, {**solved_starts(settings), **rates(settings)})
     known = read_json(path) if path.is_file() else {}
     write_json(path, {**known, task: verdict})
     for name, gate in verdict["gates"].items():

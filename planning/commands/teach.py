@@ -84,7 +84,8 @@ def visits(settings: Settings, turn: int, folders: Folders) -> Path:
 
 def lesson_round(settings: Settings, turn: int, visited: Sequence[Path]) -> Path:
     """The teacher's answers of one round, found where they are missing."""
-    from sim.collection.teacher import TeacherConfig, teach
+    from sim.collection.teacher import teach
+    from sim.collection.teacher_config import TeacherConfig
 
     section = settings.teach
     config = TeacherConfig(

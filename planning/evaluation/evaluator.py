@@ -161,7 +161,7 @@ def run_episode(
         steps=steps,
         traces={f: [bool(bit) for bit in trace] for f, trace in traces.items()},
         clipped_fraction=float(np.mean(clipped[:steps])),
-        final_error=pose_change(env.spec.pose_names, poses[steps], goal_pose),
+        final_error=pose_change(env.spec.pose, poses[steps], goal_pose),
         counts=dict(getattr(agent, "counts", {})),
         **times,
     )

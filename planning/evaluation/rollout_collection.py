@@ -18,6 +18,7 @@ from planning.evaluation.evaluator import observation, planner_seed, restore
 from planning.evaluation.goal_pairs import PairList
 from robot_wm.core.config import Count, NonNegative, Seed, Within, check_fields
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.images import spelled
 from robot_wm.core.protocols import Agent, Environment
 from robot_wm.core.storage.atomic_io import atomic_write
 from robot_wm.core.storage.markdown import card
@@ -137,14 +138,14 @@ class _Job:
 
 def data_card(config: PracticeConfig, schema: Schema) -> str:
     """What the episodes are, for people."""
-    size, every = schema.image_size, schema.frame_every
+    size, every = spelled(schema.image_size), schema.frame_every
     return card(
         f"Data card: {schema.task}/{schema.collection}",
         "Recorded by `robot-wm improve` while a trained agent pursued goal images of training "
         "episodes in\nsimulation, whether it arrived or not; no people, no licences but this "
         "project's.",
         [
-            f"{config.episodes} episodes, one {size}x{size} RGB frame every\n  {every} control "
+            f"{config.episodes} episodes, one {size} RGB frame every\n  {every} control "
             "steps; physics state, pose, proprioception and action at every step",
             *(f"{key}: {value}" for key, value in sorted(schema.config.items())),
         ],

@@ -133,7 +133,7 @@ def _record(
         start_pose=tuple(poses[0].tolist()),
         goal_pose=tuple(poses[1].tolist()),
         factors=episode.meta.get("factors", {}),
-        difficulty=pose_change(store.schema.pose_names, *poses),
+        difficulty=pose_change(store.schema.pose, *poses),
         initial_success={f: solved_standing(success, f, *poses) for f in families},
     )
 
@@ -206,7 +206,7 @@ def calibration(
         poses = np.asarray(store[index].poses, np.float64)
         for t in _starts(store, len(poses) - 1, offset):
             ends = poses[t], poses[t + offset]
-            changes.append(list(pose_change(store.schema.pose_names, *ends).values()))
+            changes.append(list(pose_change(store.schema.pose, *ends).values()))
             solved.update(f for f in families if solved_standing(success, f, *ends))
     if not changes:
         raise DataError(

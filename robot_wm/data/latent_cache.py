@@ -19,6 +19,7 @@ import torch
 
 from robot_wm.core.config import Count
 from robot_wm.core.errors import DataError
+from robot_wm.core.images import sides, spelled
 from robot_wm.core.storage.provenance import (
     MANIFEST,
     atomic_folder,
@@ -62,10 +63,10 @@ def build_latents(dataset: Path, encoder: FrozenEncoder, root: Path) -> Path:
     folder = cache_path(root, encoder.sha256, store.sha256)
     if (folder / MANIFEST).is_file():
         return folder
-    if store.schema.image_size != encoder.config.image_size:
+    if sides(store.schema.image_size) != sides(encoder.config.image_size):
         raise DataError(
-            f"{store.root} holds images of {store.schema.image_size} px",
-            f"{encoder.config.image_size} px, the encoder's",
+            f"{store.root} holds images of {spelled(store.schema.image_size)} px",
+            f"{spelled(encoder.config.image_size)} px, the encoder's",
             "collect at that size, or choose an encoder of this one",
         )
     fill(folder, store.shards(), _Encoding(store, encoder, folder), "encoding")

@@ -6,7 +6,7 @@ A store of lessons is a folder::
     shard-00000/            written in one step, a pure function of (lessons.json, index)
         lessons.json        one record per lesson: kind, rows, how many of them are the past
         states.npy          float64 [R, S]   full physics state at every control step
-        actions.npy         float32 [R, 2]   control action that leaves each row
+        actions.npy         float32 [R, C]   control action that leaves each row
         clean.npy           bool    [R]      whether that is what the teacher wanted
         togo.npy            int16   [R]      control steps from here to the goal, along this way
         goals.npy           float64 [L, S]   the goal of each lesson

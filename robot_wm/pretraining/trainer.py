@@ -34,6 +34,7 @@ from robot_wm.core.config import (
     check_fields,
 )
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.images import spelled
 from robot_wm.core.storage.json_io import resumed
 from robot_wm.core.storage.provenance import append_line, lock
 from robot_wm.core.system.progress import progress
@@ -130,7 +131,7 @@ class Run:
         torch.manual_seed(config.seed)
         self.objective: Objective = make_objective(
             config.objective, config.encoder, config.options,
-            len(self.sampler.scenes), self.sampler.action_dim,
+            len(self.sampler.scenes), self.sampler.action_dim, self.sampler.control_dim,
         ).to(config.device)  # fmt: skip
         self.optimizer = make_optimizer(self.objective, config)
         clips, masks = np.random.SeedSequence(config.seed).spawn(2)
@@ -314,7 +315,7 @@ def _card(config: PretrainConfig, parents: Mapping[str, str], facts: Mapping[str
     e = config.encoder
     lines = [
         "# Video encoder", "",
-        f"{e.image_size} px, patch {e.patch}, {e.tokens} tokens of width {e.width}, depth "
+        f"{spelled(e.image_size)} px, patch {e.patch}, {e.tokens} tokens of width {e.width}, depth "
         f"{e.depth}; objective `{config.objective}`, {config.steps} steps of {config.batch} clips "
         f"out of {facts['clips']}, seed {config.seed}.",
         "", "Feed uint8 RGB; normalisation is inside. Encode each frame alone.", "", "## Data", "",

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from robot_wm.core.errors import DataError
+from robot_wm.core.images import sides, spelled
 from robot_wm.core.storage.markdown import table
 from robot_wm.core.storage.provenance import atomic_write, provenance, write_lines
 from robot_wm.core.system.progress import progress
@@ -53,10 +54,10 @@ def probe(
             another size than the encoder's, or features that are not finite.
     """
     store = open_episodes(dataset)
-    if store.schema.image_size != encoder.config.image_size:
+    if sides(store.schema.image_size) != sides(encoder.config.image_size):
         raise DataError(
-            f"frames of {store.schema.image_size} pixels",
-            f"{encoder.config.image_size} pixels, the encoder's size",
+            f"frames of {spelled(store.schema.image_size)} pixels",
+            f"{spelled(encoder.config.image_size)} pixels, the encoder's size",
             "collect at that size or pretrain at this one",
         )
     if config.threads:

@@ -14,6 +14,7 @@ import numpy as np
 
 from robot_wm.core.config import Count, NonNegative, Seed, Within, check_fields
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.images import Sides, Size, spelled
 from robot_wm.core.storage.atomic_io import atomic_write
 from robot_wm.core.storage.markdown import card, table
 from robot_wm.data.episodes import Episode, Recording, Schema
@@ -53,7 +54,7 @@ class CollectConfig:
         steps: control steps per episode.
         mix: behaviours with their shares.
         variation: factor names drawn per episode; ``("all",)`` draws every factor.
-        image_size: side of the stored image [px].
+        image_size: of the stored images [px], a number or (height, width).
         frame_every: control steps between two stored frames.
         seed: root of every random stream.
         episodes_per_shard: unit of atomic writing and of parallel work.
@@ -66,7 +67,7 @@ class CollectConfig:
     steps: Count
     mix: tuple[Mix, ...]
     variation: tuple[str, ...] = ()
-    image_size: Annotated[int, Within(8, 1024)] = 64
+    image_size: Annotated[Size, Sides(8, 1024)] = 64
     frame_every: Count = 5
     seed: Seed = 0
     episodes_per_shard: Count = 50
@@ -95,6 +96,8 @@ def stable(config: CollectConfig) -> dict[str, Any]:
     """
     told = {k: v for k, v in asdict(config).items() if k not in ("episodes", "workers")}
     told["mix"] = [{**part, "noise": list(part["noise"])} for part in told["mix"]]
+    size = config.image_size
+    told["image_size"] = list(size) if isinstance(size, tuple) else size
     return {**told, "variation": list(config.variation)}
 
 
@@ -104,7 +107,7 @@ def schema_of(config: CollectConfig, env: GoalEnv) -> Schema:
     return Schema(
         task=config.task,
         collection=config.collection,
-        image_size=config.image_size,
+        image_size=env.spec.image_size,
         frame_every=config.frame_every,
         control_dt=env.spec.control_dt,
         control_low=env.spec.control_low,
@@ -175,14 +178,14 @@ def collect(config: CollectConfig, root: Path) -> Path:
 
 def data_card(config: CollectConfig) -> str:
     """What the episodes are, for people."""
-    size, every = config.image_size, config.frame_every
+    size, every = spelled(config.image_size), config.frame_every
     mix = [[m.behaviour, f"{m.share:g}", str(list(m.noise))] for m in config.mix]
     return card(
         f"Data card: {config.task}/{config.collection}",
         "Simulated with MuJoCo by `robot-wm collect`; no people, no licences but this project's.",
         [
             f"{config.episodes} episodes of {config.steps} control steps, seed {config.seed}",
-            f"one {size}x{size} RGB frame every {every} steps; full\n  physics state, pose, "
+            f"one {size} RGB frame every {every} steps; full\n  physics state, pose, "
             "proprioception and action at every step",
             f"variation drawn per episode: {', '.join(config.variation) or 'none (nominal scene)'}",
             "split by episode from a stable hash: 85 % train, 5 % validation, 10 % test",

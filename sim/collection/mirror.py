@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.images import sides
 from robot_wm.core.storage.atomic_io import atomic_write
 from robot_wm.core.storage.markdown import card
 from robot_wm.data.episodes import Episode
@@ -22,6 +23,7 @@ from robot_wm.data.formats.native import open_dataset, write_shard
 from robot_wm.data.shards import fill
 from sim.env import STATE
 from sim.tasks import TASKS
+from sim.tasks.abilities import Reflects, able
 from sim.tasks.base import Task
 
 
@@ -39,12 +41,14 @@ def mirror(source: Path, root: Path) -> Path:
     store = open_episodes(source)
     task = TASKS[store.schema.task]() if store.schema.task in TASKS else None
     varied = [store.meta(i)["id"] for i in range(len(store)) if store.meta(i).get("factors")]
-    if task is None or task.mirror is None or varied:
+    size = sides(store.schema.image_size)
+    if task is None or task.mirror is None or not task.mirror.fits(*size) or varied:
         raise ConfigError(
             f"the mirror image of {source} ({store.schema.task}, {len(varied)} varied episodes)",
             f"nominal episodes of {', '.join(n for n, t in TASKS.items() if t.mirror)}",
             "leave the mirrored collection out of `train_on`",
         )
+    able(task, Reflects, "a mirrored collection")
     known = (store.schema.state_dim, store.schema.pose_names, store.schema.proprio_dim)
     if known != (0, (), 0) and not store.schema.state_dim:
         raise ConfigError(
@@ -80,7 +84,7 @@ def reflected(task: Task, model: mujoco.MjModel, episode: Episode) -> Episode:
     data, states, poses, proprio = mujoco.MjData(model), [], [], []
     for row in np.asarray(episode.states):
         mujoco.mj_setState(model, data, row, STATE)
-        task.reflect(data)
+        able(task, Reflects, "a mirrored collection").reflect(data)
         state = np.empty_like(row)
         mujoco.mj_getState(model, data, state, STATE)
         states.append(state)

@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
+from robot_wm.core.poses import PoseEntry
 from robot_wm.core.symmetry import Mirror
 from sim.randomization import Factor, Interval, colours
-from sim.tasks.base import Predicate, Task, colour_geoms, hold, shared_factors, wrap
+from sim.tasks.abilities import Published
+from sim.tasks.base import SCENES, Predicate, Task, colour_geoms, hold, shared_factors, wrap
 
 LINK = 0.12  # both links [m]
 
@@ -40,9 +42,18 @@ class Reacher(Task):
     """See the module's docstring."""
 
     name = "reacher"
+    scene = SCENES / "reacher.xml"
+    camera = "top"
+    control_dim = 2
     control_dt = 0.04
     hold_steps = 2
-    pose_names = ("shoulder [rad]", "wrist [rad]", "shoulder_speed [rad/s]", "wrist_speed [rad/s]")
+    pose_entries = (
+        PoseEntry("shoulder", "rad", "joint"),
+        PoseEntry("wrist", "rad", "joint"),
+        PoseEntry("shoulder_speed", "rad/s", "velocity"),
+        PoseEntry("wrist_speed", "rad/s", "velocity"),
+    )
+    robot = (0, 1)
     proprio_dim = 4
     view = 0.62
     # The diagonal x = -y: the floor's pattern is the same on both sides.
@@ -60,6 +71,8 @@ class Reacher(Task):
         "moderate": _moderate,
         "strict": _strict,
     }
+    policies: ClassVar[Mapping[str, str]] = {"expert": "sim.policies.reacher:ReacherExpert"}
+    published = Published(solved=(0.57, 2.24), random=(13.0, 7.3, 8.0), oracle=98.0)
 
     def vary(self, spec: mujoco.MjSpec, factors: Mapping[str, Any]) -> None:
         """Colours; ``mass`` scales the links' density, ``friction`` the joints' damping."""
@@ -87,6 +100,11 @@ class Reacher(Task):
     def pose(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
         """(shoulder, wrist) [rad] and their speeds [rad/s]; the shoulder is not wrapped."""
         return np.concatenate([qpos, qvel], -1)
+
+    def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
+        """See :class:`~sim.tasks.abilities.Posable`: the pose begins with the joints."""
+        data.qpos[:] = pose[: len(data.qpos)]
+        data.qvel[:] = 0
 
     def reflect(self, data: mujoco.MjData) -> None:
         """Both joints turn the other way."""

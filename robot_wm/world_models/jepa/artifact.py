@@ -35,8 +35,10 @@ def describe(
             f"model.reduced = {config.reduced}", f"at most {width}, the encoder's width",
             "lower model.reduced",
         )  # fmt: skip
+    rows, columns = encoder.config.grid
     sizes = Sizes(
         positions=positions,
+        columns=0 if rows == columns else columns,
         encoder_width=width,
         action=schema.frame_every * len(schema.control_low),
         **{name: getattr(config, name) for name in CHOSEN},
