@@ -20,6 +20,7 @@ from robot_wm.cli.start import check_rooms, leave_current_folder, mend_streams, 
 from robot_wm.core.config import build, document, hints_of, unknown
 from robot_wm.core.errors import ConfigError, RobotWMError, StorageError
 from robot_wm.core.parallel import use_launcher
+from robot_wm.core.system.machine import use_threads
 
 if TYPE_CHECKING:
     from robot_wm.cli.settings import Settings
@@ -270,6 +271,7 @@ def _execute(command: str, overrides: Sequence[str], dry: bool) -> int:
 
         print(canonical_json(raw(overrides)))
         return 0
+    use_threads(settings.threads)
     module = importlib.import_module(known.target)
     return int(module.run(Session(settings, tuple(overrides))) or 0)
 

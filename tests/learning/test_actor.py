@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from moving_square import EVERY, draw, episode, make_dataset, tiny_encoder
+from moving_square import EVERY, draw, episode, tiny_encoder
 from test_jepa_model import SIZES, SPEC, history
 
 from export.build.external_weights import SharedWeights
@@ -241,10 +241,9 @@ def test_hindsight_aims_at_what_came_later(taught):
     torch.testing.assert_close(d.z_prev, torch.where(start, d.z, d.z - 1))
 
 
-def test_episodes_without_a_demonstration_are_told(place, tmp_path):
-    store = make_dataset(tmp_path / "data", 12, 4)
-    with pytest.raises(DataError, match=r"no demonstration in data.*demonstration_noise"):
-        Recorded.load([(store, None)], place[1], noise=0.01)
+def test_no_demonstrations_are_told(model):
+    with pytest.raises(DataError, match="no demonstration"):
+        Recorded.load([], model, 0.2)
 
 
 def run(place, taught, out, config=CONFIG):

@@ -7,9 +7,11 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).parents[2]
 
@@ -30,6 +32,17 @@ def use_threads(count: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(count)  # what torch reads when it is imported
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(count)
+
+
+def matmul_gflops(matrix: Any) -> float:
+    """Speed of one product of a square float32 matrix with itself [GFLOP/s].
+
+    Args:
+        matrix: ``[S, S]``, of the library whose speed is asked for, e.g. of NumPy or torch.
+    """
+    start = time.perf_counter()
+    _ = matrix @ matrix
+    return 2e-9 * len(matrix) ** 3 / (time.perf_counter() - start)
 
 
 @cache
