@@ -51,8 +51,9 @@ class Behaviour(ABC):
         """Action with noise, clipped and confined to the picture, float32 ``[control_dim]``."""
         if self.goal is None:
             self.goal = self._draw_goal()
-        drawn = self.rng.standard_normal(self.task.control_dim)
-        action = self.choose(pose) + self.noise * drawn
+        # Chosen first, then shaken: the order of draws makes the data what it is.
+        chosen, size = self.choose(pose), self.task.control_dim
+        action = chosen + self.noise * self.rng.standard_normal(size)
         self._last = self.task.confine(pose, np.clip(action, -1, 1))
         return self._last.astype(np.float32)
 
