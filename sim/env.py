@@ -9,16 +9,17 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from robot_wm.core.config import Natural, Within, convert
+from robot_wm.core.config import Natural, convert, unknown
 from robot_wm.core.criteria import Criterion
 from robot_wm.core.errors import ConfigError, InputError
+from robot_wm.core.images import Sides, Size, sides, size_of
 from robot_wm.core.protocols import EnvSpec
 from sim.projection import project
 from sim.randomization import check_values, draw
 from sim.rendering import Renderer
 from sim.tasks import TASKS
 
-ImageSize = Annotated[int, Within(1, 4096)]  # [px]
+ImageSize = Annotated[Size, Sides(1, 4096)]  # [px]
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
@@ -27,7 +28,7 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     Args:
         task: a name in :data:`sim.tasks.TASKS`.
-        image_size: side of ``obs["image"]`` [px].
+        image_size: of ``obs["image"]`` [px], a number or (height, width).
         draw_images: False returns black images and needs no OpenGL (collection between frames).
     """
 
@@ -35,29 +36,31 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     render_mode = "rgb_array"
     spec: EnvSpec  # type: ignore[assignment]  # Gymnasium keeps its registry entry here
 
-    def __init__(self, task: str, image_size: int = 64, draw_images: bool = True) -> None:
+    def __init__(self, task: str, image_size: Size = 64, draw_images: bool = True) -> None:
         if not isinstance(task, str) or task not in TASKS:
-            raise ConfigError(f"unknown task {task!r}", str(sorted(TASKS)), "name one of these")
-        image_size = convert(ImageSize, image_size, "image_size")
+            raise unknown("task", str(task), TASKS)
+        shape = sides(convert(ImageSize, image_size, "image_size"))
         draw_images = convert(bool, draw_images, "draw_images")
         self.task = TASKS[task]()
+        self.task.check()
+        mirror = self.task.mirror
         self.spec = EnvSpec(
             task=task,
-            control_low=(-1.0, -1.0),
-            control_high=(1.0, 1.0),
+            control_low=(-1.0,) * self.task.control_dim,
+            control_high=(1.0,) * self.task.control_dim,
             control_dt=self.task.control_dt,
-            image_size=image_size,
+            image_size=size_of(*shape),
             proprio_dim=self.task.proprio_dim,
-            pose_names=self.task.pose_names,
+            pose=self.task.pose_entries,
             families=tuple(self.task.predicates),
-            mirror=self.task.mirror,
+            mirror=mirror if mirror and mirror.fits(*shape) else None,
         )
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (self.task.control_dim,), np.float32)
         self.observation_space = gymnasium.spaces.Dict(  # type: ignore[assignment]
-            image=gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8),
+            image=gymnasium.spaces.Box(0, 255, (*shape, 3), np.uint8),
             proprio=gymnasium.spaces.Box(-np.inf, np.inf, (self.task.proprio_dim,), np.float32),
         )
-        self._size, self.draw_images = image_size, draw_images
+        self._shape, self.draw_images = shape, draw_images
         self._renderer: Renderer | None = None
         self.factors: dict[str, Any] = {}
         self._build({})
@@ -126,8 +129,10 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             InputError: an action of the wrong shape or not finite.
         """
         given, action = action, _numbers(action)
-        if action.shape != (2,) or not np.isfinite(action).all():
-            raise InputError(f"action {given!r}", "two finite numbers in [-1, 1]", "check the plan")
+        if action.shape != (dim := self.task.control_dim,) or not np.isfinite(action).all():
+            raise InputError(
+                f"action {given!r}", f"{dim} finite numbers in [-1, 1]", "check the plan"
+            )
         self._advance(action)
         return self._observe(), 0.0, False, False, self._info()
 
@@ -155,11 +160,11 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return state
 
     def render(self) -> np.ndarray:
-        """Image of the current state, uint8 ``[size, size, 3]``."""
+        """Image of the current state, uint8 ``[height, width, 3]``."""
         if not self.draw_images:
-            return np.zeros((self._size, self._size, 3), np.uint8)
+            return np.zeros((*self._shape, 3), np.uint8)
         if self._renderer is None:
-            self._renderer = Renderer(self.model, self._size)
+            self._renderer = Renderer(self.model, self._shape, camera=self.task.camera)
         # A physics step leaves the picture's positions one step behind the state.
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
@@ -204,9 +209,10 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
                 self._advance(action)
                 path.append(self.task.pose(self.data.qpos, self.data.qvel))
             poses.append(path)
-        points = self.task.landmarks(np.array(poses))
+        points, aspect = self.task.landmarks(np.array(poses)), self._shape[1] / self._shape[0]
         return {
-            name: project(self.model, self.data, "top", place) for name, place in points.items()
+            name: project(self.model, self.data, self.task.camera, place, aspect)
+            for name, place in points.items()
         }
 
     def close(self) -> None:
@@ -224,6 +230,6 @@ def _numbers(given: Any) -> np.ndarray:
         return np.array(np.nan)
 
 
-def make(task: str, image_size: int = 64, draw_images: bool = True) -> GoalEnv:
+def make(task: str, image_size: Size = 64, draw_images: bool = True) -> GoalEnv:
     """Build the environment of a task."""
     return GoalEnv(task, image_size, draw_images)

@@ -1,7 +1,7 @@
 """What is exported, as torch modules of pure tensor functions, and how they become ONNX files.
 
 Letters: ``N`` candidates, ``H`` horizon, ``A`` action size of a block, ``Z`` latent size, ``I``
-iterations, ``K`` drawn proposals, ``S`` image side. Actions are in the task's own unit.
+iterations, ``K`` drawn proposals. Actions are in the task's own unit.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from planning.agent.costs import Objective
 from planning.optimizers.array_api import array_namespace
 from planning.optimizers.base import Optimiser, Search, clip
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.images import sides
 from robot_wm.core.storage.provenance import atomic_write
 from robot_wm.world_models.jepa.model import JEPAWorldModel
 
@@ -185,14 +186,14 @@ def graphs(
 ) -> list[Graph]:
     """All graphs of a bundle."""
     sizes, spec = model.network.sizes, model.spec
-    z, a, h, s = sizes.latent, sizes.action, horizon, spec.image_size
+    z, a, h = sizes.latent, sizes.action, horizon
     m = sizes.heads
     if horizon != sizes.horizon:
         raise ConfigError(
             f"horizon {horizon}", f"{sizes.horizon}, the proposals' horizon", "plan that far"
         )
     state: dict[str, Dims] = {"z_prev": (1, z), "z": (1, z), "a_prev": (1, a), "goal": (1, z)}
-    image, chance = (s, s, 3), {"choice": ("K",), "proposal_noise": ("K", h, a)}
+    image, chance = (*sides(spec.image_size), 3), {"choice": ("K",), "proposal_noise": ("K", h, a)}
     drawn: dict[str, Dims] = {"choice": ("K",), "noise": ("K", h, a)}
     u8 = torch.uint8
     return [

@@ -19,8 +19,8 @@ from robot_wm.core.config import build
 from robot_wm.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from robot_wm.core.parallel import Factory
     from robot_wm.core.protocols import Agent, EnvSpec, WorldModel
-    from robot_wm.core.system.parallel import Factory
 
 
 def load_jepa(
@@ -136,7 +136,7 @@ def recipe(
             ``onnx`` the bundle comes first.
         illustrate: prepare the model to show what it imagines, for reports.
     """
-    from robot_wm.core.system.parallel import Factory
+    from robot_wm.core.parallel import Factory
 
     known, options = METHODS[method], dict[str, Any]()
     if known.planner:

@@ -74,7 +74,7 @@ def family_of(settings: Settings) -> str:
 
 def goal_of(settings: Settings) -> Any:
     """What makes the goal pictures; None takes the one of the pair."""
-    from robot_wm.core.system.parallel import Factory
+    from robot_wm.core.parallel import Factory
 
     asked = settings.evaluate
     if not asked.only and not asked.via:
@@ -142,7 +142,7 @@ def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int
 
 def environment(settings: Settings, image_size: int = 0) -> Any:
     """Recipe of the scene, drawn as large as the models see it or as told [px]."""
-    from robot_wm.core.system.parallel import Factory
+    from robot_wm.core.parallel import Factory
 
     kwargs = {"task": settings.task.name, "image_size": image_size or settings.image_size}
     return Factory("sim:make", kwargs)

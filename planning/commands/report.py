@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from planning.evaluation.goal_pairs import PairList
     from planning.reporting.records import EpisodeRecord
     from robot_wm.cli.main import Session
-    from robot_wm.core.system.parallel import Factory
+    from robot_wm.core.parallel import Factory
 
 
 LARGE = 512  # side of start, goal and end on the page [px]

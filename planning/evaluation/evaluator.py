@@ -19,8 +19,8 @@ from planning.evaluation.config import EvaluateConfig, MakeAgent, MakeEnv
 from planning.evaluation.goal_pairs import Pair, PairList, pose_change
 from planning.evaluation.results import EpisodeResult, EvaluationResult, append_row, parse_row
 from robot_wm.core.errors import ConfigError, DataError, InputError
+from robot_wm.core.parallel import Factory, spread
 from robot_wm.core.protocols import Agent, Environment, EnvSpec
-from robot_wm.core.system.parallel import Factory, spread
 from robot_wm.core.system.progress import progress
 
 __all__ = [
@@ -154,7 +154,7 @@ def run_episode(
         steps=steps,
         traces={f: [bool(bit) for bit in trace] for f, trace in traces.items()},
         clipped_fraction=float(np.mean(clipped[:steps])),
-        final_error=pose_change(env.spec.pose_names, poses[steps], goal_pose),
+        final_error=pose_change(env.spec.pose, poses[steps], goal_pose),
         counts=dict(getattr(agent, "counts", {})),
         **times,
     )

@@ -197,11 +197,12 @@ def measure(
     criteria = env.criteria(family) if isinstance(env, Measured) else ()
     if criteria:
         return tuple(Measurement(c.name, c.unit, c.limit, c.error(poses, goal)) for c in criteria)
-    changes = [pose_change(spec.pose_names, pose, goal) for pose in poses]
-    parts = {entry: entry.rstrip("]").partition(" [") for entry in spec.pose_names}
+    changes = [pose_change(spec.pose, pose, goal) for pose in poses]
     return tuple(
-        Measurement(name, unit, None, np.array([change[entry] for change in changes]))
-        for entry, (name, _, unit) in parts.items()
+        Measurement(
+            entry.name, entry.unit, None, np.array([change[entry.label] for change in changes])
+        )
+        for entry in spec.pose
     )
 
 

@@ -133,13 +133,13 @@ def _check_data(settings: Settings, folder: Path) -> None:
     Raises:
         DataError: a data set has grown or was made anew since the model was trained.
     """
-    from robot_wm.data.episodes import SCHEMA, EpisodeStore
+    from robot_wm.data.formats.base import is_dataset, open_episodes
 
     known = read_manifest(folder, "world_model", verify=False)["facts"].get("datasets", [])
     roots = [settings.dataset_path(settings.task.name, name) for name in settings.train_on]
-    if not all((root / SCHEMA).is_file() for root in roots):
+    if not all(is_dataset(root) for root in roots):
         return
-    stored = [EpisodeStore(root, verify=False).sha256 for root in roots]
+    stored = [open_episodes(root, verify=False).sha256 for root in roots]
     if known != stored:
         raise DataError(
             f"{folder} was trained on other episodes than {', '.join(map(str, roots))} now hold",

@@ -117,8 +117,9 @@ def _check_task(settings: Settings) -> None:
         for family in families:
             if family not in task.predicates:
                 raise unknown(f"family in {where}:", family, task.predicates)
-    entries = [n.split(" [")[0] for n in task.pose_names if "/s]" not in n]
-    bodies = dict.fromkeys(name.split("_")[0] for name in entries)
+    settable = [entry for entry in task.pose_entries if entry.kind != "velocity"]
+    entries = [entry.name for entry in settable]
+    bodies = dict.fromkeys(entry.body for entry in settable)
     for where, named, known in (
         ("reach.pose", settings.reach.pose, entries), ("reach.only", settings.reach.only, bodies),
         ("evaluate.only", settings.evaluate.only, bodies),
@@ -168,7 +169,7 @@ def _learning(settings: Settings) -> tuple[tuple[str, Callable[[], Any]], ...]:
         (
             "objective.options",
             lambda: make_objective(
-                settings.objective.name, encoder, settings.objective.options, 1, 1
+                settings.objective.name, encoder, settings.objective.options, 1, 1, 1
             ),
         ),
         ("pretrain", settings.pretrain_config),

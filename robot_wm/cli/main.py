@@ -19,6 +19,7 @@ from robot_wm.cli.registry import COMMANDS, check_needs
 from robot_wm.cli.start import check_rooms, leave_current_folder, mend_streams, silence, tell
 from robot_wm.core.config import build, document, hints_of, unknown
 from robot_wm.core.errors import ConfigError, RobotWMError, StorageError
+from robot_wm.core.parallel import use_launcher
 from robot_wm.core.system.machine import use_threads
 
 if TYPE_CHECKING:
@@ -264,6 +265,7 @@ def _execute(command: str, overrides: Sequence[str], dry: bool) -> int:
     settings = compose(overrides)
     check_needs(command, settings.method)
     settings.check()
+    use_launcher(settings.launcher)
     if dry:
         from robot_wm.core.storage.provenance import canonical_json
 

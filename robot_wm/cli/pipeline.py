@@ -52,7 +52,7 @@ def _check_encoder(session: Session, folder: Path) -> None:
     Raises:
         DataError: it is not.
     """
-    from robot_wm.data.episodes import SCHEMA, EpisodeStore
+    from robot_wm.data.formats.base import is_dataset, open_episodes
 
     settings, manifest = session.settings, read_manifest(folder, "encoder", verify=False)
     if settings.encoder_name == SHIPPED:
@@ -70,8 +70,8 @@ def _check_encoder(session: Session, folder: Path) -> None:
         for collection in SEEDS:
             root = session.for_task(task).dataset_path(task, collection)
             known = manifest["parents"].get(f"dataset:{root.name}")
-            if known and (root / SCHEMA).is_file():
-                digest = EpisodeStore(root, verify=False).sha256
+            if known and is_dataset(root):
+                digest = open_episodes(root, verify=False).sha256
                 check_same(folder, {root.name: known}, {root.name: digest}, way_out)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.data.formats.base import EpisodeReader
 from robot_wm.encoders.vit import VideoEncoder
 from robot_wm.pretraining.collapse_metrics import ProbeData, pixel_tokens
 from robot_wm.pretraining.config import PretrainConfig
@@ -15,7 +15,7 @@ from robot_wm.pretraining.config import PretrainConfig
 class Monitor:
     """Collapse meters and probes of every data set; pixels are measured once, as a reference."""
 
-    def __init__(self, config: PretrainConfig, stores: Sequence[EpisodeStore]) -> None:
+    def __init__(self, config: PretrainConfig, stores: Sequence[EpisodeReader]) -> None:
         rng = np.random.default_rng([config.seed, 1])
         self.patch = config.encoder.patch
         self.data = [

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from robot_wm.core.errors import ConfigError
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.core.images import spelled
+from robot_wm.data.formats.base import EpisodeReader, open_episodes
 from robot_wm.data.frame_pairs import ClipSampler
 from robot_wm.encoders.frozen import save_encoder
 from robot_wm.pretraining.config import PretrainConfig
@@ -45,7 +46,7 @@ class Pretraining(Training):
     title, section, states = "pretrain", "pretrain", "checkpoints"
 
     def __init__(
-        self, config: PretrainConfig, stores: Sequence[EpisodeStore], target: Path
+        self, config: PretrainConfig, stores: Sequence[EpisodeReader], target: Path
     ) -> None:
         self.config, self.stores, self.target = config, stores, target
         self.sampler = ClipSampler(
@@ -54,7 +55,7 @@ class Pretraining(Training):
         torch.manual_seed(config.seed)
         self.objective: Objective = make_objective(
             config.objective, config.encoder, config.options,
-            len(self.sampler.scenes), self.sampler.action_dim,
+            len(self.sampler.scenes), self.sampler.action_dim, self.sampler.control_dim,
         ).to(config.device)  # fmt: skip
         self.state = self.trained = self.objective
         clips, masks = np.random.SeedSequence(config.seed).spawn(2)
@@ -139,7 +140,7 @@ def pretrain(
         ConfigError: a bad configuration. DataError: bad data. WeightsError: the state in ``out``
         is damaged or of another configuration or data. StorageError: the disk is full.
     """
-    stores = [EpisodeStore(Path(path)) for path in datasets]
+    stores = [open_episodes(Path(path)) for path in datasets]
     if not stores:
         raise ConfigError("no data set", "one or more", "name the folders to learn from")
     target = Path(out) / "encoder"
@@ -151,7 +152,7 @@ def _card(config: PretrainConfig, parents: Mapping[str, str], facts: Mapping[str
     e = config.encoder
     lines = [
         "# Video encoder", "",
-        f"{e.image_size} px, patch {e.patch}, {e.tokens} tokens of width {e.width}, depth "
+        f"{spelled(e.image_size)} px, patch {e.patch}, {e.tokens} tokens of width {e.width}, depth "
         f"{e.depth}; objective `{config.objective}`, {config.steps} steps of {config.batch} clips "
         f"out of {facts['clips']}, seed {config.seed}.",
         "", "Feed uint8 RGB; normalisation is inside. Encode each frame alone.", "", "## Data", "",

@@ -6,7 +6,6 @@ Positions and angles are read from one frame; velocities from two frames one blo
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -18,7 +17,10 @@ from torch.nn import functional as F
 
 from robot_wm.core.config import Count, Device, Natural, NonNegative, Seed, Within, check_fields
 from robot_wm.core.errors import ConfigError, DataError
-from robot_wm.data.episodes import SPLITS, EpisodeStore
+from robot_wm.core.images import token_grid
+from robot_wm.core.poses import PoseEntry
+from robot_wm.data.episodes import SPLITS
+from robot_wm.data.formats.base import EpisodeReader
 from robot_wm.data.normalization import Statistics
 from robot_wm.encoders.transformer import position_table
 from robot_wm.training.metrics import r2
@@ -73,21 +75,19 @@ class ProbeConfig:
 
 
 def group_of(name: str) -> str:
-    """``velocity``, ``angle`` or ``position`` from a pose name or factor such as ``y [rad/s]``."""
-    stem, _, unit = name.partition("[")
-    if unit.rstrip("]").endswith("/s") or re.search(r"speed|velocity|(^|_)v[xyz]?\s*$", stem):
-        return "velocity"
-    return "angle" if unit.startswith("rad") or "angle" in stem else "position"
+    """``velocity``, ``angle`` or ``position`` from the label of a factor such as ``y [rad/s]``."""
+    kind = PoseEntry.parse(name).kind
+    return "angle" if kind == "joint" else kind
 
 
 def factors_of(
-    poses: np.ndarray, names: Sequence[str], rows: np.ndarray, dt: float
+    poses: np.ndarray, pose: Sequence[PoseEntry], rows: np.ndarray, dt: float
 ) -> tuple[np.ndarray, list[str]]:
     """Targets of one episode.
 
     Args:
         poses: ``[T+1, K]``.
-        names: of the ``K`` entries, with units.
+        pose: the ``K`` entries.
         rows: control steps at which frames were taken, ``[N]`` within 1 … T-1.
         dt: seconds per control step [s].
 
@@ -96,21 +96,19 @@ def factors_of(
         no velocity, each entry's central difference over two control steps is added.
     """
     columns, labels = [], []
-    derive = all(group_of(name) != "velocity" for name in names)
-    for pose, name in zip(np.asarray(poses, np.float64).T, names, strict=True):
-        angle, stem = group_of(name) == "angle", name.partition("[")[0].strip()
-        if angle:
-            columns += [np.cos(pose[rows]), np.sin(pose[rows])]
-            labels += [f"cos {name}", f"sin {name}"]
+    derive = all(entry.kind != "velocity" for entry in pose)
+    for column, entry in zip(np.asarray(poses, np.float64).T, pose, strict=True):
+        if entry.turns:
+            columns += [np.cos(column[rows]), np.sin(column[rows])]
+            labels += [f"cos {entry.label}", f"sin {entry.label}"]
         else:
-            columns.append(pose[rows])
-            labels.append(name)
+            columns.append(column[rows])
+            labels.append(entry.label)
         if derive:
-            change = pose[rows + 1] - pose[rows - 1]
-            change = np.arctan2(np.sin(change), np.cos(change)) if angle else change
-            unit = name.partition("[")[2].rstrip("]") or "1"
+            change = column[rows + 1] - column[rows - 1]
+            change = np.arctan2(np.sin(change), np.cos(change)) if entry.turns else change
             columns.append(change / (2 * dt))
-            labels.append(f"d {stem} [{unit}/s]")
+            labels.append(f"d {entry.name} [{entry.unit or '1'}/s]")
     return np.stack(columns, axis=1), labels
 
 
@@ -133,7 +131,7 @@ class Samples:
     factors: tuple[str, ...]
 
 
-def draw(store: EpisodeStore, frames: int, rng: np.random.Generator) -> Samples:
+def draw(store: EpisodeReader, frames: int, rng: np.random.Generator) -> Samples:
     """Random runs of frames of every split.
 
     Raises:
@@ -152,9 +150,7 @@ def draw(store: EpisodeStore, frames: int, rng: np.random.Generator) -> Samples:
         for i, k in (runs[j] for j in rng.permutation(len(runs))[: max(1, limit // RUN)]):
             stop = min(k + RUN, last[i] + 1)
             episode, blocks = store[i], np.arange(k, stop)
-            rows, labels = factors_of(
-                episode.poses, schema.pose_names, blocks * every, schema.control_dt
-            )
+            rows, labels = factors_of(episode.poses, schema.pose, blocks * every, schema.control_dt)
             images.append(np.asarray(episode.frames[k - 1 : stop]))
             pairs.append(count + blocks[:, None] - k + [0, 1])
             part.append(np.full(len(blocks), code))
@@ -201,15 +197,21 @@ class Attentive(nn.Module):
     table: Tensor
 
     def __init__(
-        self, shape: Sequence[int], factors: int, hidden: int, heads: int = 4, value: int = 64
+        self,
+        shape: Sequence[int],
+        factors: int,
+        hidden: int,
+        grid: tuple[int, int],
+        heads: int = 4,
+        value: int = 64,
     ) -> None:
         super().__init__()
-        times, positions, width = shape
+        times, _, width = shape
         self.factors, place = factors, 64
         self.score = nn.Linear(width, factors * heads, bias=False)
         self.where = nn.Linear(place, factors * heads, bias=False)
         self.value = nn.Linear(width, value)
-        self.register_buffer("table", position_table(1, round(positions**0.5), place))
+        self.register_buffer("table", position_table(1, grid, place))
         size = times * heads * (value + place)
         self.first = nn.Parameter(torch.empty(factors, size, hidden).uniform_(-1, 1) / size**0.5)
         self.middle = nn.Parameter(torch.zeros(factors, 1, hidden))
@@ -274,8 +276,9 @@ def _fit(config: ProbeConfig, name: str, samples: Samples, source: Tensor) -> np
     shape = (pairs.shape[1], *source.shape[1:])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        cls = Mlp if name == "mlp" else Attentive
-        net = cls(shape, targets.shape[1], config.hidden).to(config.device)
+        size = shape, targets.shape[1], config.hidden
+        grid = token_grid(shape[1], *samples.frames.shape[1:3])
+        net = (Mlp(*size) if name == "mlp" else Attentive(*size, grid)).to(config.device)
 
     def read(rows: np.ndarray) -> tuple[Tensor, Tensor]:
         index = torch.from_numpy(rows).to(config.device)

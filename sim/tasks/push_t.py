@@ -13,9 +13,12 @@ import mujoco
 import numpy as np
 
 from robot_wm.core.criteria import Criterion
+from robot_wm.core.poses import PoseEntry
 from robot_wm.core.symmetry import Mirror
 from sim.randomization import Choice, Factor, Interval, colours
+from sim.tasks.abilities import Published
 from sim.tasks.base import (
+    SCENES,
     Confinement,
     Predicate,
     Task,
@@ -80,13 +83,23 @@ class PushT(Task):
     """See the module's docstring."""
 
     name = "push_t"
+    scene = SCENES / "push_t.xml"
+    camera = "top"
+    control_dim = 2
     control_dt = 0.1
     ctrl_rows = 10
     hold_steps = 5
-    pose_names = (
-        "pusher_x [m]", "pusher_y [m]", "block_x [m]", "block_y [m]", "block_angle [rad]",
-        "pusher_vx [m/s]", "pusher_vy [m/s]",
-    )  # fmt: skip
+    pose_entries = (
+        PoseEntry("pusher_x", "m", "position"),
+        PoseEntry("pusher_y", "m", "position"),
+        PoseEntry("block_x", "m", "position"),
+        PoseEntry("block_y", "m", "position"),
+        PoseEntry("block_angle", "rad", "angle"),
+        PoseEntry("pusher_vx", "m/s", "velocity"),
+        PoseEntry("pusher_vy", "m/s", "velocity"),
+    )
+    robot = (0, 1)
+    extent = (0.0, VIEW)
     proprio_dim = 4
     view = VIEW
     # The diagonal x = y, the axis of the static mark. Opposite walls differ by 1 mm.
@@ -119,6 +132,11 @@ class PushT(Task):
         "moderate": OFFICIAL,
         "strict": STRICT,
     }
+    policies: ClassVar[Mapping[str, str]] = {
+        "expert": "sim.policies.push_t:PushTExpert",
+        "weak": "sim.policies.push_t:PushTWeak",
+    }
+    published = Published(solved=(0.22, 22.96), random=(4.0, 4.0, 5.0), oracle=95.0)
 
     def vary(self, spec: mujoco.MjSpec, factors: Mapping[str, Any]) -> None:
         """Colours, sizes and shapes; ``mass`` and ``friction`` scale mass and slide damping."""
@@ -177,7 +195,7 @@ class PushT(Task):
         return {"pusher": on_plane(poses[..., :2]), "block": on_plane(poses[..., 2:4])}
 
     def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
-        """See :class:`Task`."""
+        """See :class:`~sim.tasks.abilities.Posable`."""
         angle = pose[4]
         centre = pose[2:4] - ORIGIN_OFFSET * np.array([-np.sin(angle), np.cos(angle)])
         data.qpos[:] = [*centre, angle, *pose[:2]]

@@ -9,9 +9,12 @@ import mujoco
 import numpy as np
 
 from robot_wm.core.criteria import Criterion
+from robot_wm.core.poses import PoseEntry
 from robot_wm.core.symmetry import Mirror
 from sim.randomization import Factor, Interval, colours
+from sim.tasks.abilities import Published
 from sim.tasks.base import (
+    SCENES,
     Predicate,
     Task,
     colour_geoms,
@@ -70,9 +73,18 @@ class Reacher(Task):
     """See the module's docstring."""
 
     name = "reacher"
+    scene = SCENES / "reacher.xml"
+    camera = "top"
+    control_dim = 2
     control_dt = 0.04
     hold_steps = 2
-    pose_names = ("shoulder [rad]", "wrist [rad]", "shoulder_speed [rad/s]", "wrist_speed [rad/s]")
+    pose_entries = (
+        PoseEntry("shoulder", "rad", "joint"),
+        PoseEntry("wrist", "rad", "joint"),
+        PoseEntry("shoulder_speed", "rad/s", "velocity"),
+        PoseEntry("wrist_speed", "rad/s", "velocity"),
+    )
+    robot = (0, 1)
     proprio_dim = 4
     view = 0.62
     # The diagonal x = -y: the floor's pattern is the same on both sides.
@@ -96,6 +108,8 @@ class Reacher(Task):
         "moderate": MODERATE,
         "strict": STRICT,
     }
+    policies: ClassVar[Mapping[str, str]] = {"expert": "sim.policies.reacher:ReacherExpert"}
+    published = Published(solved=(0.57, 2.24), random=(13.0, 7.3, 8.0), oracle=98.0)
 
     def vary(self, spec: mujoco.MjSpec, factors: Mapping[str, Any]) -> None:
         """Colours; ``mass`` scales the links' density, ``friction`` the joints' damping."""
@@ -127,6 +141,11 @@ class Reacher(Task):
     def landmarks(self, poses: np.ndarray) -> dict[str, np.ndarray]:
         """The fingertip, at the height of the arm."""
         return {"fingertip": on_plane(fingertip(poses), 0.01)}
+
+    def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
+        """See :class:`~sim.tasks.abilities.Posable`: the pose begins with the joints."""
+        data.qpos[:] = pose[: len(data.qpos)]
+        data.qvel[:] = 0
 
     def reflect(self, data: mujoco.MjData) -> None:
         """Both joints turn the other way."""

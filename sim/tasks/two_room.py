@@ -9,9 +9,21 @@ import mujoco
 import numpy as np
 
 from robot_wm.core.criteria import Criterion
+from robot_wm.core.poses import PoseEntry
 from sim.randomization import Factor, Interval, colours
-from sim.tasks.base import Predicate, Task, colour_geoms, hold, met, on_plane, shared_factors
+from sim.tasks.abilities import Published
+from sim.tasks.base import (
+    SCENES,
+    Predicate,
+    Task,
+    colour_geoms,
+    hold,
+    met,
+    on_plane,
+    shared_factors,
+)
 
+VIEW = 2.24  # width of the picture [m]
 SPEED = 0.5  # [m/s] per unit action
 RADIUS = 0.07  # [m]
 WALL_X, WALL_HALF = 1.12, 0.05  # [m]
@@ -46,11 +58,16 @@ class TwoRoom(Task):
     """See the module's docstring."""
 
     name = "two_room"
+    scene = SCENES / "two_room.xml"
+    camera = "top"
+    control_dim = 2
     control_dt = 0.1
     hold_steps = 50
-    pose_names = ("agent_x [m]", "agent_y [m]")
+    pose_entries = (PoseEntry("agent_x", "m", "position"), PoseEntry("agent_y", "m", "position"))
+    robot = (0, 1)
+    extent = (0.0, VIEW)
     proprio_dim = 4
-    view = 2.24
+    view = VIEW
     factors: ClassVar[Mapping[str, Factor]] = {
         "agent_color": colours((1.0, 0.0, 0.0), "blue", "green", "black"),
         "canvas_color": colours((1.0, 1.0, 1.0), "red", "blue", "black"),
@@ -72,6 +89,11 @@ class TwoRoom(Task):
         "moderate": OFFICIAL,
         "strict": STRICT,
     }
+    policies: ClassVar[Mapping[str, str]] = {
+        "expert": "sim.policies.two_room:TwoRoomExpert",
+        "noisy": "sim.policies.two_room:TwoRoomNoisy",
+    }
+    published = Published(solved=(8.82, 2.44), random=(26.0, 6.7, 1.7), oracle=99.0)
 
     def vary(self, spec: mujoco.MjSpec, factors: Mapping[str, Any]) -> None:
         """Colours, disc size and the door's place (its centre y [m])."""
@@ -105,6 +127,11 @@ class TwoRoom(Task):
     def landmarks(self, poses: np.ndarray) -> dict[str, np.ndarray]:
         """The disc's centre."""
         return {"disc": on_plane(poses)}
+
+    def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
+        """See :class:`~sim.tasks.abilities.Posable`: the pose is that of the joints."""
+        data.qpos[:] = pose[: len(data.qpos)]
+        data.qvel[:] = 0
 
     def place(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Uniform in both rooms, clear of the wall."""

@@ -124,6 +124,7 @@ def test_other_tasks_keep_presets_but_not_this_tasks_numbers() -> None:
         (("evaluate", "method=magic"), "method 'magic'"),
         (("train", "demo.tasks=[]"), "demo.tasks = []"),
         (("train", "encoder_tasks=[]"), "encoder_tasks = []"),
+        (("train", "launcher=proces"), "did you mean 'process'"),
         (("train", "provider=foo"), "CPUExecutionProvider"),
         (("evaluate", "evaluate.seeds=[7]"), "pairs.eval_seeds = [0, 1, 42]"),
         (("train", "ablate.variants=[foo]"), "no-dense-loss"),

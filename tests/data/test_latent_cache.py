@@ -4,7 +4,7 @@ import torch
 from moving_square import TINY, make_dataset, tiny_encoder
 
 from robot_wm.core.errors import DataError
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.data.formats.native import EpisodeStore
 from robot_wm.data.latent_cache import LatentStore, build_latents, cache_path
 from robot_wm.data.sequences import Windows, block_actions, is_demonstration, sample_tokens
 from robot_wm.encoders.token_pca import Reduce

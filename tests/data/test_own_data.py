@@ -20,14 +20,16 @@ from planning.evaluation.rollout_collection import PracticeConfig, practise
 from planning.evaluation.sample_pairs import PairsConfig, calibration, make_pair_lists
 from robot_wm.cli.main import compose
 from robot_wm.core.errors import ConfigError, DataError, StorageError
+from robot_wm.core.parallel import Factory
 from robot_wm.core.storage import provenance as manifest
 from robot_wm.core.storage.provenance import MANIFEST, lock, write_manifest
-from robot_wm.core.system.parallel import Factory
-from robot_wm.data.episodes import EpisodeStore, Schema, open_dataset, shard_path, write_shard
+from robot_wm.data.episodes import Schema
+from robot_wm.data.formats.native import EpisodeStore, open_dataset, write_shard
 from robot_wm.data.frame_pairs import ClipSampler
 from robot_wm.data.latent_cache import LatentStore, build_latents
 from robot_wm.data.normalization import Statistics
 from robot_wm.data.sequences import Windows, open_pairs
+from robot_wm.data.shards import shard_path
 from robot_wm.encoders.frozen import save_encoder
 from robot_wm.encoders.token_pca import Reduce
 from robot_wm.encoders.vit import VideoEncoder

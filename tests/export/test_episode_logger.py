@@ -11,7 +11,7 @@ from export.robot.controller import Controller, Frame, Limits
 from export.robot.episode_logger import RobotLog
 from robot_wm.core.errors import DataError, StorageError
 from robot_wm.core.protocols import ModelSpec
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.data.formats.native import EpisodeStore
 
 BLOCK = 5
 SPEC = ModelSpec("square", (-1.0,) * 10, (1.0,) * 10, 2, 0.02, 2, 3, SIZE, {"world_model": "abc"})

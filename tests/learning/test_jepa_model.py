@@ -196,7 +196,7 @@ def test_moving_tokens_weigh_more_and_weights_are_normalised():
 
 
 def test_keypoints_follow_the_tokens_and_draw_themselves_back():
-    projector = Projector(positions=16, dims=1, channels=4, keypoints=1)
+    projector = Projector((4, 4), dims=1, channels=4, keypoints=1)
     for parameter in projector.parameters():
         torch.nn.init.zeros_(parameter)
     # One bright token, passed through the middle of both kernels, attended to sharply.
@@ -206,11 +206,11 @@ def test_keypoints_follow_the_tokens_and_draw_themselves_back():
     tokens[torch.arange(16), torch.arange(16)] = 5.0
     z = projector(tokens).detach()
     assert z.shape == (16, 4)
-    torch.testing.assert_close(z[:, :2], grid_places(4), atol=1e-3, rtol=0)
+    torch.testing.assert_close(z[:, :2], grid_places(4, 4), atol=1e-3, rtol=0)
     assert z[0, :2].tolist() == pytest.approx([-1.5, -1.5], abs=1e-3)  # patches, from the middle
     assert z[1, :2].tolist() == pytest.approx([-0.5, -1.5], abs=1e-3)  # x first
 
-    decoder = Decoder(positions=16, dims=1, channels=4, keypoints=1)
+    decoder = Decoder((4, 4), dims=1, channels=4, keypoints=1)
     drawn = []
     decoder.near.register_forward_hook(lambda _, inputs, __: drawn.append(inputs[0].detach()))
     assert decoder(z[None]).shape == (1, 16, 16, 1)

@@ -8,14 +8,9 @@ import pytest
 import torch
 
 from robot_wm.core.errors import DataError, WeightsError
-from robot_wm.data.episodes import (
-    Episode,
-    EpisodeStore,
-    Schema,
-    open_dataset,
-    split_of,
-    write_shard,
-)
+from robot_wm.core.poses import entries
+from robot_wm.data.episodes import Episode, Schema, split_of
+from robot_wm.data.formats.native import EpisodeStore, open_dataset, write_shard
 from robot_wm.data.frame_pairs import ClipSampler
 from robot_wm.encoders.frozen import FrozenEncoder
 from robot_wm.encoders.vit import EncoderConfig
@@ -294,7 +289,7 @@ def test_probe_does_not_lose_what_lies_outside_the_main_directions() -> None:
 
 def test_angles_become_cosine_and_sine_but_speeds_do_not() -> None:
     poses = np.array([[0.5, np.pi / 6, 2.0]])
-    values, labels = pose_targets(poses, ("x [m]", "a [rad]", "w [rad/s]"))
+    values, labels = pose_targets(poses, entries(("x [m]", "a [rad]", "w [rad/s]")))
     assert labels == ["x [m]", "cos a [rad]", "sin a [rad]", "w [rad/s]"]
     np.testing.assert_allclose(values[0], [0.5, np.sqrt(3) / 2, 0.5, 2.0])
 

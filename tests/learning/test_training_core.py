@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from robot_wm.core.errors import ConfigError, StorageError, WeightsError
+from robot_wm.core.parallel import spread
 from robot_wm.core.storage.locks import lock
 from robot_wm.core.system.machine import use_threads
-from robot_wm.core.system.parallel import spread
 from robot_wm.training.ema import Averaged
 from robot_wm.training.loop import Pace, Training, fit
 from robot_wm.training.metrics import participation_ratio, r2

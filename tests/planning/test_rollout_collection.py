@@ -9,8 +9,10 @@ from point_world import SPEED, PointEnv, make_drift, point_store
 from planning.evaluation.rollout_collection import PracticeConfig, practise
 from planning.evaluation.sample_pairs import PairsConfig, make_pair_lists
 from robot_wm.core.errors import ConfigError, DataError
-from robot_wm.core.system.parallel import Factory
-from robot_wm.data.episodes import COLUMNS, EpisodeStore, shard_path
+from robot_wm.core.parallel import Factory
+from robot_wm.data.episodes import COLUMNS
+from robot_wm.data.formats.native import EpisodeStore
+from robot_wm.data.shards import shard_path
 
 CONFIG = PracticeConfig(episodes=6, noise=(0.0, 0.5), episodes_per_shard=4, seed=3)
 

@@ -49,6 +49,7 @@ def make_objective(
     options: Mapping[str, Any],
     scenes: int,
     action_dim: int,
+    control_dim: int,
 ) -> Objective:
     """Build a registered objective.
 
@@ -56,11 +57,12 @@ def make_objective(
         options: the objective's own configuration, checked strictly.
         scenes: number of scenes that batches may mix.
         action_dim: ``A``, size of an action block.
+        control_dim: ``C``, size of one control action.
 
     Raises:
         ConfigError: an unknown objective or option.
     """
-    objective: Objective = REGISTRY[name](encoder, options, scenes, action_dim)
+    objective: Objective = REGISTRY[name](encoder, options, scenes, action_dim, control_dim)
     return objective
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.images import sides
 from robot_wm.core.storage.provenance import provenance
 from robot_wm.core.system.machine import matmul_gflops
 from robot_wm.data.sequences import Batch
@@ -47,9 +48,9 @@ def bench_encode(
     Raises:
         ConfigError: a count below 1.
     """
-    size = encoder.config.image_size
+    shape = (batch, *sides(encoder.config.image_size), 3)
     generator = torch.Generator().manual_seed(0)
-    frames = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8, generator=generator)
+    frames = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     return _row(
         "encode", "latents/s", lambda: encoder.encode_frames(frames, batch), batch, threads, repeats
     )
@@ -61,6 +62,7 @@ def bench_training(
     encoder_width: int = 128,
     action: int = 10,
     control: int = 2,
+    columns: int = 0,
     threads: int = 2,
     repeats: int = 5,
 ) -> dict[str, Any]:
@@ -70,6 +72,7 @@ def bench_training(
         config: sizes, batch and losses of the world model.
         positions, encoder_width: ``P`` and ``D`` of the encoder's tokens.
         action, control: ``A``, size of one block's action, and of one control step's.
+        columns: of the grid of tokens; 0 where it is square.
         threads, repeats: see :func:`bench_encode`.
 
     Returns:
@@ -78,7 +81,9 @@ def bench_training(
     Raises:
         ConfigError: a count below 1.
     """
-    shape = dict[str, Any](positions=positions, encoder_width=encoder_width, action=action)
+    shape = dict[str, Any](
+        positions=positions, columns=columns, encoder_width=encoder_width, action=action
+    )
     shared = {f.name: getattr(config, f.name) for f in fields(Sizes) if hasattr(config, f.name)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

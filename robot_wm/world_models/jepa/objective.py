@@ -33,7 +33,7 @@ class Trainee(nn.Module):
         self.inverse = nn.Sequential(
             nn.Linear(8 * sizes.keypoints, 256), nn.GELU(), nn.Linear(256, sizes.action)
         )
-        self.decoder = Decoder(sizes.positions, config.decoded, sizes.channels, sizes.keypoints)
+        self.decoder = Decoder(sizes.grid, config.decoded, sizes.channels, sizes.keypoints)
         raw = 4 * sizes.keypoints
         self.guide = Predictor(raw, sizes.action, sizes.width, sizes.blocks)
         self.moved = nn.Linear(Embedding.MOVED, control)
