@@ -53,7 +53,7 @@ def write(session: Session, folder: Path) -> Path:
     claim(folder, BUNDLE)
     settings, planner = session.settings, session.settings.planner
     trained, encoder = model(session, settings.weights)
-    source = JEPAWorldModel.load(trained, encoder, settings.threads)
+    source = JEPAWorldModel.load(trained, encoder)
     mirror, size = TASKS[settings.task.name].mirror, sides(source.spec.image_size)
     config = ExportConfig(
         optimiser=planner.optimiser,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def load_jepa(
-    model: str, encoder: str, threads: int = 1, illustrate: bool = False, cost: str = ""
+    model: str, encoder: str, illustrate: bool = False, cost: str = ""
 ) -> WorldModel[Any]:
     """The house world model from its two artefacts.
 
@@ -35,7 +35,7 @@ def load_jepa(
     from robot_wm.world_models.jepa.model import JEPAWorldModel
     from robot_wm.world_models.jepa.visualization import SHEET, IllustratedModel
 
-    loaded = JEPAWorldModel.load(Path(model), Path(encoder), threads, cost or None)
+    loaded = JEPAWorldModel.load(Path(model), Path(encoder), cost or None)
     sheet = Path(model) / SHEET
     shown = illustrate and sheet.is_file()
     return IllustratedModel.illustrate(loaded, sheet) if shown else loaded
@@ -46,12 +46,11 @@ def jepa_agent(
     model: str,
     encoder: str,
     planner: Mapping[str, Any],
-    threads: int = 1,
     illustrate: bool = False,
     clock: str = "",
 ) -> Agent:
     """Plan with the trained world model."""
-    learned = load_jepa(model, encoder, threads, illustrate, planner.get("cost", ""))
+    learned = load_jepa(model, encoder, illustrate, planner.get("cost", ""))
     return mpc(learned, planner, clock=clock, mirror=spec.mirror)
 
 
@@ -75,13 +74,12 @@ def copy_last_agent(
     model: str,
     encoder: str,
     planner: Mapping[str, Any],
-    threads: int = 1,
     clock: str = "",
 ) -> Agent:
     """Plan with a model that believes nothing changes."""
     from planning.agent.baselines import CopyLastModel
 
-    copying = CopyLastModel(load_jepa(model, encoder, threads, cost=planner.get("cost", "")))
+    copying = CopyLastModel(load_jepa(model, encoder, cost=planner.get("cost", "")))
     return mpc(copying, planner, proposals=False, clock=clock)
 
 
@@ -120,7 +118,7 @@ def judged_agent(
 
         learned = OnnxWorldModel(Path(bundle), provider, threads)
     else:
-        learned = load_jepa(model, encoder, threads, cost=planner.get("cost", ""))
+        learned = load_jepa(model, encoder, cost=planner.get("cost", ""))
     seen = mirrored(learned, spec.mirror if planner.get("mirror") else None)
     return informed(spec, seen, lambda simulator: mpc(simulator, planner), privileged)
 
@@ -155,11 +153,11 @@ def recipe(
         assert folders is not None  # the caller asked METHODS
         if method == "onnx":
             options |= {"bundle": str(folders[0]), "provider": settings.provider}
+            options["threads"] = 1 if settings.workers > 1 else settings.threads
         else:
             options |= {"model": str(folders[0]), "encoder": str(folders[1])}
         if method == "true_cost":
             options["privileged"] = True
-        options["threads"] = 1 if settings.workers > 1 else settings.threads
     if clock := settings.evaluate.clock:
         delay_of(clock)
         if not known.model:

@@ -130,7 +130,7 @@ def _train(settings: Settings, turn: int, lessons: Sequence[Path], start: Folder
         asked = {**{k: v for k, v in asdict(config).items() if k not in FREE}, **facts}
         check_same(folder, made["facts"].get("actor", {}), asked, f"delete {folder.parent}")
         return folder
-    loaded = JEPAWorldModel.load(*start, settings.threads)
+    loaded = JEPAWorldModel.load(*start)
     env = make(settings.task.name, settings.image_size)
     mirror = env.spec.mirror
     env.reset(seed=0)

@@ -66,7 +66,7 @@ def latents(settings: Settings, encoder_folder: Path, data: Path) -> Path:
     from robot_wm.encoders.frozen import FrozenEncoder
 
     frozen = FrozenEncoder.load(encoder_folder)
-    return build_latents(data, frozen, storage_root() / "latents", settings.threads)
+    return build_latents(data, frozen, storage_root() / "latents")
 
 
 def model(session: Session, name: str | None = None) -> tuple[Path, Path]:

@@ -140,11 +140,9 @@ def untrained_model(settings: Settings, frozen: FrozenEncoder) -> WorldModel[Any
 def planning(settings: Settings, model: WorldModel[Any]) -> dict[str, Any]:
     """Wall time of a plan, part by part."""
     import numpy as np
-    import torch
 
     from planning.agent.profiling import bench_plan
 
-    torch.set_num_threads(settings.threads)
     shape, rng = (*sides(settings.image_size), 3), np.random.default_rng(settings.seed)
     goal, seen = (
         {"image": rng.integers(0, 256, shape, np.uint8), "proprio": np.zeros(0)} for _ in range(2)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from robot_wm.core.errors import DataError
 from robot_wm.core.images import sides, spelled
@@ -60,8 +59,6 @@ def probe(
             f"{spelled(encoder.config.image_size)} pixels, the encoder's size",
             "collect at that size or pretrain at this one",
         )
-    if config.threads:
-        torch.set_num_threads(config.threads)
     shared = {
         "task": store.schema.task,
         "seed": config.seed,

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from robot_wm.core.errors import RobotWMError
 from robot_wm.core.instantiate import locate
+from robot_wm.core.system.machine import use_threads
 
 Result = TypeVar("Result")
 
@@ -42,6 +43,7 @@ _task: Callable[[int], Any] | None = None  # of a worker process
 def _open(task: Callable[[int], Any], parent: Connection) -> None:
     global _task
     _task = task
+    use_threads(1)  # processes of several threads each would fight for the same cores
     # The parent decides when to stop; Ctrl-C reaches every process of a terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
