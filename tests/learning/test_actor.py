@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from moving_square import EVERY, draw, episode, tiny_encoder
-from test_jepa_model import SIZES, SPEC, history
+from tiny_jepa import SIZES, SPEC, history
 
 from export.build.external_weights import SharedWeights
 from export.build.graphs import graphs

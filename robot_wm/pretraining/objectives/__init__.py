@@ -15,9 +15,7 @@ from robot_wm.core.registry import Registry
 from robot_wm.encoders.vit import EncoderConfig, VideoEncoder
 
 # name -> "module:class"; imported on first use so that one objective never costs another's imports.
-REGISTRY = Registry(
-    "robot_wm.pretraining.objectives", {"vjepa": "robot_wm.pretraining.objectives.vjepa:VJEPA"}
-)
+REGISTRY = Registry("robot_wm.objectives", {"vjepa": "robot_wm.pretraining.objectives.vjepa:VJEPA"})
 
 Batch = Mapping[str, Tensor]
 T = TypeVar("T")
@@ -39,7 +37,10 @@ class Objective(nn.Module):
 
     @abstractmethod
     def loss(self, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Scalar to minimise, and its parts for the log. All chance comes from ``rng``."""
+        """Scalar to minimise; its parts for the log, ``loss`` (itself) among them.
+
+        All chance comes from ``rng``.
+        """
 
     def after_step(self, progress: float) -> None:
         """Called after each optimiser step; ``progress`` runs over (0, 1]."""
