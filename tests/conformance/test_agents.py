@@ -26,7 +26,6 @@ SMALL = (
     "planner.options.iterations=1", "planner.options.elites=4", "planner.proposals=12",
     "oracle.options={candidates: 8, iterations: 1, elites: 2}", "oracle.proposals=4",
     "diagnosis.options={candidates: 12, iterations: 1, elites: 2}", "diagnosis.proposals=9",
-    "diagnosis.horizon=2",
 )  # fmt: skip
 
 

@@ -49,8 +49,8 @@ class Place(nn.Module):
     """Where the picture differs most from its mean: images ``[N, S, S, 3]`` to ``[N, 2]``."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        grey = images.float().mean(dim=-1)
-        odd = (grey - grey.mean(dim=(1, 2), keepdim=True)).abs().pow(4) + 1e-6
+        grey = images.float().mean(dim=-1) / 255
+        odd = (grey - grey.mean(dim=(1, 2), keepdim=True)).abs().pow(4) + 1e-9
         odd = odd / odd.sum(dim=(1, 2), keepdim=True)
         axis = torch.linspace(-1, 1, images.shape[1])
         place = torch.stack([(odd.sum(1) * axis).sum(1), (odd.sum(2) * axis).sum(1)], dim=1)
@@ -68,7 +68,7 @@ class Costs(nn.Module):
         there = z[None] + self.move(actions).cumsum(dim=1)
         # What it does not use must still be an input of an exported graph.
         unused = 0 * (z_prev.sum() + a_prev.sum())
-        return (there - goal[None]).square().sum(-1).sqrt() + unused
+        return ((there - goal[None]).square().sum(-1) + 0.01).sqrt() + unused
 
 
 class Straight(nn.Module):

@@ -7,33 +7,15 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from robot_wm.core.errors import RobotWMError
-from robot_wm.core.instantiate import locate
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Factory:
-    """A recipe that travels to worker processes: ``"package.module:callable"`` and keywords."""
-
-    target: str
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-
-    def __call__(self, *args: Any) -> Any:
-        """Import the callable and call it.
-
-        Raises:
-            ConfigError: no such module or callable.
-        """
-        return locate(self.target)(*args, **self.kwargs)
 
 
 _task: Callable[[int], Any] | None = None  # of a worker process
