@@ -3,6 +3,14 @@
 import numpy as np
 import pytest
 
+from robot_wm.core.system.machine import use_threads
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """One thread for every test, whatever a command set before: networks are tiny here."""
+    use_threads(1)
+
 
 @pytest.fixture(scope="session")
 def blind():

@@ -69,7 +69,7 @@ def latents(settings: Settings, encoder_folder: Path, data: Path) -> Path:
     from robot_wm.encoders.base import load_encoder
 
     frozen = load_encoder(encoder_folder)
-    return build_latents(data, frozen, storage_root() / "latents", settings.threads)
+    return build_latents(data, frozen, storage_root() / "latents")
 
 
 def model(session: Session, name: str | None = None) -> tuple[Path, Path]:

@@ -19,6 +19,7 @@ from robot_wm.cli.registry import COMMANDS, check_needs
 from robot_wm.cli.start import check_rooms, leave_current_folder, mend_streams, silence, tell
 from robot_wm.core.config import build, document, hints_of, unknown
 from robot_wm.core.errors import ConfigError, RobotWMError, StorageError
+from robot_wm.core.system.machine import use_threads
 
 if TYPE_CHECKING:
     from robot_wm.cli.settings import Settings
@@ -268,6 +269,7 @@ def _execute(command: str, overrides: Sequence[str], dry: bool) -> int:
 
         print(canonical_json(raw(overrides)))
         return 0
+    use_threads(settings.threads)
     module = importlib.import_module(known.target)
     return int(module.run(Session(settings, tuple(overrides))) or 0)
 

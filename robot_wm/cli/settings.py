@@ -54,7 +54,7 @@ class Settings:
             seed; those of ``default`` carry no suffix.
         seed: of training; collections have fixed seeds of their own.
         image_size: side of every image [px].
-        threads: of torch while training.
+        threads: of torch in this process; workers have one each.
         workers: processes for collection and evaluation.
         device: ``cpu`` or ``cuda``, for training.
         weights: world model to evaluate: ``shipped`` or a name.

@@ -124,11 +124,9 @@ def untrained_model(settings: Settings, frozen: FrozenEncoder) -> WorldModel[Any
 def planning(settings: Settings, model: WorldModel[Any]) -> dict[str, Any]:
     """Wall time of a plan, part by part."""
     import numpy as np
-    import torch
 
     from planning.agent.profiling import bench_plan
 
-    torch.set_num_threads(settings.threads)
     size, rng = settings.image_size, np.random.default_rng(settings.seed)
     goal, seen = (
         {"image": rng.integers(0, 256, (size, size, 3), np.uint8), "proprio": np.zeros(0)}

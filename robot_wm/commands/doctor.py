@@ -198,6 +198,11 @@ def summary(checks: Sequence[Check]) -> int:
     return 1 if failed else 0
 
 
+def run() -> int:
+    """Print every finding; 1 if something fails."""
+    return summary(check_all())
+
+
 if __name__ == "__main__":
     # `make setup` asks for the renderer alone, before it installs OpenGL.
     sys.exit(summary([check_renderer()] if "--renderer" in sys.argv else check_all()))

@@ -46,7 +46,7 @@ def cache_path(root: Path, encoder_sha: str, dataset_sha: str) -> Path:
     return Path(root) / f"latents-{sha256_of(parts)[:16]}"
 
 
-def build_latents(dataset: Path, encoder: FrozenEncoder, root: Path, threads: int = 2) -> Path:
+def build_latents(dataset: Path, encoder: FrozenEncoder, root: Path) -> Path:
     """Encode every frame of a data set, or do nothing where that is already done.
 
     Each shard is written in one step; an interrupted run goes on at the first missing shard.
@@ -69,14 +69,13 @@ def build_latents(dataset: Path, encoder: FrozenEncoder, root: Path, threads: in
             "collect at that size, or choose an encoder of this one",
         )
     with lock(folder, "encoding into"):
-        return _build(store, folder, encoder, threads)
+        return _build(store, folder, encoder)
 
 
-def _build(store: EpisodeStore, folder: Path, encoder: FrozenEncoder, threads: int) -> Path:
+def _build(store: EpisodeStore, folder: Path, encoder: FrozenEncoder) -> Path:
     """Encode what is missing, one process at a time."""
     if (folder / MANIFEST).is_file():
         return folder  # another process was faster
-    torch.set_num_threads(threads)
     counts = _frames_by_shard(store)
     done, total = 0, sum(counts.values())
     with progress("latents", total) as report:

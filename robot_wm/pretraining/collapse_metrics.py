@@ -13,7 +13,9 @@ import numpy as np
 
 from robot_wm.core.errors import DataError
 from robot_wm.data.episodes import EpisodeStore
+from robot_wm.training.metrics import participation_ratio, r2
 
+FLOOR = 1e-12  # of squared deviations: a factor that never changes is not divided by
 Encode = Callable[[np.ndarray], np.ndarray]
 
 
@@ -38,12 +40,6 @@ def rankme(sigma: np.ndarray) -> float:
     return float(np.exp(-(p * np.log(p)).sum()))
 
 
-def participation_ratio(sigma: np.ndarray) -> float:
-    """(Σλ)²/Σλ² with λ = σ²: how many directions share the variance."""
-    lam = sigma**2
-    return float(lam.sum() ** 2 / max((lam**2).sum(), 1e-300))
-
-
 def health(features: np.ndarray) -> dict[str, float]:
     """Collapse meters of token features ``[N, P, D]``.
 
@@ -59,7 +55,7 @@ def health(features: np.ndarray) -> dict[str, float]:
         "S0": s0,
         "S/S0": s / max(s0, 1e-12),
         "rankme": rankme(sigma),
-        "participation": participation_ratio(sigma),
+        "participation": participation_ratio(sigma**2),
     }
 
 
@@ -105,12 +101,12 @@ def kernel_ridge_r2(
     for width, strength in options:
         kernel = np.exp(-square[:, :cut] / (width * scale))
         guess = _solve(kernel[:cut], y[:cut], kernel[cut:], strength)
-        held.append(_r2(guess, y[cut:], y[:cut].mean(0)))
+        held.append(r2(guess, y[cut:], y[:cut].mean(0), floor=FLOOR))
     best, scores = np.argmax(held, axis=0), np.zeros(y.shape[1])
     for index in np.unique(best):
         width, strength = options[index]
         kernel, new = (np.exp(-part / (width * scale)) for part in (square, cross))
-        fitted = _r2(_solve(kernel, y, new, strength), test[1], y.mean(0))
+        fitted = r2(_solve(kernel, y, new, strength), test[1], y.mean(0), floor=FLOOR)
         scores[best == index] = fitted[best == index]
     return scores
 
@@ -127,10 +123,6 @@ def _solve(kernel: np.ndarray, y: np.ndarray, new: np.ndarray, strength: float) 
     mean = y.mean(0)
     ridge = strength * len(kernel) * np.eye(len(kernel))
     return new @ np.linalg.solve(kernel + ridge, y - mean) + mean
-
-
-def _r2(guess: np.ndarray, truth: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    return 1 - ((guess - truth) ** 2).sum(0) / np.maximum(((truth - mean) ** 2).sum(0), 1e-12)
 
 
 @dataclass(frozen=True)

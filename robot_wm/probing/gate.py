@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from robot_wm.core.errors import DataError
 from robot_wm.core.storage.provenance import atomic_write, provenance
@@ -59,8 +58,6 @@ def probe(
             f"{encoder.config.image_size} pixels, the encoder's size",
             "collect at that size or pretrain at this one",
         )
-    if config.threads:
-        torch.set_num_threads(config.threads)
     shared = {
         "task": store.schema.task,
         "seed": config.seed,

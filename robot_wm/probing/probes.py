@@ -21,6 +21,7 @@ from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.data.episodes import SPLITS, EpisodeStore
 from robot_wm.data.normalization import Statistics
 from robot_wm.probing.networks import Attentive, Mlp
+from robot_wm.training.metrics import r2
 
 KINDS, PROBES = ("pixels", "random", "encoder", "imagenet"), ("attentive", "mlp")
 RUN = 4  # frames are drawn in runs, so that most "previous" frames are encoded anyway
@@ -37,7 +38,7 @@ class ProbeConfig:
             validation R².
         hidden, batch, lr, weight_decay: of every probe (AdamW, one cycle of the learning rate).
         kinds, probes: what is compared; see ``KINDS`` and ``PROBES``.
-        seed, threads, device: of torch; 0 threads keeps torch's choice.
+        seed, threads, device: of torch; the command line sets the threads, here they are recorded.
 
     Raises:
         ConfigError: a value outside its range.
@@ -227,11 +228,12 @@ def _fit(config: ProbeConfig, name: str, samples: Samples, source: Tensor) -> np
         return net(tokens.view(-1, *shape)), targets[index]
 
     @torch.no_grad()
-    def r2(rows: np.ndarray) -> np.ndarray:
+    def explained(rows: np.ndarray) -> np.ndarray:
         parts = np.array_split(rows, -(-len(rows) // config.batch))
         both = zip(*map(read, parts), strict=True)
         guess, truth = (torch.cat(x).double().cpu().numpy() for x in both)
-        return 1 - ((guess - truth) ** 2).sum(0) / ((truth - truth.mean(0)) ** 2).sum(0)
+        scores: np.ndarray = r2(guess, truth)
+        return scores
 
     optimizer = torch.optim.AdamW(net.parameters(), config.lr, weight_decay=config.weight_decay)
     batches = -(-len(train) // config.batch)
@@ -245,11 +247,11 @@ def _fit(config: ProbeConfig, name: str, samples: Samples, source: Tensor) -> np
             F.mse_loss(*read(rows)).backward()
             optimizer.step()
             schedule.step()
-        now = float(r2(validation).mean())
+        now = float(explained(validation).mean())
         stale = 0 if now > best else stale + 1
         if now > best:
             best, kept = now, copy.deepcopy(net.state_dict())
         if stale >= config.patience:
             break
     net.load_state_dict(kept)
-    return r2(test)
+    return explained(test)

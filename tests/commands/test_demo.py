@@ -11,8 +11,8 @@ SCRIPT = """
     import sys
     for name in ("torch", "onnx", "onnxscript", "safetensors"):
         sys.modules[name] = None  # importing it fails, as where it is not installed
-    from robot_wm import cli
-    raise SystemExit(cli.main(sys.argv[1:]))
+    from robot_wm.cli.main import main
+    raise SystemExit(main(sys.argv[1:]))
 """
 
 

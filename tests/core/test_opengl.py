@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 # Each leaves by the front door, so that exit hooks and destructors run in the child, too.
 FORK = """
 import os, sys, sim
-from robot_wm.errors import RendererError
+from robot_wm.core.errors import RendererError
 env = sim.make("two_room", 32)
 env.reset(seed=0)
 {before}

@@ -100,7 +100,7 @@ def test_workers_end_with_the_process_that_was_killed() -> None:
         "if __name__ == '__main__':\n"
         "    for _ in spread(Task(slow=(1, 2), seconds=60), 3, 2): print('begun', flush=True)"
     )
-    environment = {**os.environ, "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}"}
+    environment = {**os.environ, "PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE}"}
     parent = subprocess.Popen(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, cwd=HERE
     )

@@ -450,6 +450,8 @@ def test_the_example_drives_a_robot_in_another_process(tmp_path):
              "--log", str(tmp_path / "log")],
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
+        if driven.returncode:
+            robot.kill()
         said = robot.stdout.read()
     assert driven.stdout.startswith("12 control steps, faults: "), driven.stderr
     assert said.startswith("12 control steps at 10 Hz, ")

@@ -116,7 +116,7 @@ def test_the_controller_logs_what_it_sent_and_a_model_can_learn_from_it(tmp_path
     save_encoder(tmp_path / "encoder", VideoEncoder(TINY), {}, {}, "random weights")
     encoder = FrozenEncoder.load(tmp_path / "encoder")
     roots = [data.root, store.root]
-    caches = [build_latents(root, encoder, tmp_path, threads=1) for root in roots]
+    caches = [build_latents(root, encoder, tmp_path) for root in roots]
     few = {"steps": 2, "settle": 2, "batch": 4, "settle_batch": 4, "keypoints": 2, "reduced": 4,
            "decoded": 4, "channels": 4, "width": 8, "blocks": 1, "threads": 1}  # fmt: skip
     shared = {"shares": (0.5, 0.5), "embedding": 0}

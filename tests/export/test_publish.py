@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from export.commands import export
+from export.commands import publish as publishing
 from planning.commands import evaluate
 from robot_wm.cli import settings
 from robot_wm.cli.main import Session, compose
@@ -18,7 +18,7 @@ def folder(tmp_path, monkeypatch):
     for name in ("parity", "latency", "contract"):
         (made / f"{name}.json").write_text(json.dumps({"name": name}))
     monkeypatch.setattr(settings, "PACKAGE", tmp_path / "package")
-    monkeypatch.setattr(export, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(publishing, "CHECKOUT", tmp_path)
     return made
 
 
@@ -33,7 +33,7 @@ def session(monkeypatch, torch_pct, onnx_pct, *overrides):
 
 
 def test_equal_success_is_published_with_its_reports(folder, tmp_path, monkeypatch):
-    target = export.publish(session(monkeypatch, 60.0, 61.0), folder)
+    target = publishing.publish(session(monkeypatch, 60.0, 61.0), folder)
     assert target == tmp_path / "package/weights/bundles/push_t"
     assert {p.name for p in target.iterdir()} == {p.name for p in folder.iterdir()}
     (report,) = (tmp_path / "results/export").iterdir()
@@ -47,9 +47,9 @@ def test_beyond_a_point_the_package_keeps_what_it_had(folder, tmp_path, monkeypa
     kept.mkdir(parents=True)
     (kept / "old").touch()
     with pytest.raises(WeightsError, match="differ by 2"):
-        export.publish(session(monkeypatch, 60.0, 62.0), folder)
+        publishing.publish(session(monkeypatch, 60.0, 62.0), folder)
     assert [p.name for p in kept.iterdir()] == ["old"]
     (report,) = (tmp_path / "results/export").iterdir()  # the failure is told, too
     assert json.loads(report.read_text())["closed_loop"]["gap"] == 2.0
     with pytest.raises(ConfigError, match="weights=mine"):
-        export.publish(session(monkeypatch, 1.0, 1.0, "weights=mine"), folder)
+        publishing.publish(session(monkeypatch, 1.0, 1.0, "weights=mine"), folder)

@@ -9,6 +9,7 @@ from tiny_jepa import SIZES, SPEC, history
 
 from robot_wm.core.errors import ConfigError, DataError, InputError
 from robot_wm.core.protocols import History, Proposer, WorldModel
+from robot_wm.training.losses import contrast
 from robot_wm.world_models.jepa import losses
 from robot_wm.world_models.jepa.model import JEPAWorldModel, Network
 from robot_wm.world_models.jepa.projector import Decoder, Projector, Whiten, grid_places
@@ -235,11 +236,11 @@ def test_contrast_is_the_cross_entropy_of_the_right_frame():
     sharp = torch.tensor(0.5)
     logits = -torch.exp(sharp) * (now - now.T).square()
     both = [logits.log_softmax(dim).diagonal().mean() for dim in (0, 1)]
-    value = losses.contrast(now, now, torch.ones(3, 3, dtype=torch.bool), sharp)
+    value = contrast(now, now, torch.ones(3, 3, dtype=torch.bool), sharp)
     assert float(value) == pytest.approx(-float(both[0] + both[1]) / 2, rel=1e-5)
     # The second and the third row, alike, are not compared.
     gap = float(torch.exp(-torch.exp(sharp)))
     expected = (math.log1p(2 * gap) + 2 * math.log1p(gap)) / 3
     which = torch.tensor([0, 1, 1])
-    twice = losses.contrast(now[which], now[which], which[:, None] != which, sharp)
+    twice = contrast(now[which], now[which], which[:, None] != which, sharp)
     assert float(twice) == pytest.approx(expected, rel=1e-5)

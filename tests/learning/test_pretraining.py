@@ -22,7 +22,6 @@ from robot_wm.encoders.vit import EncoderConfig
 from robot_wm.pretraining.collapse_metrics import (
     health,
     kernel_ridge_r2,
-    participation_ratio,
     pixel_tokens,
     pose_targets,
     rankme,
@@ -30,6 +29,7 @@ from robot_wm.pretraining.collapse_metrics import (
 )
 from robot_wm.pretraining.trainer import PretrainConfig, learning_rate, pretrain
 from robot_wm.training.checkpoint import WEIGHTS
+from robot_wm.training.metrics import participation_ratio
 
 CONFIG = PretrainConfig(
     steps=6,
@@ -168,10 +168,10 @@ def test_bad_data_is_refused(data, tmp_path) -> None:
 
 def test_learning_rate_rises_then_falls_to_its_floor() -> None:
     config = replace(CONFIG, steps=1000, lr=1.0, warmup=0.1, lr_end=0.05)
-    assert learning_rate(config, 0) == pytest.approx(0.01)
-    assert learning_rate(config, 99) == pytest.approx(1)
-    assert learning_rate(config, 550) == pytest.approx(0.525)
-    assert learning_rate(config, 1000) == pytest.approx(0.05)
+    assert learning_rate(config, 1) == pytest.approx(0.01)
+    assert learning_rate(config, 100) == pytest.approx(1)
+    assert learning_rate(config, 551) == pytest.approx(0.525)
+    assert learning_rate(config, 1001) == pytest.approx(0.05)
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
@@ -239,9 +239,9 @@ def test_meters_of_isotropic_and_rank_one_features() -> None:
     line = rng.standard_normal((500, 4, 1)) * np.arange(1, 9)
     sigma = spectrum(line)
     assert rankme(sigma) == pytest.approx(1, abs=1e-4)
-    assert participation_ratio(sigma) == pytest.approx(1, abs=1e-9)
+    assert participation_ratio(sigma**2) == pytest.approx(1, abs=1e-9)
     # σ² = (4, 1): participation 25/17, RankMe exp(entropy(2/3, 1/3)).
-    assert participation_ratio(np.array([2.0, 1.0])) == pytest.approx(25 / 17)
+    assert participation_ratio(np.array([4.0, 1.0])) == pytest.approx(25 / 17)
     assert rankme(np.array([2.0, 1.0])) == pytest.approx(3 / 2 ** (2 / 3))
 
 

@@ -20,7 +20,6 @@ from robot_wm.data.episodes import (
     split_of,
     write_shard,
 )
-from robot_wm.probing import gate as probe_module
 from robot_wm.probing.features import features
 from robot_wm.probing.gate import ProbeConfig, gate, probe, write_gate
 from robot_wm.probing.probes import Samples, draw, factors_of, group_of, score
@@ -165,7 +164,7 @@ def test_a_factor_that_never_changes_is_named(tmp_path):
 
 
 def test_probe_of_a_data_set(squares, tmp_path, monkeypatch):
-    monkeypatch.setattr(probe_module, "_imagenet", lambda frames, config: None)
+    monkeypatch.setattr("robot_wm.probing.features._imagenet", lambda frames, config: None)
     config = replace(SMALL, frames=600, epochs=6, probes=("mlp",))
     rows = probe(config, squares.root, tiny_encoder(), tmp_path)
     kinds = {kind: [r for r in rows if r["kind"] == kind] for kind in config.kinds}

@@ -1,6 +1,6 @@
 """Damaged files, impossible values, strange pictures: each is refused by name or read rightly.
 
-    python tests/fuzzing.py shards --first 0 --count 400
+    python tests/robustness/fuzzing.py shards --first 0 --count 400
 
 prints one JSON line a case. A case is a pure function of its kind and number. ``wrong`` are those
 that ended in an untyped error, were accepted though they say something else than what was stored,

@@ -1,6 +1,6 @@
 """Killed again and again: collecting and training must end as if nothing had happened.
 
-    python tests/kills.py --kills 20 --out results/robustness/kills.json
+    python tests/robustness/kills.py --kills 20 --out results/robustness/kills.json
 
 Every run is a process of its own that gets SIGKILL after a random time, with its workers or
 without, and is started again, as a user would. Compared with a run that nobody disturbed: every

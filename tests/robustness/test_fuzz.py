@@ -18,7 +18,7 @@ def run(kind: str) -> tuple[list[dict], str]:
     """Cases of one kind in a process of their own, whose memory is limited; its errors."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests/fuzzing.py"), kind],
+        [sys.executable, str(ROOT / "tests/robustness/fuzzing.py"), kind],
         env=environment, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

@@ -1,4 +1,4 @@
-"""A few kills; ``python tests/kills.py`` does twenty of each and writes the row."""
+"""A few kills; ``python tests/robustness/kills.py`` does twenty of each and writes the row."""
 
 import pytest
 from kills import WORK, kill_again_and_again

@@ -88,8 +88,8 @@ def test_collecting_again_adds_only_what_is_missing(tiny, tiny_config, tmp_path)
 KILLED = """
 import os, signal
 from pathlib import Path
-from robot_wm import episodes
-from sim.collect import CollectConfig, Mix, collect
+from robot_wm.data import episodes
+from sim.collection.collect import CollectConfig, Mix, collect
 
 written, write_json = [], episodes.write_json
 def write(path, value):

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from robot_wm.core.errors import RobotWMError
+from robot_wm.core.system.machine import use_threads
 
 Result = TypeVar("Result")
 
@@ -24,6 +25,7 @@ _task: Callable[[int], Any] | None = None  # of a worker process
 def _open(task: Callable[[int], Any], parent: Connection) -> None:
     global _task
     _task = task
+    use_threads(1)  # processes of several threads each would fight for the same cores
     # The parent decides when to stop; Ctrl-C reaches every process of a terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

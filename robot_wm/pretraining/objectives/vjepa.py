@@ -49,6 +49,7 @@ from robot_wm.pretraining.objectives.vjepa_modules import (
     Seen,
     VJEPAConfig,
 )
+from robot_wm.training.ema import average
 
 
 def centred(tokens: Tensor, groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -163,12 +164,9 @@ class VJEPA(Objective):
         numbers["target_std"] = math.sqrt(float(self.get_buffer("target_square")))
         return total, numbers
 
-    @torch.no_grad()
     def after_step(self, progress: float) -> None:
         """Target ← m·target + (1−m)·context, m along a half cosine from ema_start to ema_end."""
-        momentum = self.momentum(progress)
-        for slow, fast in zip(self.target.parameters(), self.context.parameters(), strict=True):
-            slow.lerp_(fast, 1 - momentum)
+        average(self.target, self.context, self.momentum(progress))
 
     def momentum(self, progress: float) -> float:
         """EMA momentum at ``progress`` in [0, 1]."""

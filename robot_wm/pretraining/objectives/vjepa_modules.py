@@ -13,7 +13,7 @@ from robot_wm.core.config import Fraction, NonNegative, Within, check_fields
 from robot_wm.core.errors import ConfigError
 from robot_wm.encoders.transformer import take
 from robot_wm.encoders.vit import EncoderConfig
-from robot_wm.world_models.jepa.losses import contrast
+from robot_wm.training.losses import contrast
 
 
 @dataclass(frozen=True)

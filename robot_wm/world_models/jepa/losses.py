@@ -15,25 +15,6 @@ def prediction(predicted: Tensor, target: Tensor) -> Tensor:
     return (predicted - target).square().mean()
 
 
-def contrast(now: Tensor, later: Tensor, apart: Tensor, log_sharpness: Tensor) -> Tensor:
-    """InfoNCE over pairs one block apart: which later frame belongs to which, by squared distance.
-
-    van den Oord et al. 2018 (arXiv:1807.03748), both ways round as in CLIP. The other frames of the
-    same episode are the hard negatives: without them the embedding knows which episode it looks at
-    and not where things are.
-
-    Args:
-        now, later: embeddings ``[B, Z]``, row by row one block apart.
-        apart: bool ``[B, B]``, symmetric: which rows may be told from each other.
-        log_sharpness: scalar, learned.
-    """
-    gaps = now.square().sum(1)[:, None] + later.square().sum(1)[None] - 2 * now @ later.T
-    rows = torch.arange(len(now), device=now.device)
-    compared = apart | (rows[:, None] == rows[None])
-    logits = (-gaps * log_sharpness.exp()).masked_fill(~compared, -torch.inf)
-    return (F.cross_entropy(logits, rows) + F.cross_entropy(logits.T, rows)) / 2
-
-
 def straightening(z: Tensor) -> Tensor:
     """Mean of 1 - cos(ż_t, ż_{t+1}) with ż_t = z_{t+1} - z_t: 0 on a line, 2 on a reversal.
 

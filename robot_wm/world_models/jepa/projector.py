@@ -68,11 +68,12 @@ class Projector(nn.Module):
 class Embedding(nn.Module):
     """The projector's latent to fewer numbers, in which what the task is about varies most.
 
-    Most of the numbers are learned by contrast in time (``losses.contrast``): what two frames one
-    block apart share, and other frames do not, is the pose of what is pushed. In the projector's
-    latent that pose hides in directions of little variance, bent so that no linear map finds it;
-    autoencoders and slow feature analysis did not either (docs/log.md). The last ``MOVED`` of them
-    change in proportion to the action, which is the pose of what the robot moves itself.
+    Most of the numbers are learned by contrast in time (``training.losses.contrast``): what two
+    frames one block apart share, and other frames do not, is the pose of what is pushed. In the
+    projector's latent that pose hides in directions of little variance, bent so that no linear map
+    finds it; autoencoders and slow feature analysis did not either (docs/log.md). The last
+    ``MOVED`` of them change in proportion to the action, which is the pose of what the robot moves
+    itself.
 
     Contrast is content with half of the precision that the keypoints have of a place. So the
     ``slow`` linear directions in which they change least for their variance follow (slow feature
