@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from planning.rooms import dataset, scene, tasks
 from robot_wm.cli.artifacts import model
 from robot_wm.cli.paths import PACKAGE, SHIPPED
 from robot_wm.core.errors import DataError, WeightsError
+from robot_wm.core.instantiate import locate
 from robot_wm.core.storage.provenance import (
     MANIFEST,
     claim,
@@ -15,7 +17,6 @@ from robot_wm.core.storage.provenance import (
     storage_root,
 )
 from robot_wm.core.system.progress import say
-from sim.collection.stage import dataset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +48,6 @@ def write(session: Session, folder: Path) -> Path:
     """
     from export.build.bundle import ExportConfig, export
     from robot_wm.world_models.base import load_world_model
-    from sim.tasks import TASKS
 
     claim(folder, BUNDLE)
     settings, planner = session.settings, session.settings.planner
@@ -59,7 +59,7 @@ def write(session: Session, folder: Path) -> Path:
         discount=planner.discount,
         proposals=planner.proposals,
         precision=settings.precision,
-        mirror=TASKS[settings.task.name].mirror if planner.mirror else None,
+        mirror=tasks()[settings.task.name].mirror if planner.mirror else None,
         threads=settings.threads,
     )
     reports = export(source, config, held_out_frames(session), folder)
@@ -135,11 +135,9 @@ def _validation_frames(settings: Settings) -> np.ndarray:
 
     from robot_wm.data.episodes import split_of
     from robot_wm.data.held_out_frames import COUNT
-    from sim import make
-    from sim.collection.collect import record
 
     config, frames = settings.collect_config("nominal"), list[np.ndarray]()
-    env = make(config.task, config.image_size)
+    env, record = scene(config.task, config.image_size), locate("sim.collection.collect.record")
     for number in range(config.episodes):
         if split_of(config.task, config.collection, number) == "validation":
             frames += list(record(env, config, number).frames[:4])

@@ -9,8 +9,8 @@ from tiny_jepa import SIZES, SPEC, history
 
 from robot_wm.core.errors import ConfigError, DataError, InputError
 from robot_wm.core.protocols import History, Proposer, WorldModel
+from robot_wm.training import losses
 from robot_wm.training.losses import contrast
-from robot_wm.world_models.jepa import losses
 from robot_wm.world_models.jepa.model import JEPAWorldModel, Network
 from robot_wm.world_models.jepa.projector import Decoder, Projector, Whiten, grid_places
 
