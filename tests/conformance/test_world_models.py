@@ -52,7 +52,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
     save_encoder(root / "encoder", VideoEncoder(TINY), {}, {}, "random weights")
     encoder = load_encoder(root / "encoder")
     return TrainingData(
-        [store.root], root / "encoder", lambda path: build_latents(path, encoder, root, 1)
+        [store.root], root / "encoder", lambda path: build_latents(path, encoder, root)
     )
 
 
@@ -134,7 +134,9 @@ def test_what_is_exported_costs_alike(stored) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*model/*.yaml")), ids=str)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs").glob("*model/*.yaml")), ids=lambda p: p.stem
+)
 def test_every_yaml_makes_a_training(path: Path) -> None:
     settings = compose([f"{path.parent.name}={path.stem}"])
     assert settings.family is WORLD_MODELS[settings.family.name]
