@@ -77,13 +77,14 @@ class ExportConfig:
             )
 
 
-def contract_of(model: WorldModel[Any], parts: ExportParts, config: ExportConfig) -> Contract:
+def contract_of(model: WorldModel[Any], config: ExportConfig) -> Contract:
     """The manual of what :func:`export` will write.
 
     Raises:
-        ConfigError: too few proposals for the graph, which always asks the actor.
+        ConfigError: too few proposals for the graph, which always asks the actor, or a model that
+            cannot be exported.
     """
-    spec = model.spec
+    spec, parts = model.spec, export_parts(model)
     if config.proposals < parts.proposals + 2:
         raise ConfigError(
             f"proposals = {config.proposals}", f"{parts.proposals + 2} or more",
@@ -124,7 +125,7 @@ def export(
     """
     claim(Path(out), KIND)  # before the minutes of work, not after
     parts = export_parts(model)
-    draft = contract_of(model, parts, config)
+    draft = contract_of(model, config)
     search, horizon = optimiser_of(draft), draft.spec.horizon
     made = graphs(parts, model.spec, search, objective_of(draft), horizon)
     described = {
