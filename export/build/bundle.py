@@ -16,7 +16,8 @@ import torch
 
 from export.build.external_weights import NAME as WEIGHTS
 from export.build.external_weights import SharedWeights
-from export.build.graphs import Planner, graphs, write_onnx
+from export.build.graphs import Planner, graphs
+from export.build.onnx_files import write_onnx
 from export.build.quantize import PRECISIONS, QUANTISED
 from export.runtime.agent import objective_of, optimiser_of
 from export.runtime.bundle_spec import CONTRACT, GOLDEN, KIND, METADATA_KEY, VERSION, Contract
@@ -25,11 +26,11 @@ from export.runtime.planner import OnnxPlanner
 from export.runtime.world_model import OnnxWorldModel
 from planning.optimizers import SAMPLING
 from robot_wm.core.errors import ConfigError, WeightsError
-from robot_wm.core.protocols import History, proposal_chance
+from robot_wm.core.protocols import History, WorldModel, proposal_chance
 from robot_wm.core.storage.markdown import card, table
 from robot_wm.core.storage.provenance import atomic_folder, claim, write_json, write_manifest
 from robot_wm.core.symmetry import Mirror
-from robot_wm.world_models.jepa.model import JEPAWorldModel
+from robot_wm.world_models.base import ExportParts, export_parts
 
 TOLERANCE = 1e-4  # relative, of costs
 COUNTS = (16, 64, 300)
@@ -77,26 +78,27 @@ class ExportConfig:
             )
 
 
-def contract_of(model: JEPAWorldModel, config: ExportConfig) -> Contract:
+def contract_of(model: WorldModel[Any], config: ExportConfig) -> Contract:
     """The manual of what :func:`export` will write.
 
     Raises:
-        ConfigError: too few proposals for the graph, which always asks the actor.
+        ConfigError: too few proposals for the graph, which always asks the actor, or a model that
+            cannot be exported.
     """
-    spec, sizes = model.spec, model.network.sizes
-    if config.proposals < sizes.heads + 2:
+    spec, parts = model.spec, export_parts(model)
+    if config.proposals < parts.proposals + 2:
         raise ConfigError(
-            f"proposals = {config.proposals}", f"{sizes.heads + 2} or more",
+            f"proposals = {config.proposals}", f"{parts.proposals + 2} or more",
             "the planner graph always asks the learned actor",
         )  # fmt: skip
     parents = {k: v for k, v in spec.hashes.items() if k in ("encoder", "world_model")}
     return Contract(
         version=VERSION,
-        spec=replace(spec, horizon=sizes.horizon, hashes=parents),
+        spec=replace(spec, horizon=parts.horizon, hashes=parents),
         camera=config.camera,
         action_unit=config.action_unit,
-        heads=sizes.heads,
-        latent=sizes.latent,
+        heads=parts.proposals,
+        latent=parts.latent,
         optimiser=config.optimiser,
         options=dict(config.options or {}),
         discount=config.discount,
@@ -109,7 +111,7 @@ def contract_of(model: JEPAWorldModel, config: ExportConfig) -> Contract:
 
 
 def export(
-    model: JEPAWorldModel, config: ExportConfig, frames: np.ndarray, out: Path
+    model: WorldModel[Any], config: ExportConfig, frames: np.ndarray, out: Path
 ) -> dict[str, Any]:
     """Write the bundle ``out`` and return its reports, ``parity`` and ``latency``.
 
@@ -119,12 +121,14 @@ def export(
 
     Raises:
         WeightsError: torch and onnxruntime disagree beyond ``config.tolerance``: nothing written.
-        ConfigError: a search that cannot be exported.
+        ConfigError: a search or a model that cannot be exported.
         DataError: the process that measures the latency failed.
     """
     claim(Path(out), KIND)  # before the minutes of work, not after
+    parts = export_parts(model)
     draft = contract_of(model, config)
-    made = graphs(model, optimiser_of(draft), objective_of(draft), draft.spec.horizon)
+    search, horizon = optimiser_of(draft), draft.spec.horizon
+    made = graphs(parts, model.spec, search, objective_of(draft), horizon)
     described = {
         g.name: {
             "inputs": {k: [str(model_dtype(g, k)), *v] for k, v in g.inputs.items()},
@@ -132,7 +136,7 @@ def export(
         }
         for g in made
     }
-    contract = replace(draft, graphs=described, novelty=threshold(model, frames))
+    contract = replace(draft, graphs=described, novelty=threshold(parts, frames))
     told = json.dumps(contract.to_json(), sort_keys=True)
     with atomic_folder(Path(out), replaces=KIND) as work:
         write_json(work / CONTRACT, contract.to_json())
@@ -161,12 +165,12 @@ def export(
     return reports
 
 
-def threshold(model: JEPAWorldModel, frames: np.ndarray) -> float:
+def threshold(parts: ExportParts, frames: np.ndarray) -> float:
     """Novelty of the most novel of these frames, times ``MARGIN``."""
     with torch.inference_mode():
         novelty = [
-            model.network.novelty(model.encoder.encode_frames(part))
-            for part in np.array_split(frames, -(-len(frames) // 64))
+            parts.encode(torch.from_numpy(np.array(part)))[1]
+            for part in np.array_split(frames, -(-len(frames) // 32))
         ]
     return MARGIN * float(torch.cat(novelty).max())
 
@@ -177,7 +181,7 @@ def model_dtype(graph: Any, name: str) -> str:
 
 
 def compare(
-    model: JEPAWorldModel, contract: Contract, folder: Path, frames: np.ndarray
+    model: WorldModel[Any], contract: Contract, folder: Path, frames: np.ndarray
 ) -> dict[str, Any]:
     """Torch against onnxruntime on recorded frames; writes the golden pairs.
 
@@ -203,7 +207,7 @@ def compare(
     return {"worst": max(gaps.values()), "costs": gaps, "plan": plan_gap, "frames": used}
 
 
-def golden(model: JEPAWorldModel, contract: Contract, folder: Path, frames: np.ndarray) -> float:
+def golden(model: WorldModel[Any], contract: Contract, folder: Path, frames: np.ndarray) -> float:
     """Inputs and torch's outputs of the whole planner, and onnxruntime's largest deviation."""
     spec, planner, rng = contract.spec, OnnxPlanner(folder), np.random.default_rng(1)
     a, h = spec.action_dim, spec.horizon
@@ -216,7 +220,8 @@ def golden(model: JEPAWorldModel, contract: Contract, folder: Path, frames: np.n
         "choice": choice,
         "proposal_noise": drawn,
     }  # fmt: skip
-    module = Planner(model, planner.optimiser, objective_of(contract)).eval()
+    parts, objective = export_parts(model), objective_of(contract)
+    module = Planner(parts, model.spec, planner.optimiser, objective).eval()
     with torch.inference_mode():
         outputs = module(*(torch.from_numpy(np.ascontiguousarray(v)) for v in inputs.values()))
     names = ("plan", "cost", "step_costs", "latent")

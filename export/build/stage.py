@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from planning.rooms import dataset, scene, tasks
 from robot_wm.cli.artifacts import model
 from robot_wm.cli.paths import PACKAGE, SHIPPED
 from robot_wm.core.errors import DataError, WeightsError
 from robot_wm.core.images import sides
+from robot_wm.core.instantiate import locate
 from robot_wm.core.storage.provenance import (
     MANIFEST,
     claim,
@@ -16,7 +18,6 @@ from robot_wm.core.storage.provenance import (
     storage_root,
 )
 from robot_wm.core.system.progress import say
-from sim.collection.stage import dataset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,14 +48,13 @@ def write(session: Session, folder: Path) -> Path:
         StorageError: ``folder`` holds something else; found out before any work.
     """
     from export.build.bundle import ExportConfig, export
-    from robot_wm.world_models.jepa.model import JEPAWorldModel
-    from sim.tasks import TASKS
+    from robot_wm.world_models.base import load_world_model
 
     claim(folder, BUNDLE)
     settings, planner = session.settings, session.settings.planner
     trained, encoder = model(session, settings.weights)
-    source = JEPAWorldModel.load(trained, encoder)
-    mirror, size = TASKS[settings.task.name].mirror, sides(source.spec.image_size)
+    source = load_world_model(trained, encoder)
+    mirror, size = tasks()[settings.task.name].mirror, sides(source.spec.image_size)
     config = ExportConfig(
         optimiser=planner.optimiser,
         options={**planner.options, **({"decay": 1.0} if planner.optimiser == "icem" else {})},
@@ -137,11 +137,9 @@ def _validation_frames(settings: Settings) -> np.ndarray:
 
     from robot_wm.data.episodes import split_of
     from robot_wm.data.held_out_frames import COUNT
-    from sim import make
-    from sim.collection.collect import record
 
     config, frames = settings.collect_config("nominal"), list[np.ndarray]()
-    env = make(config.task, config.image_size)
+    env, record = scene(config.task, config.image_size), locate("sim.collection.collect.record")
     for number in range(config.episodes):
         if split_of(config.task, config.collection, number) == "validation":
             frames += list(record(env, config, number).frames[:4])

@@ -43,13 +43,14 @@ def publish(session: Session, folder: Path) -> Path:
     own = replace(settings, method=("jepa", "onnx"), bundle=str(folder))
     rows, _ = evaluate_all(replace(session, settings=own))
     success = {row["method"]: row["success_pct"] for row in rows}
-    gap = abs(success["onnx"] - success["jepa"])
+    trained, exported = success.values()
+    gap = abs(exported - trained)
     reports = {name: read_json(folder / f"{name}.json") for name in ("parity", "latency")}
     reports["closed_loop"] = {**success, "episodes": rows[0]["episodes"], "gap": gap}
     search = settings.optimiser("onnx")
     size = f"{search.candidates}x{search.iterations}{kind(settings)}"
     write_json(CHECKOUT / "results" / "export" / f"{settings.task.name}-{size}.json", reports)
-    say(f"goals reached: torch {success['jepa']:.0f} %, onnxruntime {success['onnx']:.0f} %")
+    say(f"goals reached: torch {trained:.0f} %, onnxruntime {exported:.0f} %")
     if gap > POINTS:
         raise WeightsError(
             f"goals reached differ by {gap:.1f} points between torch and onnxruntime",

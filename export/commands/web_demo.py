@@ -19,6 +19,7 @@ import numpy as np
 from export.build.stage import bundle
 from robot_wm.cli.paths import CHECKOUT
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.instantiate import locate
 from robot_wm.core.storage.provenance import atomic_folder, storage_root, write_manifest
 
 if TYPE_CHECKING:
@@ -63,11 +64,12 @@ def write(folder: Path, out: Path, threads: int = 1, modules: Path = MODULES) ->
         WeightsError: see :func:`export.runtime.bundle_spec.read_contract`.
     """
     from export.runtime.world_model import OnnxWorldModel
-    from sim.env import GoalEnv
-    from sim.web_scene import demonstrations, describe, mjcf
 
     model = OnnxWorldModel(folder, threads=threads)
-    env = GoalEnv(model.spec.task, model.spec.image_size)
+    env: GoalEnv = locate("sim.env.GoalEnv")(model.spec.task, model.spec.image_size)
+    demonstrations, describe, mjcf = (
+        locate(f"sim.web_scene.{name}") for name in ("demonstrations", "describe", "mjcf")
+    )
     try:
         shown = demonstrations(env, PAIRS)
         recorded, chance = record(env, model, shown[0])
@@ -199,8 +201,8 @@ def compared(
     """What the page must reproduce: the golden pair, physics, images with novelty, noise."""
     from export.runtime.bundle_spec import GOLDEN
     from planning.optimizers.icem import coloured_noise
-    from sim.web_scene import spread
 
+    spread = locate("sim.web_scene.spread")
     with np.load(Path(folder) / GOLDEN) as stored:
         golden = dict(stored)
     steps, exponent, shape = model.spec.horizon * model.spec.block, 2.0, (3,)

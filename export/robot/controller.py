@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 
 from export.robot.episode_logger import RobotLog
-from export.robot.messages import HARMLESS, Command, Fault, Frame, blank, number, numbers, taken
+from export.robot.goal_checks import check_known, on_the_way, pictures
+from export.robot.messages import HARMLESS, Command, Fault, Frame, logged, number, numbers, taken
 from export.robot.safety_limits import Limits, Workspace
 from export.robot.senses import Camera, Pace, Whereabouts
 from export.robot.watchdog import Late, Worker
 from planning.agent.mpc import MPCAgent
-from robot_wm.core.errors import ConfigError, InputError, RobotWMError
-from robot_wm.core.protocols import check_image
+from planning.agent.protocols import DetectsNovelty, ThinksAhead
+from robot_wm.core.errors import ConfigError, InputError
 
 __all__ = ["Command", "Controller", "Fault", "Frame", "Limits", "Workspace"]
 
@@ -83,23 +84,11 @@ class Controller:
         dim = spec.control_dim
         self._low = np.asarray(spec.action_low[:dim], np.float32)
         self._high = np.asarray(spec.action_high[:dim], np.float32)
-        self._hold = np.asarray(self.limits.hold, np.float32)
-        within = self._hold.shape == (dim,) and bool(
-            (self._hold >= self._low).all() and (self._hold <= self._high).all()
-        )
-        if not within:
-            raise ConfigError(
-                f"hold action {self.limits.hold}", f"{dim} numbers within the bounds", "correct it"
-            )
-        space = self.limits.workspace
-        if space is not None and len(space.low) != dim:
-            raise ConfigError(
-                f"a workspace of {len(space.low)} entries", f"{dim}, one for each of the action's",
-                "correct it",
-            )  # fmt: skip
+        self._hold, space = self.limits.hold_within(self._low, self._high), self.limits.workspace
         self._period, self._block, self._size = spec.control_dt, spec.block, spec.image_size
         # Models from a bundle can tell what they have never seen; others are believed.
-        self._is_novel = getattr(self.agent.model, "is_novel", None)
+        model = self.agent.model
+        self._is_novel = model.is_novel if isinstance(model, DetectsNovelty) else None
         self._camera = Camera(self.limits, self._period)
         self._pace = Pace(self.limits, self._period)
         if space is not None:
@@ -134,25 +123,26 @@ class Controller:
                 a seed that is none.
             ConfigError: the planner does not answer, or fails at this goal: the robot stops.
         """
-        images, passed = self._pictures(goal), self._on_the_way(via)
+        images, passed = self._pictures(goal), on_the_way(via, self._size)
         if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
             raise InputError(f"seed = {seed!r}", "a whole number, 0 or more", "correct the seed")
         told: dict[str, Any] = {"image": images[0] if np.ndim(goal) == 3 else images, "via": passed}
         with self._starts:
             if not unlike:
                 for image in (*images, *passed):
-                    self._patiently(partial(self._known, image.copy()))
+                    known = partial(check_known, self.agent.model, image.copy())
+                    self._worker.patiently(known, START)
             with self._state:
                 self._starting = True
                 if self.log is not None:
-                    self._waiting += self._written(self.log.close)
+                    self._waiting += logged(self.log.close)
             try:
                 if self.log is not None:
                     # The disk may be slow: ticks go on meanwhile.
-                    fault = self._written(self.log.flush)
+                    fault = logged(self.log.flush)
                     with self._state:
                         self._waiting += fault
-                self._patiently(partial(self.agent.reset, told, int(seed)))
+                self._worker.patiently(partial(self.agent.reset, told, int(seed)), START)
             except BaseException as error:
                 with self._state:
                     self._starting, self._void = False, True
@@ -171,57 +161,7 @@ class Controller:
 
     def _pictures(self, goal: Any) -> np.ndarray:
         """Copies of goal images, uint8 ``[K, S, S, 3]``."""
-        try:
-            images = np.array(goal)
-        except Exception as error:  # whatever an array's own methods raise
-            raise InputError(f"a goal that is no image: {error}", "uint8 pixels", "pass an image")\
-                from error  # fmt: skip
-        images = images[None] if images.ndim == 3 else images
-        check_image(images, self._size)
-        for image in images:
-            if blank(image):
-                raise InputError(
-                    "a goal image of one colour", "a picture of the scene", "look at the goal"
-                )
-        return images
-
-    def _on_the_way(self, via: Any) -> Any:
-        """Copies of the images to pass, uint8 ``[V, S, S, 3]``, or none."""
-        try:
-            each = list(via)
-        except Exception as error:
-            raise InputError(f"via = {via!r}", "a list of images", "pass () for none") from error
-        return np.concatenate([self._pictures(image) for image in each]) if each else ()
-
-    def _known(self, image: np.ndarray) -> None:
-        """Refuse a goal image unlike everything the model has seen, if it can tell."""
-        check = getattr(self.agent.model, "check_goal", None)
-        if check is not None:
-            check(image)
-
-    def _patiently(self, work: Callable[[], Any]) -> Any:
-        try:
-            return self._worker.call(work, START)
-        except RobotWMError:
-            raise
-        except Late as error:
-            raise ConfigError(
-                f"a planner that has not answered for {START:g} s", "one that answers",
-                "start again with another planner",
-            ) from error  # fmt: skip
-        except Exception as error:  # whatever the planner raises
-            raise ConfigError(
-                f"a planner that fails at this goal: {error!r}", "one that takes it",
-                "look at the planner's own message",
-            ) from error  # fmt: skip
-
-    def _written(self, work: Callable[[], None]) -> list[Fault]:
-        """What comes of logging: whatever goes wrong must not keep the robot from its goal."""
-        try:
-            work()
-        except Exception:  # a full disk above all
-            return [Fault.LOG]
-        return []
+        return pictures(goal, self._size)
 
     def think(self) -> None:
         """Plan between two control steps, if the agent can (``planning.agent.realtime_mpc``).
@@ -229,7 +169,7 @@ class Controller:
         Call it once the action of a tick is sent, from any thread. It waits no longer than
         ``limits.late``; what goes wrong is told by the next tick.
         """
-        think = getattr(self.agent, "think", None)
+        think = self.agent.think if isinstance(self.agent, ThinksAhead) else None
         with self._state:
             ready = self._started and not (self._starting or self.stopped or self._void)
         if think is None or not ready or self._worker.busy:
@@ -290,7 +230,7 @@ class Controller:
             self._camera.moved()
         if self.log is not None:
             image = self._camera.seen if used else None
-            faults += self._written(partial(self.log.tick, image, self._last))
+            faults += logged(partial(self.log.tick, image, self._last))
         self._phase = (self._phase + 1) % self._block
         self.ticks += 1
         self.faults.update(faults)

@@ -12,6 +12,7 @@ import numpy as np
 
 from export.robot.safety_limits import Limits
 from planning.agent.mpc import MPCAgent
+from planning.agent.protocols import ThinksAhead
 from robot_wm.core.errors import InputError
 
 ERRORS: tuple[Callable[[], Exception], ...] = (
@@ -99,7 +100,8 @@ class FaultyAgent:
 
     def think(self) -> None:
         """Plan ahead, if the agent can."""
-        self._alone(getattr(self.agent, "think", lambda: None))
+        if isinstance(self.agent, ThinksAhead):
+            self._alone(self.agent.think)
 
     def act(self, obs: dict[str, np.ndarray]) -> Any:
         """The agent's action, or what the trouble makes of it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -108,3 +109,12 @@ def numbers(value: Any, shape: tuple[int, ...]) -> np.ndarray | None:
 def blank(image: np.ndarray) -> bool:
     """Whether a picture shows nothing."""
     return int(image.max()) - int(image.min()) < CONTRAST
+
+
+def logged(work: Callable[[], None]) -> list[Fault]:
+    """What comes of logging: whatever goes wrong must not keep the robot from its goal."""
+    try:
+        work()
+    except Exception:  # a full disk above all
+        return [Fault.LOG]
+    return []

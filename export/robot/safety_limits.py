@@ -105,3 +105,21 @@ class Limits:
         check_fields(self, "limits")
         if self.pace <= 1:
             raise ConfigError(f"limits.pace = {self.pace}", "above 1", "raise the limit")
+
+    def hold_within(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """The hold action, float32 ``[control_dim]``, of a robot with these bounds.
+
+        Raises:
+            ConfigError: another number of entries, also of the workspace, or out of bounds.
+        """
+        hold, dim, space = np.asarray(self.hold, np.float32), len(low), self.workspace
+        if hold.shape != (dim,) or not bool((hold >= low).all() and (hold <= high).all()):
+            raise ConfigError(
+                f"hold action {self.hold}", f"{dim} numbers within the bounds", "correct it"
+            )
+        if space is not None and len(space.low) != dim:
+            raise ConfigError(
+                f"a workspace of {len(space.low)} entries", f"{dim}, one for each of the action's",
+                "correct it",
+            )  # fmt: skip
+        return hold

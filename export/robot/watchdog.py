@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from robot_wm.core.errors import ConfigError, RobotWMError
+
 Result = TypeVar("Result")
 
 
@@ -84,6 +86,27 @@ class Worker:
             raise job.error
         result: Result = job.result
         return result
+
+    def patiently(self, work: Callable[[], Result], patience: float) -> Result:
+        """:meth:`call` for a planner's longest work, before anything moves.
+
+        Raises:
+            ConfigError: it does not answer, or fails; RobotWMError: the planner's own.
+        """
+        try:
+            return self.call(work, patience)
+        except RobotWMError:
+            raise
+        except Late as error:
+            raise ConfigError(
+                f"a planner that has not answered for {patience:g} s", "one that answers",
+                "start again with another planner",
+            ) from error  # fmt: skip
+        except Exception as error:  # whatever the planner raises
+            raise ConfigError(
+                f"a planner that fails at this goal: {error!r}", "one that takes it",
+                "look at the planner's own message",
+            ) from error  # fmt: skip
 
     @property
     def busy(self) -> bool:

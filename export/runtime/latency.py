@@ -23,6 +23,7 @@ from export.runtime.process_memory import memory_mb
 from export.runtime.world_model import OnnxWorldModel
 from planning.agent.costs import LastCost, Objective
 from planning.agent.mpc import MPCAgent
+from planning.agent.protocols import SupportsMirror
 from planning.optimizers import make
 from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.storage.provenance import provenance
@@ -91,7 +92,7 @@ def measure(
         "candidates": agent.optimiser.candidates,
         "iterations": agent.optimiser.iterations,
         "proposals": agent.proposals,
-        "views": 2 if hasattr(agent.model, "mirror") else 1,
+        "views": 2 if isinstance(agent.model, SupportsMirror) else 1,
         "budget_ms": 1e3 * changes.get("budget", 0.0),
         "world_model": model.spec.hashes.get("world_model", ""),
     }

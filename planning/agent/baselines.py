@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from robot_wm.core.protocols import History, WorldModel
+from robot_wm.core.protocols import Agent, EnvSpec, History, WorldModel
 
 
 class RandomAgent:
@@ -62,3 +62,13 @@ class CopyLastModel:
     def step_costs(self, state: Any, goal: Any, actions: np.ndarray) -> np.ndarray:
         """Zeros, float32 ``[N, H]``."""
         return np.zeros(actions.shape[:2], np.float32)
+
+
+def random_agent(spec: EnvSpec) -> Agent:
+    """The random floor of a scene."""
+    return RandomAgent(spec.control_low, spec.control_high)
+
+
+def stay_agent(spec: EnvSpec) -> Agent:
+    """The agent of a scene that does nothing."""
+    return StayAgent(spec.control_low, spec.control_high)

@@ -11,14 +11,13 @@ from robot_wm.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from planning.agent.mpc import MPCAgent
-    from robot_wm.core.protocols import WorldModel
+    from robot_wm.core.protocols import EnvSpec, WorldModel
     from robot_wm.core.symmetry import Mirror
 
 
 def mpc(
     model: WorldModel[Any],
     planner: Mapping[str, Any],
-    proposals: bool = True,
     clock: str = "",
     mirror: Mirror | None = None,
 ) -> MPCAgent:
@@ -26,7 +25,6 @@ def mpc(
 
     Args:
         planner: plain values of :class:`PlannerSettings`.
-        proposals: whether the model can propose plans.
         clock: see :func:`delay_of`; empty stops the world while planning.
         mirror: of the scene, used if the planner is told to.
 
@@ -46,7 +44,7 @@ def mpc(
         p.execute,
     )  # fmt: skip
     options: dict[str, Any] = {
-        "proposals": p.proposals if proposals else 0,
+        "proposals": p.proposals,
         "memory_mb": p.memory_mb,
         "warm_start": p.warm_start,
         "levels": p.levels,
@@ -54,6 +52,29 @@ def mpc(
     if clock:
         return ClockAgent(*positional, delay=delay_of(clock), **options)
     return MPCAgent(*positional, **options)
+
+
+def mpc_agent(
+    spec: EnvSpec,
+    model: WorldModel[Any],
+    planner: Mapping[str, Any],
+    clock: str = "",
+    **changes: Any,
+) -> MPCAgent:
+    """The planner around a world model, in a scene that may have a mirror image.
+
+    Args:
+        planner, clock: see :func:`mpc`.
+        changes: values in place of the planner's own.
+    """
+    return mpc(model, {**planner, **changes}, clock=clock, mirror=spec.mirror)
+
+
+def symmetrized(model: WorldModel[Any], mirror: Mirror | None, wanted: bool) -> WorldModel[Any]:
+    """The model with its mirror image, if ``wanted`` and if its scene has one."""
+    from planning.agent.symmetrized_model import mirrored
+
+    return mirrored(model, mirror if wanted else None)
 
 
 def delay_of(clock: str) -> int | None:

@@ -4,41 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from planning.agent.costs import LastCost, Objective
 from planning.agent.goal_sequence import Pursuit, check_passing
+from planning.agent.protocols import PlanRecord
 from planning.optimizers.base import Optimiser, Plan
 from robot_wm.core.errors import ConfigError, InputError
 from robot_wm.core.protocols import History, Proposer, WorldModel, check_image
-
-
-@dataclass(frozen=True)
-class PlanRecord:
-    """What one plan saw, weighed and chose (for reports).
-
-    Attributes:
-        step: control step at which it was made.
-        history: the real frames and executed actions it was made from.
-        state: the model's own state of that history, opaque.
-        actions: ``[H, A]``, the plan.
-        candidates, candidate_costs: ``[N, H, A]`` and ``[N]`` of the last iteration.
-        step_costs: ``[H]``, the model's costs along the plan.
-        encode_s, plan_s: time to encode the history; to propose and optimise [s].
-    """
-
-    step: int
-    history: History
-    state: Any
-    actions: np.ndarray
-    candidates: np.ndarray
-    candidate_costs: np.ndarray
-    step_costs: np.ndarray
-    encode_s: float
-    plan_s: float
 
 
 class MPCAgent:

@@ -1,74 +1,163 @@
-"""The agents that can be evaluated, by name."""
+"""The agents that can be evaluated: ``configs/agent/*.yaml``, recipes that travel to workers.
+
+A recipe has Hydra's ``_target_`` syntax (:mod:`robot_wm.core.instantiate`); what it names is called
+with the scene's ``EnvSpec``. ``${world_model}``, ``${planner}``, ``${oracle}``, ``${diagnosis}``
+and ``${clock}`` stand for parts that a run brings: the recipe of its trained model, sections of its
+configuration. What an agent needs is thereby said by what its recipe names.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
+from robot_wm.core.config import unknown
+from robot_wm.core.errors import ConfigError
+
+SECTIONS = ("planner", "oracle", "diagnosis")  # of the configuration that describe a planner
+BACKENDS = ("torch", "onnx")
+# What rows and users call agents: name -> (file in configs/agent, back end or the configured one).
+ALIASES = {
+    "jepa": ("mpc", "torch"),
+    "onnx": ("mpc", "onnx"),
+    "true_dynamics": ("oracle_learned_cost", ""),
+    "true_cost": ("oracle_true_cost", ""),
+}
 
 
-class Method(NamedTuple):
-    """How to build an agent, what it may see, and what it needs.
+@dataclass(frozen=True)
+class AgentRecipe:
+    """How to build an agent, and what its rows say.
 
     Attributes:
-        target: dotted name of a function taking an ``EnvSpec``.
-        inputs: of the result row.
-        model: whether a trained world model is needed.
-        planner: whether the planner's settings matter.
-        proposals: whether the model can be asked for plans to search from: jepa's learned actor,
-            the oracle's scripted expert.
-        illustrated: whether reports can show what it imagines.
-        cost: whether the trained model's step cost can be chosen, see ``PlannerSettings``.
-        mirror: whether it can judge plans in the mirror, too.
+        name: in rows: that of committed ones, whatever it was asked by.
+        agent: file in ``configs/agent``.
+        backend: what its world model runs on.
+        recipe: ``_target_`` and keywords, with parts to be filled in.
+        row: facts of its rows: ``inputs`` (pixels, or state for agents that see the physics), and
+            whatever they say instead of what the planner's section does.
     """
 
-    target: str
-    inputs: str = "pixels"
-    model: bool = False
-    planner: bool = False
-    proposals: bool = False
-    illustrated: bool = False
-    cost: bool = False
-    mirror: bool = False
+    name: str
+    agent: str
+    backend: str
+    recipe: Mapping[str, Any]
+    row: Mapping[str, Any]
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """Names of the parts that a run must bring."""
+        return frozenset(path.partition(".")[0] for path in _paths(self.recipe))
+
+    @property
+    def inputs(self) -> str:
+        """``pixels`` or ``state``."""
+        return str(self.row.get("inputs", "pixels"))
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether a trained world model is needed."""
+        return "world_model" in self.parts
+
+    @property
+    def section(self) -> str:
+        """The section that describes its planner; empty for an agent that does not plan."""
+        return next((name for name in SECTIONS if name in self.parts), "")
+
+    def planner(self, section: Mapping[str, Any]) -> dict[str, Any]:
+        """The planner's section with what the recipe replaces of it."""
+        return {**section, **{k: v for k, v in self.recipe.items() if k in section}}
+
+    def filled(self, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """The recipe with its parts in place."""
+        whole: dict[str, Any] = _filled(self.recipe, parts)
+        return whole
 
 
-METHODS: dict[str, Method] = {
-    "jepa": Method(
-        "planning.commands.agents:jepa_agent",
-        model=True,
-        planner=True,
-        proposals=True,
-        illustrated=True,
-        cost=True,
-        mirror=True,
-    ),
-    "onnx": Method(
-        "planning.commands.agents:onnx_agent",
-        model=True,
-        planner=True,
-        proposals=True,
-        mirror=True,
-    ),
-    "copy_last": Method(
-        "planning.commands.agents:copy_last_agent", model=True, planner=True, cost=True
-    ),
-    "random": Method("planning.evaluation.evaluator:random_agent"),
-    "stay": Method("planning.evaluation.evaluator:stay_agent"),
-    "expert": Method("sim.oracle.agents:expert_agent", "state"),
-    "oracle": Method(
-        "planning.commands.agents:oracle_agent", "state", planner=True, proposals=True
-    ),
-    "true_dynamics": Method(
-        "planning.commands.agents:judged_agent",
-        "state",
-        model=True,
-        planner=True,
-        proposals=True,
-        cost=True,
-        mirror=True,
-    ),
-    "true_cost": Method(
-        "planning.commands.agents:judged_agent", "state", model=True, planner=True, proposals=True
-    ),
-}
+def names() -> list[str]:
+    """Everything that ``method`` may be."""
+    return sorted({*_files(), *ALIASES})
+
+
+def agent_recipe(method: str, backend: str = "torch") -> AgentRecipe:
+    """The recipe of a method.
+
+    Args:
+        method: file in ``configs/agent`` or a name of :data:`ALIASES`.
+        backend: of the world model where the method does not say it.
+
+    Raises:
+        ConfigError: no such method or back end.
+    """
+    known = _files()
+    agent, own = ALIASES.get(method, (method, ""))
+    if agent not in known:
+        raise unknown("method", method, names())
+    backend = own or backend
+    if backend not in BACKENDS:
+        raise ConfigError(f"model.backend = {backend!r}", ", ".join(BACKENDS), "choose one of them")
+    called = {target: name for name, target in ALIASES.items()}
+    name = called.get((agent, backend), called.get((agent, ""), agent))
+    found = read_recipe(known[agent])
+    return replace(found, name=name, agent=agent, backend=backend)
+
+
+def read_recipe(text: str) -> AgentRecipe:
+    """An agent's YAML, without a name.
+
+    Raises:
+        ConfigError: no mapping with ``_target_``, or a part that no run brings.
+    """
+    import yaml
+
+    value = yaml.safe_load(text)
+    if not isinstance(value, dict) or not isinstance(value.get("_target_"), str):
+        raise ConfigError("an agent without _target_", "a mapping with _target_", "name it")
+    row = value.pop("row", {})
+    found = AgentRecipe("", "", "", value, row)
+    if wrong := sorted(found.parts - {"world_model", "clock", *SECTIONS}):
+        raise ConfigError(
+            f"an agent's ${{{wrong[0]}}}", f"world_model, clock, {', '.join(SECTIONS)}",
+            "name a part that a run brings",
+        )  # fmt: skip
+    return found
+
+
+@cache
+def _files() -> dict[str, str]:
+    """Texts of ``configs/agent/*.yaml`` by name."""
+    folder = files("configs") / "agent"
+    return {
+        item.name.removesuffix(".yaml"): item.read_text(encoding="utf-8")
+        for item in folder.iterdir()
+        if item.name.endswith(".yaml")
+    }
+
+
+def _path(value: Any) -> str:
+    """``a.b`` of ``${a.b}``; empty for anything else."""
+    named = isinstance(value, str) and value.startswith("${") and value.endswith("}")
+    return value[2:-1] if named else ""
+
+
+def _paths(value: Any) -> Iterator[str]:
+    """Every part that is named somewhere in a recipe."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _paths(item)
+    elif path := _path(value):
+        yield path
+
+
+def _filled(value: Any, parts: Mapping[str, Any]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _filled(item, parts) for key, item in value.items()}
+    if not (path := _path(value)):
+        return value
+    found: Any = parts
+    for key in path.split("."):
+        found = found[key]
+    return found

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from planning.agent.protocols import ChecksGoals, DetectsNovelty, Imagination
 from robot_wm.core.protocols import History, Proposer, WorldModel
 from robot_wm.core.symmetry import Mirror
 
@@ -42,19 +43,19 @@ class MirroredModel:
     """A model and its mirror image (:class:`robot_wm.core.protocols.WorldModel`).
 
     Args:
-        model: any model; what else it can do stays (``is_novel``, ``check_goal``,
-            ``nearest_frames``).
+        model: any model; what else it can do stays
+            (:mod:`planning.agent.protocols`).
         mirror: of its scene.
     """
 
     def __init__(self, model: WorldModel[Any], mirror: Mirror) -> None:
         self.model, self.mirror, self.spec = model, mirror, model.spec
-        own: Any = model
-        for ability in ("is_novel", "check_goal"):
-            if hasattr(model, ability):
-                setattr(self, ability, getattr(own, ability))
-        if hasattr(model, "nearest_frames"):
-            self.nearest_frames = lambda state, actions: own.nearest_frames(state.plain, actions)
+        if isinstance(model, DetectsNovelty):
+            self.is_novel = model.is_novel
+        if isinstance(model, ChecksGoals):
+            self.check_goal = model.check_goal
+        if isinstance(model, Imagination):
+            self.nearest_frames = lambda state, actions: model.nearest_frames(state.plain, actions)
 
     def encode(self, history: History) -> Views:
         """Both states."""

@@ -1,172 +1,92 @@
-"""The agents that can be evaluated, by name, as recipes that travel to worker processes.
-
-A new world model is a file that implements ``contracts.WorldModel``, a function here that loads it,
-a line in ``METHODS`` and a YAML in ``configs/model``.
-"""
+"""From settings to agents: the parts that recipes of ``configs/agent`` name, filled in."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from planning.agent.build import delay_of, mpc
-from planning.agent.registry import METHODS
-from robot_wm.cli.schema import PlannerSettings
+from planning.agent.build import delay_of
+from planning.agent.registry import SECTIONS, AgentRecipe, agent_recipe, names
 from robot_wm.cli.settings import Settings
-from robot_wm.core.config import build
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.instantiate import TARGET, deferred
 
 if TYPE_CHECKING:
-    from robot_wm.core.parallel import Factory
-    from robot_wm.core.protocols import Agent, EnvSpec, WorldModel
+    from robot_wm.cli.schema import PlannerSettings
+
+Folders = tuple[Path, Path]
 
 
-def load_jepa(
-    model: str, encoder: str, illustrate: bool = False, cost: str = ""
-) -> WorldModel[Any]:
-    """The house world model from its two artefacts.
-
-    Args:
-        illustrate: be able to show what it imagines, if the artefact holds frames for that.
-        cost: see :class:`PlannerSettings`.
-    """
-    from robot_wm.world_models.jepa.model import JEPAWorldModel
-    from robot_wm.world_models.jepa.visualization import SHEET, IllustratedModel
-
-    loaded = JEPAWorldModel.load(Path(model), Path(encoder), cost or None)
-    sheet = Path(model) / SHEET
-    shown = illustrate and sheet.is_file()
-    return IllustratedModel.illustrate(loaded, sheet) if shown else loaded
+def agent_of(settings: Settings, method: str) -> AgentRecipe:
+    """The recipe of a method, on the configured back end where the method does not say it."""
+    return agent_recipe(method, settings.backend)
 
 
-def jepa_agent(
-    spec: EnvSpec,
-    model: str,
-    encoder: str,
-    planner: Mapping[str, Any],
-    illustrate: bool = False,
-    clock: str = "",
-) -> Agent:
-    """Plan with the trained world model."""
-    learned = load_jepa(model, encoder, illustrate, planner.get("cost", ""))
-    return mpc(learned, planner, clock=clock, mirror=spec.mirror)
-
-
-def onnx_agent(
-    spec: EnvSpec,
-    bundle: str,
-    planner: Mapping[str, Any],
-    threads: int = 1,
-    provider: str = "CPUExecutionProvider",
-    clock: str = "",
-) -> Agent:
-    """Plan with the exported files, by the same planner."""
-    from export.runtime.world_model import OnnxWorldModel
-
-    model = OnnxWorldModel(Path(bundle), provider, threads)
-    return mpc(model, planner, clock=clock, mirror=spec.mirror)
-
-
-def copy_last_agent(
-    spec: EnvSpec,
-    model: str,
-    encoder: str,
-    planner: Mapping[str, Any],
-    clock: str = "",
-) -> Agent:
-    """Plan with a model that believes nothing changes."""
-    from planning.agent.baselines import CopyLastModel
-
-    copying = CopyLastModel(load_jepa(model, encoder, cost=planner.get("cost", "")))
-    return mpc(copying, planner, proposals=False, clock=clock)
-
-
-def oracle_agent(spec: EnvSpec, planner: Mapping[str, Any]) -> Agent:
-    """Plan with the true simulator and a privileged cost, from what the scripted expert would do.
-
-    The upper bound: what this planner reaches when the model is never wrong.
-    """
-    from sim.oracle.agents import oracle_agent as informed
-
-    horizon = build(PlannerSettings, planner, "oracle").horizon
-    return informed(spec, lambda simulator: mpc(simulator, planner), horizon=horizon)
-
-
-def judged_agent(
-    spec: EnvSpec,
-    planner: Mapping[str, Any],
-    model: str = "",
-    encoder: str = "",
-    bundle: str = "",
-    provider: str = "CPUExecutionProvider",
-    threads: int = 1,
-    privileged: bool = False,
-) -> Agent:
-    """Plan with the learned actor on the true simulator, by the learned cost or by the true one.
-
-    Args:
-        model, encoder: folders of the learned model, unless ``bundle`` names an exported one.
-    """
-    from planning.agent.symmetrized_model import mirrored
-    from sim.oracle.learned_cost import judged_agent as informed
-
-    learned: WorldModel[Any]
-    if bundle:
-        from export.runtime.world_model import OnnxWorldModel
-
-        learned = OnnxWorldModel(Path(bundle), provider, threads)
-    else:
-        learned = load_jepa(model, encoder, cost=planner.get("cost", ""))
-    seen = mirrored(learned, spec.mirror if planner.get("mirror") else None)
-    return informed(spec, seen, lambda simulator: mpc(simulator, planner), privileged)
+def planner_of(settings: Settings, known: AgentRecipe) -> PlannerSettings:
+    """The section that describes an agent's planner."""
+    planner: PlannerSettings = getattr(settings, known.section or "planner")
+    return planner
 
 
 def recipe(
     settings: Settings,
-    method: str,
-    folders: tuple[Path, Path] | None,
+    method: str | AgentRecipe,
+    folders: Folders | None,
     illustrate: bool = False,
-) -> Factory:
-    """The factory of one method.
+) -> partial[Any]:
+    """A function from an ``EnvSpec`` to the agent of one method; it travels to workers.
 
     Args:
-        folders: artefacts of the world model and its encoder, for methods that need them; for
-            ``onnx`` the bundle comes first.
+        folders: artefacts of the world model and its encoder, for methods that need them; for the
+            back end ``onnx`` the bundle comes first.
         illustrate: prepare the model to show what it imagines, for reports.
-    """
-    from robot_wm.core.parallel import Factory
 
-    known, options = METHODS[method], dict[str, Any]()
-    if known.planner:
-        planner = settings.planner_of(method)
-        options["planner"] = asdict(planner)
-        if planner.cost and not known.cost:
-            able = [name for name, other in METHODS.items() if other.cost]
-            raise ConfigError(
-                f"cost {planner.cost!r} with method {method}",
-                ", ".join(able),
-                "leave it empty, or evaluate method=jepa",
-            )
-    if known.model:
-        assert folders is not None  # the caller asked METHODS
-        if method == "onnx":
-            options |= {"bundle": str(folders[0]), "provider": settings.provider}
-            options["threads"] = 1 if settings.workers > 1 else settings.threads
-        else:
-            options |= {"model": str(folders[0]), "encoder": str(folders[1])}
-        if method == "true_cost":
-            options["privileged"] = True
-    if clock := settings.evaluate.clock:
+    Raises:
+        ConfigError: a cost or a clock that the method cannot have.
+    """
+    known = agent_of(settings, method) if isinstance(method, str) else method
+    cost, clock = planner_of(settings, known).cost if known.section else "", settings.evaluate.clock
+    if cost and not (known.needs_model and known.backend == "torch"):
+        raise ConfigError(
+            f"cost {cost!r} with method {known.name}",
+            ", ".join(n for n in names() if agent_recipe(n).needs_model and n != "onnx"),
+            "leave it empty, or evaluate method=jepa",
+        )
+    if clock:
         delay_of(clock)
-        if not known.model:
+        if "clock" not in known.parts:
             raise ConfigError(
-                f"evaluate.clock = {clock} with method {method}",
+                f"evaluate.clock = {clock} with method {known.name}",
                 "methods that plan with a model from pixels",
                 "drop the method or the clock",
             )
-        options["clock"] = clock
-    if known.illustrated and illustrate:
-        options["illustrate"] = True
-    return Factory(known.target, options)
+    parts: dict[str, Any] = {name: asdict(getattr(settings, name)) for name in SECTIONS}
+    parts["clock"] = clock
+    if known.needs_model:
+        assert folders is not None  # the caller asked the recipe
+        parts["world_model"] = _world_model(settings, known.backend, folders, cost, illustrate)
+    filled = known.filled(parts)
+    return deferred(filled.pop(TARGET), **filled)
+
+
+def _world_model(
+    settings: Settings, backend: str, folders: Folders, cost: str, illustrate: bool
+) -> dict[str, Any]:
+    """Recipe of the trained model on a back end."""
+    if backend == "onnx":
+        return {
+            TARGET: "export.runtime.world_model.OnnxWorldModel",
+            "folder": str(folders[0]),
+            "provider": settings.provider,
+            "threads": 1 if settings.workers > 1 else settings.threads,
+        }
+    shown = {"illustrate": True} if illustrate else {}
+    return {
+        TARGET: "robot_wm.world_models.base.load_world_model",
+        "folder": str(folders[0]),
+        "encoder_folder": str(folders[1]),
+        "cost": cost,
+        **shown,
+    }

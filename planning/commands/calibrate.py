@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from planning.rooms import dataset, scene
 from robot_wm.core.storage.provenance import read_json, write_json
-from sim.collection.stage import dataset
 
 if TYPE_CHECKING:
     from robot_wm.cli.main import Session
@@ -42,9 +42,8 @@ def solved_starts(settings: Settings) -> dict[str, float]:
     """Share of starts already solved [%], over all pairs of the nominal collection's test split."""
     from planning.evaluation.sample_pairs import calibration
     from robot_wm.data.formats.base import open_episodes
-    from sim import make
 
-    env: Any = make(settings.task.name, settings.image_size, draw_images=False)
+    env = scene(settings.task.name, settings.image_size, draw_images=False)
     families = ("official", "strict")
     store = open_episodes(dataset(settings, "nominal"))
     solved = calibration(store, env.success, families)["solved"]

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.build.stage import bundle, kind
-from planning.agent.registry import METHODS
-from planning.commands.agents import recipe
+from planning.agent.registry import AgentRecipe
+from planning.commands.agents import Folders, agent_of, planner_of, recipe
 from planning.commands.calibrate import verdict_of
 from planning.evaluation.stage import first_pairs, pair_lists
+from planning.rooms import bundle, bundle_suffix, dataset, tasks
 from robot_wm.cli.artifacts import model
-from robot_wm.cli.settings import Settings
+from robot_wm.cli.settings import Settings, optimiser_of
+from robot_wm.core.instantiate import deferred
 from robot_wm.core.storage.provenance import read_json, read_manifest, sha256_of
 from robot_wm.core.system.progress import say
-from sim.collection.stage import dataset
 
 if TYPE_CHECKING:
     from planning.evaluation.goal_pairs import PairList
@@ -54,7 +54,7 @@ def evaluate_all(session: Session) -> tuple[list[Row], Path]:
         floor: float | None = None
         for method in sorted(settings.method, key=lambda name: name != "random"):
             result = run_method(session, method, pairs, folders)
-            made = bundle(session) if method == "onnx" else None
+            made = bundle(session) if uses_bundle(agent_of(settings, method)) else None
             row = result.row(facts(settings, method, folders, made))
             floor = row["success_pct"] if method == "random" else floor
             row["random_pct"] = floor
@@ -74,15 +74,13 @@ def family_of(settings: Settings) -> str:
 
 def goal_of(settings: Settings) -> Any:
     """What makes the goal pictures; None takes the one of the pair."""
-    from robot_wm.core.parallel import Factory
-
     asked = settings.evaluate
     if not asked.only and not asked.via:
         return None
     told: dict[str, Any] = {"keep": asked.only, "via": asked.via}
     if asked.via:
         told["dataset"] = str(dataset(settings, "nominal"))
-    return Factory("sim.goal_images:ordered", told)
+    return deferred("sim.goal_images.ordered", **told)
 
 
 def _list_of(lists: dict[int, PairList], seed: int) -> PairList:
@@ -96,28 +94,45 @@ def _list_of(lists: dict[int, PairList], seed: int) -> PairList:
     return lists[seed]
 
 
-def needed_model(session: Session) -> tuple[Path, Path] | None:
+def needed_model(session: Session) -> Folders | None:
     """World model and encoder if a method needs them, made if missing."""
-    if any(METHODS[method].model for method in session.settings.method):
-        return model(session, session.settings.weights)
+    settings = session.settings
+    if any(agent_of(settings, method).needs_model for method in settings.method):
+        return model(session, settings.weights)
     return None
 
 
+def uses_bundle(known: AgentRecipe) -> bool:
+    """Whether an agent plans with the exported files."""
+    return known.needs_model and known.backend == "onnx"
+
+
 def sources_of(
-    session: Session, method: str, folders: tuple[Path, Path] | None
-) -> tuple[Path, Path] | None:
+    session: Session, method: str | AgentRecipe, folders: Folders | None
+) -> Folders | None:
     """What a method's agent is made from: for ``onnx`` the bundle takes the model's place."""
-    if method != "onnx":
+    known = agent_of(session.settings, method) if isinstance(method, str) else method
+    if not uses_bundle(known):
         return folders
-    assert folders is not None  # METHODS says it needs a model
+    assert folders is not None  # its recipe says that it needs a model
     return bundle(session), folders[1]
+
+
+def name_in_rows(known: AgentRecipe, folders: Folders | None) -> str:
+    """What rows call a method; one that plans with a trained model in torch, by its family."""
+    if folders is None or (known.agent, known.backend) != ("mpc", "torch"):
+        return known.name
+    facts = read_manifest(folders[0], "world_model", verify=False)["facts"]
+    return str(facts.get("family", known.name))
 
 
 def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int | None) -> Any:
     """What the evaluator is told about one row."""
     from planning.evaluation.config import EvaluateConfig
 
-    own: tuple[str, ...] = () if method in ("jepa", "onnx") else (method,)
+    known = agent_of(settings, method)
+    # Part of every episode's seed: never another one for another spelling of the method.
+    own: tuple[str, ...] = () if known.agent == "mpc" else (known.name,)
     own += () if pairs.split == "test" else (pairs.split,)  # never to be taken for held-out
     family, task = pairs.family, pairs.name
     asked = settings.evaluate
@@ -130,10 +145,10 @@ def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int
     extra = dict.fromkeys(f for f in settings.evaluate.families if f != family)
     return EvaluateConfig(
         row=f"{name}{levels}{modifiers}",
-        method=method,
+        method=known.name,
         train_seed=train_seed,
         families=(family, *extra),
-        inputs=METHODS[method].inputs,
+        inputs=known.inputs,
         workers=settings.workers,
         factors=settings.evaluate.factors,
         goal=goal_of(settings),
@@ -142,10 +157,8 @@ def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int
 
 def environment(settings: Settings, image_size: int = 0) -> Any:
     """Recipe of the scene, drawn as large as the models see it or as told [px]."""
-    from robot_wm.core.parallel import Factory
-
-    kwargs = {"task": settings.task.name, "image_size": image_size or settings.image_size}
-    return Factory("sim:make", kwargs)
+    size = image_size or settings.image_size
+    return deferred("sim.make", task=settings.task.name, image_size=size)
 
 
 def run_method(
@@ -155,13 +168,15 @@ def run_method(
     from planning.evaluation.evaluator import evaluate
 
     settings, sources = session.settings, sources_of(session, method, folders)
-    where = f" with {settings.provider}" if method == "onnx" else ""
+    known = agent_of(settings, method)
+    where = f" with {settings.provider}" if uses_bundle(known) else ""
     say(f"evaluating {method} on {len(pairs.pairs)} pairs of {pairs.family}/{pairs.task}{where}")
     # Two processes of two torch threads each would fight for two cores.
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1" if settings.workers > 1 else str(settings.threads)
-    seed = train_seed(folders) if METHODS[method].model else None
+    seed = train_seed(folders) if known.needs_model else None
     config = row_config(settings, method, pairs, seed)
+    config = replace(config, method=name_in_rows(known, folders))
     try:
         return evaluate(config, pairs, environment(settings), recipe(settings, method, sources))
     finally:
@@ -186,40 +201,46 @@ def facts(
     bundle_folder: Path | None = None,
 ) -> Row:
     """What a row says about its method, beside what the evaluator measures."""
-    from sim.tasks import TASKS
-
-    known, info = METHODS[method], Row(image_size=settings.image_size)
+    known, info = agent_of(settings, method), Row(image_size=settings.image_size)
     info |= verdict_of(settings.results, settings.task.name)
-    planner = settings.planner_of(method)
-    if known.planner:
-        optimiser = settings.optimiser(method)
+    planner = planner_of(settings, known)
+    if known.section:
+        optimiser = optimiser_of(planner, f"{known.section}.options")
         n, rounds = optimiser.candidates, optimiser.iterations
-        seen = known.mirror and planner.mirror and TASKS[settings.task.name].mirror
+        effective = known.planner(asdict(planner))
+        seen = effective["mirror"] and tasks()[settings.task.name].mirror
         info |= {
             "budget_class": f"B{n * rounds}",
-            "views": 2 if seen else 1,
+            "views": known.row.get("views", 2 if seen else 1),
             "candidates": n,
             "iterations": rounds,
             "horizon": planner.horizon,
             "execute": planner.execute,
             "optimiser": planner.optimiser,
-            "proposals": planner.proposals if known.proposals else 0,
+            "proposals": effective["proposals"],
             "planner": asdict(planner),
         }
-    if known.model and folders is not None:
+    if known.needs_model and folders is not None:
         model_manifest = read_manifest(folders[0], "world_model", verify=False)
-        shape = read_json(folders[1] / "config.json")["encoder"]
         info |= {
-            "backend": f"onnx{kind(settings)}" if method == "onnx" else "torch",
-            "provider": settings.provider if method == "onnx" else None,
-            "encoder_id": f"vit-{shape['width']}x{shape['depth']}-p{shape['patch']}",
+            "backend": f"onnx{bundle_suffix(settings)}" if uses_bundle(known) else "torch",
+            "provider": settings.provider if uses_bundle(known) else None,
+            "encoder_id": encoder_id(folders[1]),
             "encoder_sha256": model_manifest["parents"]["encoder"],
             "frozen": True,
             "model_sha256": model_manifest["sha256"],
             "weights": settings.weights,
         }
-        if method == "onnx" and bundle_folder is not None:
+        if bundle_folder is not None:
             made = read_manifest(bundle_folder, "bundle", verify=False)
             info["bundle_sha256"] = made["sha256"]
     told = {"settings": asdict(settings.evaluate), "planner": asdict(planner)}
-    return {**info, "config_sha256": sha256_of({**told, "method": method})}
+    return {**info, "config_sha256": sha256_of({**told, "method": known.name})}
+
+
+def encoder_id(folder: Path) -> str:
+    """A short name of a stored encoder: its family and, of ours, its shape."""
+    family = read_manifest(folder, "encoder", verify=False)["facts"].get("family", "vit")
+    shape = read_json(folder / "config.json").get("encoder", {})
+    sizes = f"-{shape['width']}x{shape['depth']}-p{shape['patch']}" if family == "vit" else ""
+    return f"{family}{sizes}"

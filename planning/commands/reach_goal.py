@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from planning.agent.registry import METHODS
-from planning.commands.agents import recipe
+from planning.agent.protocols import ChecksGoals
+from planning.agent.registry import agent_recipe, names
+from planning.commands.agents import agent_of, recipe
 from planning.commands.evaluate import environment, needed_model, sources_of
 from planning.commands.pictures import pictured
 from robot_wm.cli.settings import Settings
@@ -34,8 +35,10 @@ def run(session: Session) -> int:
     """
     settings = session.settings
     method = settings.method[0]
-    if not METHODS[method].model or METHODS[method].inputs != "pixels":
-        able = [n for n, m in METHODS.items() if m.model and m.inputs == "pixels"]
+    known = agent_of(settings, method)
+    if not known.needs_model or known.inputs != "pixels":
+        every = {name: agent_recipe(name) for name in names()}
+        able = [n for n, a in every.items() if a.needs_model and a.inputs == "pixels"]
         raise ConfigError(f"method {method!r}", ", ".join(able), "choose one, e.g. method=onnx")
     env = environment(settings)()
     try:
@@ -45,7 +48,8 @@ def run(session: Session) -> int:
         )
         for image in told["image"] if told["image"].ndim == 4 else told["image"][None]:
             # Exported planners can tell what they have never seen.
-            getattr(getattr(agent, "model", None), "check_goal", lambda _: None)(image)
+            if isinstance(agent.model, ChecksGoals):
+                agent.model.check_goal(image)
         frames, poses = drive(env, agent, told, pose, settings.reach)
         told_well = pose is None or told_verdict(env, settings, np.stack(poses), pose)
     finally:
@@ -90,8 +94,8 @@ def told_verdict(env: Any, settings: Settings, poses: np.ndarray, goal: np.ndarr
 
 def goal_of(settings: Settings, env: Any) -> tuple[Told, np.ndarray | None]:
     """Goal observation, and the pose in it where that is known."""
+    from robot_wm.core.instantiate import locate
     from robot_wm.data.formats.base import open_episodes
-    from sim.goal_images import ALTERNATIVES, edited, only, recorded
 
     asked = settings.reach
     if sum(map(bool, (asked.image, asked.pose, asked.recording))) > 1:
@@ -106,14 +110,16 @@ def goal_of(settings: Settings, env: Any) -> tuple[Told, np.ndarray | None]:
     if asked.image:
         return {"image": pictured(Path(asked.image), settings.image_size)}, None
     if asked.recording:
-        shown = recorded(
+        shown = locate("sim.goal_images.recorded")(
             open_episodes(Path(asked.recording).expanduser()), asked.episode, asked.every
         )
         return {"image": shown[-1], "via": shown[:-1]}, None
     env.reset(seed=asked.seed + 1)
-    image, pose = edited(env, asked.pose)
+    image, pose = locate("sim.goal_images.edited")(env, asked.pose)
     if asked.only:
-        image = only(env, asked.only, ALTERNATIVES, np.random.default_rng(asked.seed))
+        count = locate("sim.goal_images.ALTERNATIVES")
+        rng = np.random.default_rng(asked.seed)
+        image = locate("sim.goal_images.only")(env, asked.only, count, rng)
     return {"image": image}, pose
 
 

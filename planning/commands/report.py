@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.build.stage import bundle
-from planning.agent.registry import METHODS
-from planning.commands.agents import recipe
+from planning.agent.registry import agent_recipe
+from planning.commands.agents import Folders, agent_of, planner_of, recipe
 from planning.commands.evaluate import (
     environment,
     evaluate_all,
+    name_in_rows,
     needed_model,
     row_config,
     sources_of,
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from planning.evaluation.goal_pairs import PairList
     from planning.reporting.records import EpisodeRecord
     from robot_wm.cli.main import Session
-    from robot_wm.core.parallel import Factory
-
-
 LARGE = 512  # side of start, goal and end on the page [px]
 
 
@@ -58,37 +55,30 @@ def explained(
     pairs: PairList,
     episode: EpisodeRecord,
     method: str,
-    folders: tuple[Path, Path] | None,
+    folders: Folders | None,
 ) -> EpisodeRecord:
     """A failed episode of a learned model with its reason, found by mending one part at a time."""
     from planning.evaluation.evaluator import run_episode
 
     settings = session.settings
-    if episode.hit is not None or method not in ("jepa", "onnx") or not settings.report.explain:
+    known = agent_of(settings, method)
+    if episode.hit is not None or known.agent != "mpc" or not settings.report.explain:
         return episode
     index = pairs.pairs.index(episode.pair)
     say(f"asking why {episode.pair.pair_id} was missed")
     env = environment(settings)()
     try:
         for mended in ("true_dynamics", "true_cost"):
-            agent = judge(session, mended, method, folders)(env.spec)
-            informed = replace(config, method=mended, inputs=METHODS[mended].inputs)
+            # An exported planner is judged as it was exported.
+            judge = agent_recipe(mended, known.backend)
+            sources = sources_of(session, judge, folders)
+            agent = recipe(settings, judge, sources)(env.spec)
+            informed = replace(config, method=judge.name, inputs=judge.inputs)
             if run_episode(informed, pairs, index, env, agent).first_hit(episode.family):
                 return replace(episode, why=REASONS[mended])
     finally:
         env.close()
     return replace(episode, why=REASONS[""])
-
-
-def judge(session: Session, mended: str, method: str, folders: tuple[Path, Path] | None) -> Factory:
-    """Recipe of the method with one part mended; an exported one is judged as it was exported."""
-    settings = session.settings
-    made = recipe(settings, mended, folders)
-    if method != "onnx":
-        return made
-    kept = {k: v for k, v in made.kwargs.items() if k not in ("model", "encoder")}
-    told = {"bundle": str(bundle(session)), "provider": settings.provider}
-    return replace(made, kwargs={**kept, **told})
 
 
 def chosen(rows: list[dict[str, Any]], method: str, seed: int, count: int) -> list[int]:
@@ -105,16 +95,18 @@ def write(session: Session, rows: list[dict[str, Any]]) -> Path:
     from planning.reporting.html_report import write_report
 
     settings = session.settings
-    method = next((m for m in settings.method if METHODS[m].planner), settings.method[0])
-    folders = needed_model(session)
+    agents = {method: agent_of(settings, method) for method in settings.method}
+    method = next((m for m, known in agents.items() if known.section), settings.method[0])
+    known, folders = agents[method], needed_model(session)
+    name = name_in_rows(known, folders)
     pairs = pair_lists(settings)[settings.evaluate.seeds[0]]
     config = row_config(settings, method, pairs, train_seed(folders))
     # The page tells the story of the result: further predicates would run an episode past its end.
-    config = replace(config, families=config.families[:1])
+    config = replace(config, method=name, families=config.families[:1])
     env, large = environment(settings)(), environment(settings, LARGE)()
     sources = sources_of(session, method, folders)
     agent = recipe(settings, method, sources, illustrate=True)(env.spec)
-    indices = chosen(rows, method, settings.evaluate.seeds[0], settings.report.episodes)
+    indices = chosen(rows, name, settings.evaluate.seeds[0], settings.report.episodes)
     say(f"recording {len(indices)} episodes of {method}, missed ones first")
     try:
         episodes = [record_episode(config, pairs, i, env, agent, large) for i in indices]
@@ -124,9 +116,9 @@ def write(session: Session, rows: list[dict[str, Any]]) -> Path:
     episodes = [explained(session, config, pairs, e, method, folders) for e in episodes]
     if not settings.report.explain:
         say(f"why goals were missed was not asked: robot-wm report task={settings.task.name} does")
-    rows = sorted(rows, key=lambda row: row["method"] != method)
+    rows = sorted(rows, key=lambda row: row["method"] != name)
     path = settings.run_path("evaluate") / f"report-{settings.task.name}.html"
-    with_what = f" with {settings.planner_of(method).optimiser}" if METHODS[method].planner else ""
-    title = f"{settings.task.name}: {method}{with_what}"
+    with_what = f" with {planner_of(settings, known).optimiser}" if known.section else ""
+    title = f"{settings.task.name}: {name}{with_what}"
     write_report(path, rows, episodes, title, settings.report.max_plans)
     return path

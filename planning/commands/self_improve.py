@@ -10,16 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from planning.commands.agents import recipe
+from planning.commands.agents import Folders, recipe
 from planning.commands.evaluate import environment
 from planning.evaluation.stage import drawn
+from planning.rooms import dataset
 from robot_wm.cli.artifacts import latents, model
 from robot_wm.cli.paths import MIRRORED, PRACTICE
 from robot_wm.cli.pipeline import check_same
 from robot_wm.cli.settings import Settings
+from robot_wm.core.errors import ConfigError
 from robot_wm.core.storage.markdown import table
 from robot_wm.core.storage.provenance import (
     MANIFEST,
@@ -30,13 +33,11 @@ from robot_wm.core.storage.provenance import (
     write_lines,
 )
 from robot_wm.core.system.progress import say
-from sim.collection.stage import dataset
 
 if TYPE_CHECKING:
     from planning.evaluation.goal_pairs import PairList
     from robot_wm.cli.main import Session
 
-Folders = tuple[Path, Path]
 FAMILIES = ("official", "strict")
 MODE1: dict[str, Any] = {"optimiser": "mode1", "proposals": 1, "options": {}}
 
@@ -102,11 +103,16 @@ def _train(
 
     Raises:
         DataError: one exists that began with another model.
+        ConfigError: a family that cannot go on training.
     """
-    from robot_wm.encoders.frozen import FrozenEncoder
-    from robot_wm.world_models.jepa.artifact import own_sizes
-    from robot_wm.world_models.jepa.trainer import FREE, train
+    from robot_wm.world_models.base import FineTunes, TrainingData, family_of
 
+    family = family_of(start)
+    if not isinstance(family, FineTunes):
+        raise ConfigError(
+            f"a world model of the family {family.name}, which cannot be trained on",
+            "a family with `fine_tuning`", "improve another world model",
+        )  # fmt: skip
     section, sets = settings.improve, [*recorded, *practice]
     shares = (
         tuple(
@@ -117,21 +123,20 @@ def _train(
         if practice
         else ()
     )
-    config = replace(
-        settings.train_config(), **own_sizes(start), steps=0, embed=0, settle=section.settle,
-        lr=section.lr, latent_of=str(start), tuned=True, kept=section.kept, shares=shares,
-    )  # fmt: skip
+    config = family.fine_tuning(
+        settings.train_config(), start, section.settle, section.lr, section.kept, shares
+    )
     folder = settings.model_path(f"{settings.name}-{name}")
     if (folder / MANIFEST).is_file():
         made = read_manifest(folder, "world_model", verify=False)
         base = read_manifest(start, "world_model", verify=False)["sha256"]
         check_parent(made, "latent", base)
-        asked = {k: v for k, v in asdict(config).items() if k not in FREE}
+        asked = {k: v for k, v in asdict(config).items() if k not in family.free}
         check_same(folder, made["facts"].get("config", {}), asked, f"delete {folder.parent}")
         return folder
-    caches = [latents(settings, encoder, path) for path in sets]
     say(f"training {name} on {len(sets)} collections into {folder}")
-    return train(config, sets, caches, FrozenEncoder.load(encoder), folder.parent)
+    data = TrainingData(sets, encoder, partial(latents, settings, encoder))
+    return family.train(config, data, folder.parent)
 
 
 def scored(

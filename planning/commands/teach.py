@@ -10,16 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from planning.commands.agents import recipe
+from planning.commands.agents import Folders, recipe
 from planning.commands.evaluate import environment
-from planning.commands.self_improve import Folders, by_model, scored
+from planning.commands.self_improve import by_model, scored
 from planning.evaluation.stage import drawn
-from robot_wm.cli.artifacts import latents, model
+from planning.rooms import dataset, scene
+from robot_wm.cli.artifacts import model, training_data
 from robot_wm.cli.pipeline import check_same
 from robot_wm.cli.settings import Settings
+from robot_wm.core.errors import ConfigError
+from robot_wm.core.instantiate import locate
 from robot_wm.core.storage.provenance import (
     MANIFEST,
     atomic_write,
@@ -29,12 +33,9 @@ from robot_wm.core.storage.provenance import (
     write_lines,
 )
 from robot_wm.core.system.progress import say
-from sim.collection.stage import dataset
 
 if TYPE_CHECKING:
     from robot_wm.cli.main import Session
-    from robot_wm.world_models.jepa.actor.dataset import Recorded
-    from robot_wm.world_models.jepa.model import JEPAWorldModel
 
 
 def run(session: Session) -> int:
@@ -84,11 +85,8 @@ def visits(settings: Settings, turn: int, folders: Folders) -> Path:
 
 def lesson_round(settings: Settings, turn: int, visited: Sequence[Path]) -> Path:
     """The teacher's answers of one round, found where they are missing."""
-    from sim.collection.teacher import teach
-    from sim.collection.teacher_config import TeacherConfig
-
     section = settings.teach
-    config = TeacherConfig(
+    config = locate("sim.collection.teacher_config.TeacherConfig")(
         settings.task.name,
         (str(dataset(settings, "nominal")),),
         tuple(str(path) for path in visited),
@@ -103,7 +101,7 @@ def lesson_round(settings: Settings, turn: int, visited: Sequence[Path]) -> Path
     shards = -(-section.questions // config.questions_per_shard)
     root = storage_root() / "lessons" / f"{settings.task.name}-{settings.name}-{turn}"
     say(f"answering {section.questions} questions about {settings.task.name} into {root}")
-    return teach(config, root, shards, settings.workers)
+    return Path(locate("sim.collection.teacher.teach")(config, root, shards, settings.workers))
 
 
 def _train(settings: Settings, turn: int, lessons: Sequence[Path], start: Folders) -> Path:
@@ -113,12 +111,14 @@ def _train(settings: Settings, turn: int, lessons: Sequence[Path], start: Folder
         DataError: one exists that began with another model, or learned other lessons otherwise.
     """
     from robot_wm.data.lessons import LessonStore
-    from robot_wm.world_models.jepa.actor.dataset import Taught, build_taught
-    from robot_wm.world_models.jepa.actor.trainer import FREE, train_actor
-    from robot_wm.world_models.jepa.model import JEPAWorldModel
-    from sim import make
-    from sim.collection.teacher import pictures
+    from robot_wm.world_models.base import Lessons, TeachesActor, family_of
 
+    family = family_of(start[0])
+    if not isinstance(family, TeachesActor):
+        raise ConfigError(
+            f"a world model of the family {family.name}, whose actor cannot be taught",
+            "a family with `teach_actor`", "teach another world model",
+        )  # fmt: skip
     folder, config = settings.model_path(f"{settings.name}-taught{turn}"), settings.actor_config()
     stores = [LessonStore(path) for path in lessons]
     facts = {"lessons": [store.sha256(s) for store in stores for s in store.shards]}
@@ -126,31 +126,18 @@ def _train(settings: Settings, turn: int, lessons: Sequence[Path], start: Folder
         made = read_manifest(folder, "world_model", verify=False)
         base = read_manifest(start[0], "world_model", verify=False)["sha256"]
         check_parent(made, "latent", base)
-        asked = {**{k: v for k, v in asdict(config).items() if k not in FREE}, **facts}
+        free = family.actor_free
+        asked = {**{k: v for k, v in asdict(config).items() if k not in free}, **facts}
         check_same(folder, made["facts"].get("actor", {}), asked, f"delete {folder.parent}")
         return folder
-    loaded = JEPAWorldModel.load(*start)
-    env = make(settings.task.name, settings.image_size)
-    mirror = env.spec.mirror
+    env = scene(settings.task.name, settings.image_size)
     env.reset(seed=0)
-    caches = [
-        build_taught(s, loaded, lambda x: pictures(env, x), mirror, storage_root() / "taught")
-        for s in stores
-    ]
-    both = list(zip(stores, caches, strict=True))
-    taught = Taught(both, mirror, loaded.spec.block, loaded.network.predictor)
-    env.close()
-    recorded = _recorded(settings, start[1], loaded) if config.recorded else None
-    say(f"training the actor on {len(taught.train)} answers into {folder}")
-    return train_actor(config, taught, recorded, loaded, start[0], folder.parent, facts)
-
-
-def _recorded(settings: Settings, encoder: Path, loaded: JEPAWorldModel) -> Recorded:
-    """Demonstrations of the collections that the world model is trained on."""
-    from robot_wm.data.sequences import open_pairs
-    from robot_wm.world_models.jepa.actor.dataset import Recorded
-
-    data = [dataset(settings, collection) for collection in settings.train_on]
-    caches = [latents(settings, encoder, path) for path in data]
-    pairs = open_pairs(settings.task.name, data, caches, loaded.encoder.sha256)
-    return Recorded.load(pairs, loaded, settings.train_config().demonstration_noise)
+    pictures = partial(locate("sim.collection.teacher.pictures"), env)
+    told = Lessons(lessons, facts, pictures, env.spec.mirror, storage_root() / "taught")
+    recorded = training_data(settings, settings.train_on, start[1])
+    say(f"training the actor on {len(lessons)} rounds of lessons into {folder}")
+    training, out = settings.train_config(), folder.parent
+    try:
+        return family.teach_actor(config, training, start[0], told, recorded, out)
+    finally:
+        env.close()

@@ -37,7 +37,7 @@ class EvaluateConfig:
             Where further families are scored, the scene itself runs on until all are satisfied.
         factors: values that replace the recorded ones in start, rollout and goal image alike.
         goal: makes other goal pictures than the one of the pair's goal (``MPCAgent.reset``); with
-            several workers a :class:`robot_wm.core.parallel.Factory`.
+            several workers a recipe (:func:`robot_wm.core.instantiate.deferred`).
     """
 
     row: str

@@ -14,18 +14,19 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from planning.agent.baselines import RandomAgent, StayAgent
+from planning.agent.protocols import AgentDiagnostics, CountsEvents, innermost
 from planning.evaluation.config import EvaluateConfig, MakeAgent, MakeEnv
 from planning.evaluation.goal_pairs import Pair, PairList, pose_change
 from planning.evaluation.results import EpisodeResult, EvaluationResult, append_row, parse_row
 from robot_wm.core.errors import ConfigError, DataError, InputError
-from robot_wm.core.parallel import Factory, spread
+from robot_wm.core.instantiate import is_deferred
+from robot_wm.core.parallel import spread
 from robot_wm.core.protocols import Agent, Environment, EnvSpec
 from robot_wm.core.system.progress import progress
 
 __all__ = [
-    "EvaluateConfig", "EvaluationResult", "Factory", "Privileged", "append_row", "evaluate",
-    "planner_seed", "random_agent", "run_episode", "stay_agent",
+    "EvaluateConfig", "EvaluationResult", "Privileged", "append_row", "evaluate", "planner_seed",
+    "run_episode",
 ]  # fmt: skip
 
 OBSERVED = ("image", "proprio")
@@ -97,9 +98,16 @@ def _checked_action(action: np.ndarray, spec: EnvSpec) -> tuple[np.ndarray, floa
     return clipped, float((clipped != action).mean())
 
 
-def _counts(agent: Agent) -> dict[str, int]:
-    """How many times of each kind the agent has noted."""
-    return {name: len(getattr(agent, name, ())) for name in ("encode_s", "plan_s")}
+def _times(agent: Agent) -> dict[str, list[float]]:
+    """The times that the agent has noted, if it times itself."""
+    inner = innermost(agent)
+    known = isinstance(inner, AgentDiagnostics)
+    return {"encode_s": inner.encode_s, "plan_s": inner.plan_s} if known else {}
+
+
+def _noted(agent: Agent) -> dict[str, int]:
+    """How many times of each kind there are."""
+    return {name: len(noted) for name, noted in _times(agent).items()}
 
 
 def run_episode(
@@ -128,7 +136,7 @@ def run_episode(
     if privileged is not None:
         privileged.watch(info, goal_info)
     agent.reset(wanted, seed)
-    before, end = _counts(agent), None
+    before, end = _noted(agent), None
     clipped: list[float] = []
     traces: dict[str, np.ndarray] = {}
     for step in range(pairs.budget):
@@ -140,14 +148,14 @@ def run_episode(
         poses.append(np.array(info["pose"], np.float64))
         traces = {f: env.success(f, np.stack(poses), goal_pose) for f in families}
         if config.stop_on_success and end is None and traces[families[0]].any():
-            end = step + 1, _counts(agent)
+            end = step + 1, _noted(agent)
         if config.stop_on_success and all(trace.any() for trace in traces.values()):
             break
-    steps, after = end or (len(poses) - 1, _counts(agent))
-    times = {
-        name: [float(s) for s in getattr(agent, name, ())][start : after[name]]
-        for name, start in before.items()
-    }
+    steps, after = end or (len(poses) - 1, _noted(agent))
+    times = {"encode_s": list[float](), "plan_s": list[float]()}
+    for name, noted in _times(agent).items():
+        times[name] = [float(s) for s in noted[before.get(name, 0) : after[name]]]
+    inner = innermost(agent)
     traces[families[0]] = traces[families[0]][:steps]
     return EpisodeResult(
         pair_id=pair.pair_id,
@@ -155,7 +163,7 @@ def run_episode(
         traces={f: [bool(bit) for bit in trace] for f, trace in traces.items()},
         clipped_fraction=float(np.mean(clipped[:steps])),
         final_error=pose_change(env.spec.pose, poses[steps], goal_pose),
-        counts=dict(getattr(agent, "counts", {})),
+        counts=dict(inner.counts) if isinstance(inner, CountsEvents) else {},
         **times,
     )
 
@@ -205,7 +213,8 @@ def evaluate(
     """Run every pair of a list; results do not depend on ``config.workers``.
 
     Args:
-        make_env, make_agent: with more than one worker both must be a :class:`Factory`.
+        make_env, make_agent: with more than one worker both must be recipes
+            (:func:`robot_wm.core.instantiate.deferred`).
 
     Raises:
         ConfigError: row, scene, agent and pair list do not fit together.
@@ -218,11 +227,11 @@ def evaluate(
             "a row and pairs of one task, at least one pair and one worker",
             "choose the pair list made for this task",
         )
-    factories = all(isinstance(m, Factory | None) for m in (make_env, make_agent, config.goal))
-    if config.workers > 1 and not factories:
+    makers = (make_env, make_agent, config.goal)
+    if config.workers > 1 and not all(m is None or is_deferred(m) for m in makers):
         raise ConfigError(
-            "several workers with unnamed factories", "Factory('package.module:name', {...})",
-            "pass Factory objects or use workers=1",
+            "several workers with unnamed factories", "deferred('package.module.name', ...)",
+            "pass recipes (robot_wm.core.instantiate.deferred) or use workers=1",
         )  # fmt: skip
     runner = _Runner(config, pairs, make_env, make_agent)
     done: dict[int, EpisodeResult] = {}
@@ -236,13 +245,3 @@ def evaluate(
         finally:
             runner.close()
     return EvaluationResult(config, pairs, [done[i] for i in sorted(done)])
-
-
-def random_agent(spec: EnvSpec) -> Agent:
-    """The random floor, for ``Factory("planning.evaluation.evaluator:random_agent")``."""
-    return RandomAgent(spec.control_low, spec.control_high)
-
-
-def stay_agent(spec: EnvSpec) -> Agent:
-    """The agent that does nothing, for ``Factory("planning.evaluation.evaluator:stay_agent")``."""
-    return StayAgent(spec.control_low, spec.control_high)

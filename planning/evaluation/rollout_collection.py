@@ -68,7 +68,8 @@ def practise(
         like: schema of the collection the pairs come from.
         collection: name of the new one.
         about: what made it (weights, planner), kept in the schema.
-        make_env, make_agent: with several workers a :class:`robot_wm.core.parallel.Factory`.
+        make_env, make_agent: with several workers recipes
+            (:func:`robot_wm.core.instantiate.deferred`).
 
     Raises:
         ConfigError: pairs of a held-out split, or another number of them.

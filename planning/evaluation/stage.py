@@ -7,12 +7,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from planning.rooms import dataset, scene
 from robot_wm.cli.paths import PACKAGE
 from robot_wm.cli.pipeline import check_same
 from robot_wm.cli.settings import Settings
 from robot_wm.core.config import build
 from robot_wm.core.system.progress import say
-from sim.collection.stage import dataset
 
 if TYPE_CHECKING:
     from planning.evaluation.goal_pairs import PairList
@@ -28,7 +28,6 @@ def closed_loop(settings: Settings) -> Callable[[Any], dict[str, Any]] | None:
     from planning.agent.build import mpc
     from planning.evaluation.config import EvaluateConfig
     from planning.evaluation.evaluator import evaluate
-    from sim import make
 
     count, task = settings.evaluate.validation, settings.task.name
     if not count:
@@ -40,7 +39,7 @@ def closed_loop(settings: Settings) -> Callable[[Any], dict[str, Any]] | None:
         result = evaluate(
             told,
             pairs,
-            lambda: make(task, settings.image_size),
+            lambda: scene(task, settings.image_size),
             lambda spec: mpc(model, planner, mirror=spec.mirror),
         )
         success = 100 * float(result.hits().mean())
@@ -53,11 +52,10 @@ def drawn(settings: Settings, split: str, count: int) -> PairList:
     """Official pairs of the nominal collection for use while training; never of the test split."""
     from planning.evaluation.sample_pairs import PairsConfig, make_pair_lists
     from robot_wm.data.formats.base import open_episodes
-    from sim import make
 
     told = {"family": "official", "count": count, "eval_seeds": (0,), "split": split}
     config = build(PairsConfig, {**vars(settings.pairs_config()), **told}, "pairs")
-    env: Any = make(settings.task.name, settings.image_size, draw_images=False)
+    env = scene(settings.task.name, settings.image_size, draw_images=False)
     store = open_episodes(dataset(settings, "nominal"))
     return make_pair_lists(config, store, env.success, env.spec.families)[0]
 
@@ -116,12 +114,10 @@ def draw_pairs(settings: Settings, publish: bool) -> dict[int, PairList]:
     """Draw the lists anew from held-out episodes of the nominal collection and write them."""
     from planning.evaluation.sample_pairs import make_pair_lists
     from robot_wm.data.formats.base import open_episodes
-    from sim import make
 
     config = settings.pairs_config()
     store = open_episodes(dataset(settings, "nominal"))
-    # Gymnasium types `spec` as its own registry entry.
-    env: Any = make(settings.task.name, settings.image_size, draw_images=False)
+    env = scene(settings.task.name, settings.image_size, draw_images=False)
 
     def eligible(start: Any, goal: Any, between: Any) -> bool:
         return bool(env.task.eligible(between, config.family))

@@ -10,58 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from planning.optimizers.array_api import array_namespace
+from planning.optimizers.search import Array, Cost, Plan, Search
 from robot_wm.core.config import check_fields
 from robot_wm.core.errors import ConfigError, InputError
 
-Array = Any  # any array-API array
-Cost = Callable[[Array], Array]
 MOST = 10**6  # candidates of one search
 FINALS = ("guarded", "mean", "best")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What an optimiser found. Every action lies within the bounds.
-
-    Attributes:
-        actions: ``[H, A]``, the plan to execute.
-        std: ``[H, A]``, spread of the sampling distribution after the last refit.
-        best_actions: ``[H, A]``, cheapest candidate ever costed.
-        best_cost: ``[]``, its cost.
-        candidates: ``[N, H, A]`` of the last iteration.
-        candidate_costs: ``[N]``, their costs.
-    """
-
-    actions: Array
-    std: Array
-    best_actions: Array
-    best_cost: Array
-    candidates: Array
-    candidate_costs: Array
-
-
-class Search(NamedTuple):
-    """A search between two rounds.
-
-    Attributes:
-        mean, std: ``[H, A]``, of the sampling distribution.
-        best_actions, best_cost: ``[H, A]`` and ``[]``, cheapest candidate so far.
-        kept: ``[K, H, A]``, candidates that enter the next round unchanged, or None.
-        candidates, candidate_costs: ``[N, H, A]`` and ``[N]`` of this round.
-    """
-
-    mean: Array
-    std: Array
-    best_actions: Array
-    best_cost: Array
-    kept: Array | None
-    candidates: Array
-    candidate_costs: Array
 
 
 def clip(xp: Any, actions: Array, low: Array, high: Array) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ from sim.collection.stage import dataset
 
 if TYPE_CHECKING:
     from robot_wm.cli.main import Session
+    from robot_wm.world_models.base import TrainingData
 
 
 def encoder_datasets(session: Session) -> list[Path]:
@@ -63,9 +66,9 @@ def _no_weights(folder: Path, key: str) -> WeightsError:
 def latents(settings: Settings, encoder_folder: Path, data: Path) -> Path:
     """Latent cache of one data set, built if missing."""
     from robot_wm.data.latent_cache import build_latents
-    from robot_wm.encoders.frozen import FrozenEncoder
+    from robot_wm.encoders.base import load_encoder
 
-    frozen = FrozenEncoder.load(encoder_folder)
+    frozen = load_encoder(encoder_folder)
     return build_latents(data, frozen, storage_root() / "latents")
 
 
@@ -117,14 +120,18 @@ def _encoder_of(settings: Settings, folder: Path) -> Path:
 
 
 def _train(settings: Settings, parent: Path, folder: Path) -> None:
-    from robot_wm.encoders.frozen import FrozenEncoder
-    from robot_wm.world_models.jepa.trainer import train
-
-    data = [dataset(settings, collection) for collection in settings.train_on]
-    caches = [latents(settings, parent, path) for path in data]
+    data = training_data(settings, settings.train_on, parent)
     say(f"training the world model of {settings.task.name} into {folder}")
-    encoder, watch = FrozenEncoder.load(parent), closed_loop(settings)
-    train(settings.train_config(), data, caches, encoder, folder.parent, watch)
+    config, watch = settings.train_config(), closed_loop(settings)
+    settings.family.train(config, data, folder.parent, watch)
+
+
+def training_data(settings: Settings, collections: Sequence[str], parent: Path) -> TrainingData:
+    """Collections of this task with the encoder ``parent``, for a family to train on."""
+    from robot_wm.world_models.base import TrainingData
+
+    roots = [dataset(settings, collection) for collection in collections]
+    return TrainingData(roots, parent, partial(latents, settings, parent))
 
 
 def _check_data(settings: Settings, folder: Path) -> None:

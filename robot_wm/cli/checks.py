@@ -10,6 +10,7 @@ from robot_wm.cli.paths import SEEDS
 from robot_wm.cli.settings import optimiser_of
 from robot_wm.core.config import naming, unknown
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.instantiate import locate
 from robot_wm.core.system.extras import installed
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ def check(settings: Settings) -> None:
     """
     from export.build.quantize import PRECISIONS
     from planning.agent.build import delay_of
-    from planning.agent.registry import METHODS
     from robot_wm.commands.ablate_encoder import chosen
 
     if settings.precision not in PRECISIONS:
@@ -50,8 +50,7 @@ def check(settings: Settings) -> None:
         with naming(section):
             make()
     for method in settings.method:
-        if method not in METHODS:
-            raise unknown("method", method, METHODS)
+        locate("planning.agent.registry.agent_recipe")(method, settings.backend)
     for section in ("planner", "oracle", "diagnosis"):
         planner: PlannerSettings = getattr(settings, section)
         if planner.execute > planner.horizon:
@@ -161,7 +160,9 @@ def _check_provider(settings: Settings) -> None:
 def _learning(settings: Settings) -> tuple[tuple[str, Callable[[], Any]], ...]:
     """Sections and makers of the configurations whose rooms import torch."""
     from robot_wm.pretraining.objectives import make_objective
+    from robot_wm.world_models.base import TeachesActor
 
+    teaches = isinstance(settings.family, TeachesActor)
     # One layer is enough to have the objective check its options.
     with naming("encoder"):
         encoder = replace(settings.encoder_config(), depth=1)
@@ -175,5 +176,5 @@ def _learning(settings: Settings) -> tuple[tuple[str, Callable[[], Any]], ...]:
         ("pretrain", settings.pretrain_config),
         ("probe", settings.probe_config),
         ("train", settings.train_config),
-        ("teach.actor", settings.actor_config),
+        *((("teach.actor", settings.actor_config),) if teaches else ()),
     )

@@ -263,7 +263,7 @@ def _execute(command: str, overrides: Sequence[str], dry: bool) -> int:
     usual = [word for word in known.usual if word.partition("=")[0] not in given]
     overrides = [*usual, *overrides]
     settings = compose(overrides)
-    check_needs(command, settings.method)
+    check_needs(command, settings.method, settings.backend)
     settings.check()
     use_launcher(settings.launcher)
     if dry:

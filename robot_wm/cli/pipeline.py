@@ -83,10 +83,10 @@ def _check_model(settings: Settings, folder: Path) -> None:
     """
     if find_spec("torch") is None:
         return
-    from robot_wm.world_models.jepa.trainer import FREE
-
     stored = read_manifest(folder, "world_model", verify=False)["facts"].get("config", {})
-    asked = {k: v for k, v in asdict(settings.train_config()).items() if k not in FREE}
+    asked = {
+        k: v for k, v in asdict(settings.train_config()).items() if k not in settings.family.free
+    }
     check_same(folder, stored, asked, f"delete {folder.parent}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.instantiate import locate
 from robot_wm.core.system.extras import EXTRAS, installed
 
 SCENES = ("mujoco", "gymnasium", "array_api_compat")
@@ -159,19 +160,24 @@ COMMANDS: dict[str, Command] = {
         (*SCENES, "onnxruntime", *PAGES),
     ),
 }
-# what the agents of some methods import
-METHOD_NEEDS = {"jepa": LEARNING, "copy_last": LEARNING, "onnx": ("onnxruntime",)}
+# what a trained world model imports, by its back end
+BACKEND_NEEDS = {"torch": LEARNING, "onnx": ("onnxruntime",)}
 
 
-def check_needs(command: str, methods: tuple[str, ...] = ()) -> None:
+def check_needs(command: str, methods: tuple[str, ...] = (), backend: str = "torch") -> None:
     """Refuse a command whose imports would fail after hours of work.
+
+    Args:
+        methods: of which it builds agents.
+        backend: of those that do not say theirs.
 
     Raises:
         ConfigError: what is missing, and the extras that bring it.
     """
     needed, agents = [*COMMANDS[command].needs], COMMANDS[command].agents
     for method in methods if agents else ():
-        needed += METHOD_NEEDS.get(method, ())
+        known = locate("planning.agent.registry.agent_recipe")(method, backend)
+        needed += BACKEND_NEEDS[known.backend] if known.needs_model else ()
     missing = [name for name in dict.fromkeys(needed) if not installed(name)]
     if missing:
         extras = ",".join(dict.fromkeys(EXTRAS[name][1] for name in missing))

@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from robot_wm.encoders.vit import EncoderConfig
     from robot_wm.pretraining.trainer import PretrainConfig
     from robot_wm.probing.gate import ProbeConfig
-    from robot_wm.world_models.jepa.actor.trainer import ActorConfig
-    from robot_wm.world_models.jepa.config import TrainConfig
+    from robot_wm.world_models.base import WorldModelFamily
     from sim.collection.collect import CollectConfig
 
 # Methods whose planner has a section of its own.
@@ -215,20 +214,38 @@ class Settings:
 
         return build(ProbeConfig, self._common(ProbeConfig, self.probe, "probe"), "probe")
 
-    def train_config(self) -> TrainConfig:
+    def train_config(self) -> Any:
         """World-model training on this task."""
-        from robot_wm.world_models.jepa.config import TrainConfig
+        config = self.family.config
+        sizes = {k: v for k, v in self.model.items() if k not in ("family", "backend")}
+        given = join(sizes, "model", task=self.task.name)
+        given = join(self._common(config, self.train, "train"), "train", **given)
+        return build(config, given, "train")
 
-        given = join(self.model, "model", task=self.task.name)
-        given = join(self._common(TrainConfig, self.train, "train"), "train", **given)
-        return build(TrainConfig, given, "train")
+    @property
+    def family(self) -> WorldModelFamily:
+        """What is trained, see ``model.family``."""
+        from robot_wm.world_models.base import OLDEST, WORLD_MODELS
 
-    def actor_config(self) -> ActorConfig:
+        found: WorldModelFamily = WORLD_MODELS[self.model.get("family", OLDEST)]
+        return found
+
+    @property
+    def backend(self) -> str:
+        """What ``method=mpc`` plans with, see ``model.backend``."""
+        return str(self.model.get("backend", "torch"))
+
+    def actor_config(self) -> Any:
         """Training of a taught actor."""
-        from robot_wm.world_models.jepa.actor.trainer import ActorConfig
+        from robot_wm.world_models.base import TeachesActor
 
-        given = self._common(ActorConfig, self.teach.actor, "teach.actor")
-        return build(ActorConfig, given, "teach.actor")
+        if not isinstance(self.family, TeachesActor):
+            raise ConfigError(
+                f"a taught actor of a {self.family.name}", "a family with `teach_actor`",
+                "train another world model",
+            )  # fmt: skip
+        config = self.family.actor_config
+        return build(config, self._common(config, self.teach.actor, "teach.actor"), "teach.actor")
 
     def pairs_config(self) -> PairsConfig:
         """How pair lists are drawn."""

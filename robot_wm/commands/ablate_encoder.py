@@ -121,7 +121,7 @@ def vary(settings: Settings, change: Mapping[str, Mapping[str, Any]]) -> Setting
 
 def probed(session: Session, settings: Settings, folder: Path) -> list[Row]:
     """Rows of one variant, pretrained if missing."""
-    from robot_wm.encoders.frozen import FrozenEncoder
+    from robot_wm.encoders.base import load_encoder
     from robot_wm.pretraining.trainer import pretrain
 
     kept = folder / "rows.json"
@@ -130,7 +130,7 @@ def probed(session: Session, settings: Settings, folder: Path) -> list[Row]:
     if not (folder / "encoder" / MANIFEST).is_file():
         say(f"pretraining {folder.name}")
         pretrain(settings.pretrain_config(), encoder_datasets(session), folder)
-    rows = _probe(session, settings, FrozenEncoder.load(folder / "encoder"), ("encoder",))
+    rows = _probe(session, settings, load_encoder(folder / "encoder"), ("encoder",))
     steps = settings.pretrain_config().steps
     rows = [{**row, "steps": steps} for row in rows]
     write_json(kept, rows)
@@ -140,11 +140,11 @@ def probed(session: Session, settings: Settings, folder: Path) -> list[Row]:
 
 def references(session: Session, settings: Settings, out: Path) -> list[Row]:
     """Raw pixels and random weights, on the same frames."""
-    from robot_wm.encoders.frozen import FrozenEncoder
+    from robot_wm.encoders.base import load_encoder
 
     kept = out / "references.json"
     if not kept.is_file():
-        frozen = FrozenEncoder.load(out / slug("full recipe") / "encoder")
+        frozen = load_encoder(out / slug("full recipe") / "encoder")
         found = _probe(session, settings, frozen, REFERENCES)
         rows = [{"variant": row["kind"], "steps": 0, **row} for row in found]
         write_json(kept, rows)

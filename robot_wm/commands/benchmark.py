@@ -100,13 +100,8 @@ def untrained_model(settings: Settings, frozen: FrozenEncoder) -> WorldModel[Any
     import torch
 
     from robot_wm.core.protocols import ModelSpec
-    from robot_wm.world_models.jepa.model import (
-        CONTEXT,
-        JEPAWorldModel,
-        Network,
-        Sizes,
-        candidate_bytes,
-    )
+    from robot_wm.world_models.jepa.model import CONTEXT, JEPAWorldModel
+    from robot_wm.world_models.jepa.network import Network, Sizes, candidate_bytes
 
     config, block = settings.train_config(), settings.collect.frame_every
     control, (rows, columns) = control_dim(settings), frozen.config.grid

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from robot_wm.cli.registry import COMMANDS, METHOD_NEEDS
+from robot_wm.cli.registry import BACKEND_NEEDS, COMMANDS
 from robot_wm.core.storage.provenance import hardware, storage_root, usable_cores
 from robot_wm.core.system.children import last_line, python
 from robot_wm.core.system.extras import EXTRAS, installed
@@ -71,9 +71,9 @@ def _waiting(package: str) -> str:
     """Which commands want for it."""
     modules = {module for module, (name, _) in EXTRAS.items() if name == package}
     waiting = [name for name, known in COMMANDS.items() if modules & {*known.needs}]
-    methods = [method for method, needed in METHOD_NEEDS.items() if modules & {*needed}]
+    backends = [name for name, needed in BACKEND_NEEDS.items() if modules & {*needed}]
     words = [", ".join(waiting)] * bool(waiting)
-    words += [f"method={','.join(methods)}"] * bool(methods)
+    words += [f"model.backend={','.join(backends)}"] * bool(backends)
     return f" (needed by {' and '.join(words)})" if words else ""
 
 

@@ -31,11 +31,11 @@ def run(session: Session) -> int:
     Returns:
         0 if the gate opens, 1 if it stays shut, 3 if it could not be judged.
     """
-    from robot_wm.encoders.frozen import FrozenEncoder
+    from robot_wm.encoders.base import load_encoder
     from robot_wm.probing.gate import probe, write_gate
 
     settings = session.settings
-    frozen = FrozenEncoder.load(encoder(session))
+    frozen = load_encoder(encoder(session))
     out, rows = settings.run_path("probe"), []
     for task in settings.encoder_tasks:
         data = dataset(session.for_task(task), "nominal")

@@ -69,14 +69,30 @@ def instantiate(recipe: Mapping[str, Any], *arguments: Any, **keywords: Any) -> 
     special = (TARGET, PARTIAL, ARGS, RECURSIVE)
     make: Callable[..., Any] = locate(recipe[TARGET])
     given = {key: value for key, value in recipe.items() if key not in special}
-    positional = list(arguments) or list(recipe.get(ARGS, ()))
+    own = list(recipe.get(ARGS, ()))
     if recipe.get(RECURSIVE, True):
         given = {key: _built(value) for key, value in given.items()}
-        positional = [_built(value) for value in positional]
+        own = [_built(value) for value in own]
+    positional = list(arguments) or own
     given |= keywords
     if recipe.get(PARTIAL, False):
         return partial(make, *positional, **given)
     return make(*positional, **given)
+
+
+def deferred(target: str, **keywords: Any) -> partial[Any]:
+    """A recipe as a function that waits for its positional arguments; it travels to workers.
+
+    Args:
+        target: dotted name.
+        keywords: plain values and nested recipes, built when it is called.
+    """
+    return partial(instantiate, {TARGET: target, **keywords})
+
+
+def is_deferred(make: object) -> bool:
+    """Whether something is such a function."""
+    return isinstance(make, partial) and make.func is instantiate
 
 
 def _built(value: Any) -> Any:

@@ -15,8 +15,11 @@ import numpy as np
 
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.protocols import Agent, EnvSpec, History, Proposer, WorldModel, check_actions
+from robot_wm.core.symmetry import Mirror
 from sim.env import GoalEnv
 from sim.oracle.agents import Informed
+
+Symmetrize = Callable[[WorldModel[Any], Mirror | None], WorldModel[Any]]
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,13 @@ def judged_agent(
     model: WorldModel[Any],
     planner: Callable[[WorldModel[Any]], Agent],
     privileged: bool = False,
+    symmetrize: Symmetrize | None = None,
 ) -> Informed:
-    """The planner on the judged simulator, ready for an evaluator's ``inputs: state`` row."""
-    simulator = JudgedSimulator(model, privileged)
+    """The planner on the judged simulator, ready for an evaluator's ``inputs: state`` row.
+
+    Args:
+        symmetrize: makes the learned model judge in the scene's mirror image, too.
+    """
+    judge = symmetrize(model, spec.mirror) if symmetrize else model
+    simulator = JudgedSimulator(judge, privileged)
     return Informed(planner(simulator), simulator)

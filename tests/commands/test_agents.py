@@ -8,14 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+from planning.agent.registry import agent_recipe
 from planning.commands import agents
 from planning.commands.evaluate import facts, row_config
 from planning.evaluation.stage import pair_list_path
 from robot_wm.cli import main as cli
 from robot_wm.cli.help import option_rows
+from robot_wm.cli.paths import PACKAGE
 from robot_wm.commands import probe
 from robot_wm.core.errors import ConfigError
-from robot_wm.core.system.machine import PACKAGE
+from robot_wm.core.instantiate import instantiate
+from robot_wm.world_models.base import load_world_model
+
+
+def given(settings: Any, method: str, folders: Any, **options: Any) -> dict[str, Any]:
+    """The filled recipe of a method."""
+    (recipe,) = agents.recipe(settings, method, folders, **options).args
+    return recipe
 
 
 def test_the_oracle_has_a_planner_of_its_own() -> None:
@@ -35,7 +44,7 @@ def test_the_oracle_has_a_planner_of_its_own() -> None:
         "mirror": False,
     }
     assert settings.planner_of("jepa").optimiser == "cem"
-    assert agents.recipe(settings, "oracle", None).kwargs["planner"] == asdict(own)
+    assert given(settings, "oracle", None)["planner"]["planner"] == asdict(own)
     row = facts(settings, "oracle", None)
     assert (row["proposals"], row["optimiser"], row["budget_class"]) == (24, "icem", "B256")
     assert (row["execute"], row["horizon"]) == (3, 5)
@@ -56,23 +65,20 @@ def test_rows_say_in_how_many_views_candidates_were_judged() -> None:
     assert facts(cli.compose(["planner.mirror=false"]), "jepa", None)["views"] == 1
 
 
-def test_the_diagnosis_judges_in_the_mirror_as_the_planner_does(monkeypatch) -> None:
+@pytest.mark.parametrize("method", ["true_dynamics", "oracle_true_cost"])
+def test_the_diagnosis_judges_in_the_mirror_as_the_planner_does(method: str) -> None:
     from planning.agent.symmetrized_model import MirroredModel
     from sim import make
 
-    spec, planner = (
-        make("push_t", 16, draw_images=False).spec,
-        asdict(cli.compose(["task=push_t"]).planner_of("true_dynamics")),
-    )
-    assert planner["mirror"]
-    learned = SimpleNamespace(spec=None)
-    monkeypatch.setattr(agents, "load_jepa", lambda *_, **__: learned)
-    monkeypatch.setattr("sim.oracle.learned_cost.judged_agent", lambda spec, model, *_: model)
-    seen: Any = agents.judged_agent(spec, planner, "model", "encoder")
+    spec = make("push_t", 16, draw_images=False).spec
+    settings, learned = cli.compose(["task=push_t"]), SimpleNamespace(spec=None)
+    assert settings.diagnosis.mirror
+    symmetrize = given(settings, method, (Path(), Path()))["symmetrize"]
+    seen: Any = instantiate(symmetrize)(learned, spec.mirror)
     assert isinstance(seen, MirroredModel)
     assert seen.model is learned
-    alone: Any = agents.judged_agent(spec, {**planner, "mirror": False}, "model", "encoder")
-    assert alone is learned
+    alone = {**symmetrize, "wanted": False}
+    assert instantiate(alone)(learned, spec.mirror) is learned
 
 
 def test_copy_last_never_asks_for_proposals() -> None:
@@ -107,24 +113,40 @@ def test_only_reports_load_the_contact_sheet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from robot_wm.world_models.jepa import visualization as imagination
+    from robot_wm.world_models.jepa.family import FAMILY
     from robot_wm.world_models.jepa.model import JEPAWorldModel
 
     monkeypatch.setattr(JEPAWorldModel, "load", lambda *_, **__: "plain")
     monkeypatch.setattr(
         imagination.IllustratedModel, "illustrate", lambda model, sheet: (model, sheet.name)
     )
-    folder = str(tmp_path)
-    assert agents.load_jepa(folder, folder, illustrate=True) == "plain"  # no frames in the artefact
+    assert FAMILY.load(tmp_path, tmp_path, illustrate=True) == "plain"  # none in the artefact
     (tmp_path / imagination.SHEET).touch()
-    assert agents.load_jepa(folder, folder) == "plain"
-    assert agents.load_jepa(folder, folder, illustrate=True) == ("plain", "frames.png")
+    assert FAMILY.load(tmp_path, tmp_path) == "plain"
+    assert FAMILY.load(tmp_path, tmp_path, illustrate=True) == ("plain", "frames.png")
     settings, folders = cli.compose([]), (tmp_path, tmp_path)
-    asked = {
-        method: agents.recipe(settings, method, folders, illustrate=True).kwargs.get("illustrate")
-        for method in agents.METHODS
-    }
-    assert [method for method, value in asked.items() if value] == ["jepa"]
-    assert "illustrate" not in agents.recipe(settings, "jepa", folders).kwargs
+    assert given(settings, "jepa", folders, illustrate=True)["model"]["illustrate"]
+    assert "illustrate" not in given(settings, "jepa", folders)["model"]
+
+
+def test_old_names_and_new_ones_make_the_same_agents_and_rows(tmp_path: Path) -> None:
+    folders = (tmp_path, tmp_path)
+    for old, new, words in (
+        ("jepa", "mpc", []),
+        ("onnx", "mpc", ["model.backend=onnx"]),
+        ("true_dynamics", "oracle_learned_cost", []),
+        ("true_cost", "oracle_true_cost", []),
+    ):
+        settings = cli.compose(words)
+        assert given(settings, old, folders) == given(settings, new, folders)
+        ours, theirs = (row_config(settings, name, Pairs(), 0) for name in (old, new))  # type: ignore[arg-type]
+        assert ours == theirs
+        assert ours.method == old
+        assert facts(settings, old, None) == facts(settings, new, None)
+    with pytest.raises(ConfigError, match="torch, onnx"):
+        agents.recipe(cli.compose(["model.backend=tensorrt"]), "mpc", folders)
+    with pytest.raises(ConfigError, match="did you mean 'jepa'"):
+        agent_recipe("jeppa")
 
 
 class Pairs:
@@ -154,14 +176,14 @@ def test_further_families_follow_the_pair_lists_own() -> None:
 def test_probe_tells_its_verdict_by_exit_code(
     verdict: bool | None, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import robot_wm.encoders.vit
+    import robot_wm.encoders.base
     import robot_wm.probing.gate as room
 
     result = None if verdict is None else room.GateResult(verdict, ())
     monkeypatch.setenv("ROBOT_WM_HOME", str(tmp_path))
     monkeypatch.setattr(probe, "encoder", lambda session: tmp_path)
     monkeypatch.setattr(probe, "dataset", lambda settings, collection: tmp_path)
-    monkeypatch.setattr(robot_wm.encoders.frozen.FrozenEncoder, "load", lambda folder: None)
+    monkeypatch.setattr(robot_wm.encoders.base, "load_encoder", lambda folder: None)
     monkeypatch.setattr(room, "probe", lambda *_: [])
     monkeypatch.setattr(room, "write_gate", lambda out, rows: result)
     assert cli.main(["probe", "preset=smoke"]) == code
@@ -185,18 +207,16 @@ def test_a_running_clock_is_given_in_control_steps_or_measured():
 
 def test_the_cost_can_be_chosen_where_a_trained_model_judges(tmp_path: Path) -> None:
     settings, folders = cli.compose(["planner.cost=latent"]), (tmp_path, tmp_path)
-    assert agents.recipe(settings, "jepa", folders).kwargs["planner"]["cost"] == "latent"
+    assert given(settings, "jepa", folders)["model"]["cost"] == "latent"
     with pytest.raises(ConfigError, match="cost 'latent' with method onnx"):
         agents.recipe(settings, "onnx", folders)
-    assert (
-        agents.recipe(settings, "oracle", None).kwargs["planner"]["cost"] == ""
-    )  # its own section
-    loaded = agents.load_jepa(*shipped(), cost="distance")
-    assert (loaded.cost, agents.load_jepa(*shipped()).cost) == ("distance", "both")  # type: ignore
+    own = given(settings, "oracle", None)["planner"]["planner"]
+    assert own["cost"] == ""  # its own section
+    loaded = load_world_model(*shipped(), cost="distance")
+    assert (loaded.cost, load_world_model(*shipped()).cost) == ("distance", "both")  # type: ignore
     with pytest.raises(ConfigError, match="cost 'wrong'"):
-        agents.load_jepa(*shipped(), cost="wrong")
+        load_world_model(*shipped(), cost="wrong")
 
 
-def shipped() -> tuple[str, str]:
-    weights = PACKAGE / "weights"
-    return str(weights / "push_t"), str(weights / "encoder")
+def shipped() -> tuple[Path, Path]:
+    return PACKAGE / "weights" / "push_t", PACKAGE / "weights" / "encoder"

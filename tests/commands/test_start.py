@@ -13,7 +13,7 @@ import pytest
 
 from robot_wm.cli import main as cli
 from robot_wm.cli import start
-from robot_wm.cli.registry import COMMANDS, METHOD_NEEDS, check_needs
+from robot_wm.cli.registry import BACKEND_NEEDS, COMMANDS, check_needs
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.system import children
 from robot_wm.core.system.extras import EXTRAS
@@ -173,7 +173,7 @@ def test_a_folder_in_the_way_ends_a_command_with_one_message(tmp_path: Path) -> 
 def test_the_table_of_needs_is_whole() -> None:
     named = {
         name
-        for needed in (*(known.needs for known in COMMANDS.values()), *METHOD_NEEDS.values())
+        for needed in (*(known.needs for known in COMMANDS.values()), *BACKEND_NEEDS.values())
         for name in needed
     }
     assert named <= set(EXTRAS)

@@ -37,7 +37,7 @@ def test_missing_packages_matter_more_or_less() -> None:
     found = {c.name: c for c in doctor.check_packages(versions) if c.state != OK}
     assert {name: c.state for name, c in found.items()} == {"torch": WARN, "onnxruntime": FAIL}
     assert "train" in found["torch"].found
-    assert "method=jepa" in found["torch"].found
+    assert "model.backend=torch" in found["torch"].found
     assert "demo" in found["onnxruntime"].found
     assert all("pip install" in c.mend for c in found.values())
 

@@ -15,7 +15,7 @@ from planning.evaluation.config import EvaluateConfig
 from planning.evaluation.evaluator import evaluate
 from planning.evaluation.sample_pairs import PairsConfig, make_pair_lists
 from robot_wm.cli import main as cli
-from robot_wm.core.parallel import Factory
+from robot_wm.core.instantiate import deferred
 from robot_wm.core.storage.provenance import read_manifest
 from robot_wm.data.formats.base import format_of, open_episodes
 from robot_wm.data.latent_cache import LatentStore, build_latents
@@ -51,7 +51,7 @@ def test_an_agent_is_judged_alike_on_pairs_of_them(tmp_path: Path) -> None:
     config = PairsConfig(count=3, offset=10, budget=15, eval_seeds=(0,))
     for root in (ours.root, write_npz(ours, tmp_path / "theirs")):
         pairs = make_pair_lists(config, open_episodes(root), PointEnv().success, ("official",))[0]
-        makers = Factory("point_world:PointEnv"), Factory("point_world:make_drift")
+        makers = deferred("point_world.PointEnv"), deferred("point_world.make_drift")
         result = evaluate(EvaluateConfig("official/point", "drift"), pairs, *makers)
         found.append((pairs.pairs, [episode.traces for episode in result.episodes]))
     assert repr(found[0]) == repr(found[1])

@@ -20,7 +20,7 @@ from planning.evaluation.rollout_collection import PracticeConfig, practise
 from planning.evaluation.sample_pairs import PairsConfig, calibration, make_pair_lists
 from robot_wm.cli.main import compose
 from robot_wm.core.errors import ConfigError, DataError, StorageError
-from robot_wm.core.parallel import Factory
+from robot_wm.core.instantiate import deferred
 from robot_wm.core.storage import provenance as manifest
 from robot_wm.core.storage.provenance import MANIFEST, lock, write_manifest
 from robot_wm.data.episodes import Schema
@@ -324,7 +324,7 @@ def writers(place, tmp_path_factory):
     points = point_store(tmp_path_factory.mktemp("points"))
     asked = PairsConfig(count=2, offset=10, budget=15, eval_seeds=(0,), split="train")
     pairs = make_pair_lists(asked, points, PointEnv().success, ("official",))[0]
-    makers = Factory("point_world:PointEnv"), Factory("point_world:make_drift")
+    makers = deferred("point_world.PointEnv"), deferred("point_world.make_drift")
     scene = CollectConfig("push_t", "x", 2, 10, (Mix("random", 1.0),), image_size=64, workers=1)
     pixels = replace(PRETRAIN, encoder=TINY, monitor_every=0)
     return {

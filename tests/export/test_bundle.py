@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from moving_square import SIZE, draw, tiny_encoder
-from test_jepa_model import SIZES, SPEC
+from tiny_jepa import SIZES, SPEC
 
 from export.build.bundle import ExportConfig, contract_of, export
 from export.build.external_weights import NAME as WEIGHTS

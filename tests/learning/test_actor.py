@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from moving_square import EVERY, draw, episode, tiny_encoder
-from test_jepa_model import SIZES, SPEC, history
+from tiny_jepa import SIZES, SPEC, history
 
 from export.build.external_weights import SharedWeights
-from export.build.graphs import Propose, graphs, write_onnx
+from export.build.graphs import graphs
+from export.build.onnx_files import write_onnx
 from planning.agent.costs import LastCost, Objective
 from planning.optimizers import make
 from robot_wm.core.errors import DataError, WeightsError
@@ -26,7 +27,8 @@ from robot_wm.training.checkpoint import (
     load_module,
     save_artifact,
 )
-from robot_wm.world_models.jepa.actor.dataset import Recorded, Taught, build_taught
+from robot_wm.world_models.jepa.actor.dataset import Recorded, Taught
+from robot_wm.world_models.jepa.actor.lesson_latents import build_taught
 from robot_wm.world_models.jepa.actor.model import LEAST, Actor
 from robot_wm.world_models.jepa.actor.trainer import ActorConfig, train_actor
 from robot_wm.world_models.jepa.model import KIND, JEPAWorldModel, Network, Sizes
@@ -124,7 +126,9 @@ def test_the_exported_actor_proposes_alike(model, seen, tmp_path):
 
     state, goal = seen
     optimiser = make("icem", candidates=24, iterations=2, elites=4, decay=1.0)
-    found = {g.name: g for g in graphs(model, optimiser, Objective(LastCost()), 3)}
+    parts = model.export_parts()
+    made = graphs(parts, model.spec, optimiser, Objective(LastCost()), 3)
+    found = {g.name: g for g in made}
     weights = SharedWeights()
     write_onnx(found["propose"], tmp_path / "propose.onnx", {}, weights)
     weights.write(tmp_path)
@@ -137,7 +141,7 @@ def test_the_exported_actor_proposes_alike(model, seen, tmp_path):
     (plans,) = session.run(None, given)
     with torch.inference_mode():
         order = ("z_prev", "z", "a_prev", "goal", "choice", "noise")
-        wanted = Propose(model)(*(torch.from_numpy(given[name]) for name in order))
+        wanted = parts.propose(*(torch.from_numpy(given[name]) for name in order))
     np.testing.assert_allclose(plans, wanted, atol=1e-4)
 
 

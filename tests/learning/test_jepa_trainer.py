@@ -112,13 +112,13 @@ def test_the_true_actions_cost_less_than_random_ones(place, trained):
 
 
 def test_imagination_shows_where_the_square_will_be(place, trained):
-    from planning.commands.agents import load_jepa
+    from robot_wm.world_models.base import load_world_model
 
     def centre(frame):
         weight = frame[..., 0].astype(float)
         return np.array([weight.sum(axis) @ np.arange(SIZE) for axis in (0, 1)]) / weight.sum()
 
-    model = load_jepa(str(trained), str(place[0] / "encoder"), illustrate=True)
+    model = load_world_model(trained, place[0] / "encoder", illustrate=True)
     rng, errors, still = np.random.default_rng(6), [], []
     for _ in range(30):
         start, push = rng.uniform(12, SIZE - 12, 2), rng.uniform(-1, 1, 2)

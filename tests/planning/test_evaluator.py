@@ -14,13 +14,12 @@ from point_world import (
     point_store,
 )
 
+from planning.agent.baselines import random_agent
 from planning.evaluation.config import EvaluateConfig
 from planning.evaluation.evaluator import (
-    Factory,
     append_row,
     evaluate,
     planner_seed,
-    random_agent,
     run_episode,
 )
 from planning.evaluation.results import pack_trace, parse_row, read_rows, unpack_trace
@@ -28,6 +27,7 @@ from planning.evaluation.sample_pairs import PairsConfig, make_pair_lists
 from planning.evaluation.statistics import wilson
 from planning.evaluation.tables import render_tables
 from robot_wm.core.errors import ConfigError, DataError, InputError, WeightsError
+from robot_wm.core.instantiate import deferred
 
 FAMILIES = ("official", "moderate", "strict")
 STEER = EvaluateConfig("moderate/point", "steer", train_seed=0, inputs="pixels+proprio")
@@ -128,11 +128,11 @@ def test_seeds_depend_on_names_only_not_on_order(pairs):
 
 def test_two_spawned_workers_change_nothing_and_errors_come_home(pairs):
     config = EvaluateConfig("moderate/point@random", "drift")
-    env, agent = Factory("point_world:PointEnv"), Factory("point_world:make_drift")
+    env, agent = deferred("point_world.PointEnv"), deferred("point_world.make_drift")
     alone = evaluate(config, pairs, env, agent)
     together = evaluate(replace(config, workers=2), pairs, env, agent)
     assert together.episodes == alone.episodes
-    broken = Factory("point_world:make_broken")
+    broken = deferred("point_world.make_broken")
     with pytest.raises(WeightsError, match=r"a torn file.*download it again"):
         evaluate(replace(config, workers=2), pairs, env, broken)
     with pytest.raises(WeightsError):
@@ -190,7 +190,7 @@ def test_mismatches_are_refused_before_the_first_episode(pairs):
         with pytest.raises(ConfigError):
             evaluate(config, pairs, PointEnv, make_steer)
     with pytest.raises(ConfigError):
-        Factory("point_world:nothing")()
+        deferred("point_world.nothing")()
 
 
 def test_row_has_every_key_and_right_numbers(pairs):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from point_world import SPEED, PointEnv, SteerAgent, point_store
 
+from planning.agent.baselines import random_agent
 from planning.agent.mpc import MPCAgent
 from planning.evaluation.config import EvaluateConfig
-from planning.evaluation.evaluator import evaluate, random_agent
+from planning.evaluation.evaluator import evaluate
 from planning.evaluation.sample_pairs import PairsConfig, make_pair_lists
 from planning.optimizers.cem import CEM
 from planning.reporting import charts, units

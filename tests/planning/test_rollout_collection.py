@@ -9,7 +9,7 @@ from point_world import SPEED, PointEnv, make_drift, point_store
 from planning.evaluation.rollout_collection import PracticeConfig, practise
 from planning.evaluation.sample_pairs import PairsConfig, make_pair_lists
 from robot_wm.core.errors import ConfigError, DataError
-from robot_wm.core.parallel import Factory
+from robot_wm.core.instantiate import deferred
 from robot_wm.data.episodes import COLUMNS
 from robot_wm.data.formats.native import EpisodeStore
 from robot_wm.data.shards import shard_path
@@ -27,7 +27,7 @@ def source(tmp_path_factory):
 def record(source, root, config=CONFIG, about=None, workers=1):
     schema, pairs = source
     config = replace(config, workers=workers)
-    makers = Factory("point_world:PointEnv"), Factory("point_world:make_drift")
+    makers = deferred("point_world.PointEnv"), deferred("point_world.make_drift")
     return EpisodeStore(
         practise(config, pairs, schema, "practice1", about or {}, root, *makers), verify=True
     )

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 
-from robot_wm.core.parallel.base import Factory, Launcher, Result
+from robot_wm.core.parallel.base import Launcher, Result
 from robot_wm.core.registry import Registry
 
-__all__ = ["LAUNCHERS", "Factory", "Launcher", "spread", "use_launcher"]
+__all__ = ["LAUNCHERS", "Launcher", "spread", "use_launcher"]
 
 LAUNCHERS = Registry(
     "robot_wm.launchers",

@@ -1,12 +1,9 @@
-"""What a launcher is, and the recipe of an object that travels to workers."""
+"""What a launcher is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
-
-from robot_wm.core.instantiate import locate
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
 
 Result = TypeVar("Result")
 
@@ -24,19 +21,3 @@ class Launcher(Protocol):
     ) -> Iterator[tuple[int, Result]]:
         """Start, and yield results as they come."""
         ...
-
-
-@dataclass(frozen=True)
-class Factory:
-    """A recipe that travels to worker processes: ``"package.module:callable"`` and keywords."""
-
-    target: str
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-
-    def __call__(self, *args: Any) -> Any:
-        """Import the callable and call it.
-
-        Raises:
-            ConfigError: no such module or callable.
-        """
-        return locate(self.target)(*args, **self.kwargs)

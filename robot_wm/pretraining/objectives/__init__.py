@@ -37,7 +37,10 @@ class Objective(nn.Module):
 
     @abstractmethod
     def loss(self, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Scalar to minimise, and its parts for the log. All chance comes from ``rng``."""
+        """Scalar to minimise; its parts for the log, ``loss`` (itself) among them.
+
+        All chance comes from ``rng``.
+        """
 
     def after_step(self, progress: float) -> None:
         """Called after each optimiser step; ``progress`` runs over (0, 1]."""

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robot_wm.data.sequences import Batch
+from robot_wm.training import losses
 from robot_wm.training.losses import contrast
 from robot_wm.training.metrics import participation_ratio, r2
-from robot_wm.world_models.jepa import losses
 from robot_wm.world_models.jepa.config import TrainConfig
 from robot_wm.world_models.jepa.dynamics import Predictor
 from robot_wm.world_models.jepa.model import Network, Sizes

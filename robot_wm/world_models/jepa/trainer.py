@@ -39,7 +39,7 @@ from robot_wm.training.optim import warmup_cosine
 from robot_wm.training.run_log import Log
 from robot_wm.world_models.jepa.artifact import card_of, check_robot, describe, take_over
 from robot_wm.world_models.jepa.config import TrainConfig
-from robot_wm.world_models.jepa.model import KIND, JEPAWorldModel
+from robot_wm.world_models.jepa.model import KIND, NAME, JEPAWorldModel
 from robot_wm.world_models.jepa.objective import Trainee
 from robot_wm.world_models.jepa.stages import Stage
 from robot_wm.world_models.jepa.visualization import SHEET, contact_sheet
@@ -259,6 +259,7 @@ class WorldModelTraining(Training):
         c, network = self.config, self.model().network
         count = sum(p.numel() for p in network.parameters())
         facts = {
+            "family": NAME,
             "config": self.identity,
             "datasets": [s.sha256 for s, _ in self.pairs],
             "parameters": count,

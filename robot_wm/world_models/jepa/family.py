@@ -1,0 +1,96 @@
+"""The house world model as a family: what others ask of it without knowing how it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from robot_wm.data.lessons import LessonStore
+from robot_wm.data.sequences import open_pairs
+from robot_wm.encoders.base import load_encoder
+from robot_wm.world_models.base import Evaluate, Lessons, TrainingData
+from robot_wm.world_models.jepa.actor.dataset import Recorded, Taught
+from robot_wm.world_models.jepa.actor.lesson_latents import build_taught
+from robot_wm.world_models.jepa.actor.trainer import FREE as ACTOR_FREE
+from robot_wm.world_models.jepa.actor.trainer import ActorConfig, train_actor
+from robot_wm.world_models.jepa.artifact import own_sizes
+from robot_wm.world_models.jepa.config import TrainConfig
+from robot_wm.world_models.jepa.model import NAME, JEPAWorldModel
+from robot_wm.world_models.jepa.trainer import FREE, train
+from robot_wm.world_models.jepa.visualization import SHEET, IllustratedModel
+
+
+class JEPAFamily:
+    """See :class:`robot_wm.world_models.base.WorldModelFamily`; it tunes and teaches, too."""
+
+    name = NAME
+    config, free = TrainConfig, FREE
+    actor_config, actor_free = ActorConfig, ACTOR_FREE
+
+    def train(
+        self,
+        config: TrainConfig,
+        data: TrainingData,
+        out: Path,
+        evaluate: Evaluate | None = None,
+    ) -> Path:
+        """Train on the latents of all data sets."""
+        caches = [data.latents(path) for path in data.datasets]
+        return train(config, data.datasets, caches, load_encoder(data.encoder), out, evaluate)
+
+    def load(
+        self, folder: Path, encoder_folder: Path, cost: str = "", illustrate: bool = False
+    ) -> JEPAWorldModel:
+        """Load a stored model; illustrated with the training frames beside it."""
+        loaded = JEPAWorldModel.load(folder, encoder_folder, cost or None)
+        sheet = folder / SHEET
+        shown = illustrate and sheet.is_file()
+        return IllustratedModel.illustrate(loaded, sheet) if shown else loaded
+
+    def fine_tuning(
+        self,
+        config: TrainConfig,
+        start: Path,
+        steps: int,
+        lr: float,
+        kept: float,
+        shares: Sequence[float],
+    ) -> TrainConfig:
+        """Predictor, proposer and goal distance go on learning; the latent stays."""
+        return replace(
+            config, **own_sizes(start), steps=0, embed=0, settle=steps, lr=lr,
+            latent_of=str(start), tuned=True, kept=kept, shares=tuple(shares),
+        )  # fmt: skip
+
+    def teach_actor(
+        self,
+        config: ActorConfig,
+        training: TrainConfig,
+        start: Path,
+        lessons: Lessons,
+        recorded: TrainingData,
+        out: Path,
+    ) -> Path:
+        """Encoder, latent, predictor and goal distance stay as they are."""
+        model = self.load(start, recorded.encoder)
+        stores = [LessonStore(path) for path in lessons.folders]
+        caches = [
+            build_taught(store, model, lessons.pictures, lessons.mirror, lessons.cache)
+            for store in stores
+        ]
+        both = list(zip(stores, caches, strict=True))
+        taught = Taught(both, lessons.mirror, model.spec.block, model.network.predictor)
+        noise = training.demonstration_noise
+        shown = self._demonstrations(model, recorded, noise) if config.recorded else None
+        return train_actor(config, taught, shown, model, start, out, lessons.facts)
+
+    def _demonstrations(
+        self, model: JEPAWorldModel, recorded: TrainingData, noise: float
+    ) -> Recorded:
+        caches = [recorded.latents(path) for path in recorded.datasets]
+        pairs = open_pairs(model.spec.task, recorded.datasets, caches, model.encoder.sha256)
+        return Recorded.load(pairs, model, noise)
+
+
+FAMILY = JEPAFamily()
