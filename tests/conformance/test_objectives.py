@@ -21,7 +21,7 @@ OBJECTIVES = {**REGISTRY, "toy": Brightness}
 
 def built(name: str) -> Objective:
     torch.manual_seed(0)
-    made: Objective = OBJECTIVES[name](TINY, {}, 2, 10)
+    made: Objective = OBJECTIVES[name](TINY, {}, 2, 10, 2)
     return made
 
 
@@ -60,7 +60,7 @@ def test_the_loss_is_finite_moves_the_encoder_and_takes_chance_from_its_argument
 @pytest.mark.parametrize("name", sorted(REGISTRY))
 def test_unknown_options_are_named(name: str) -> None:
     with pytest.raises(ConfigError, match="no_such_option"):
-        make_objective(name, TINY, {"no_such_option": 1}, 1, 10)
+        make_objective(name, TINY, {"no_such_option": 1}, 1, 10, 2)
 
 
 PATHS = sorted(path.stem for path in (ROOT / "configs/objective").glob("*.yaml"))
@@ -70,7 +70,7 @@ PATHS = sorted(path.stem for path in (ROOT / "configs/objective").glob("*.yaml")
 def test_every_yaml_makes_an_objective(name: str) -> None:
     told = compose([f"objective={name}"]).objective
     assert told.name in REGISTRY
-    assert isinstance(make_objective(told.name, TINY, told.options, 1, 10), Objective)
+    assert isinstance(make_objective(told.name, TINY, told.options, 1, 10, 2), Objective)
 
 
 def test_every_objective_has_a_yaml() -> None:

@@ -20,7 +20,8 @@ from planning.agent.mpc import MPCAgent
 from planning.optimizers import CEM
 from robot_wm.core import registry
 from robot_wm.core.errors import ConfigError, DataError, WeightsError
-from robot_wm.data.episodes import Recording, Schema, open_dataset, write_shard
+from robot_wm.data.episodes import Recording, Schema
+from robot_wm.data.formats.native import open_dataset, write_shard
 from robot_wm.encoders.base import load_encoder
 from robot_wm.encoders.frozen import save_encoder
 from robot_wm.encoders.vit import VideoEncoder

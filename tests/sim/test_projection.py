@@ -65,7 +65,7 @@ def test_paths_are_those_of_the_scene_itself(task, blind):
 @pytest.mark.parametrize("task", TASKS)
 def test_a_predicate_holds_only_below_its_limits(task):
     made, rng = TASKS[task](), np.random.default_rng(1)
-    size = len(made.pose_names)
+    size = len(made.pose_entries)
     for family, predicate in made.predicates.items():
         held = 0
         for scale in (0.003, 0.01, 0.05, 0.3):

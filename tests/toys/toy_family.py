@@ -24,7 +24,7 @@ from robot_wm.core.protocols import (
     spec_to_json,
 )
 from robot_wm.core.storage.provenance import check_parent, read_manifest
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.data.formats.native import EpisodeStore
 from robot_wm.data.sequences import block_actions
 from robot_wm.training.checkpoint import load_artifact, load_module, save_artifact
 from robot_wm.world_models.base import KIND, ExportParts, TrainingData

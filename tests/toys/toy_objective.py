@@ -18,7 +18,9 @@ class BrightnessConfig:
 class Brightness(Objective):
     """Linear read-out of every patch's brightness from its token."""
 
-    def __init__(self, encoder: EncoderConfig, options, scenes: int, action_dim: int) -> None:
+    def __init__(
+        self, encoder: EncoderConfig, options, scenes: int, action_dim: int, control_dim: int
+    ) -> None:
         super().__init__()
         self.config, self._encoder = strict(BrightnessConfig, options), VideoEncoder(encoder)
         self.read = nn.Linear(encoder.width, 1)
