@@ -19,7 +19,7 @@ TASK ?= two_room
 PAGE = export/browser
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo browser test test-all lint results bench doctor clean
+.PHONY: help setup demo browser test test-all smoke lint results bench doctor clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test: $(SETUP)  ## every test but the slow ones (minutes)
 
 test-all: $(SETUP)  ## the slow ones too
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest -m "not gpu and not network"
+
+smoke: $(SETUP)  ## the whole chain, tiny, and every command once (minutes)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest tests/test_pipeline.py -m slow
 
 lint: $(SETUP)  ## style, format and types
 	@$(BIN)/ruff check .

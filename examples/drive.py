@@ -21,7 +21,7 @@ from export.robot.episode_logger import RobotLog
 from export.runtime import SHIPPED, load_agent
 from export.runtime.bundle_spec import read_contract
 
-STAMP, ACTION = struct.Struct("<d"), struct.Struct("<2f")
+STAMP = struct.Struct("<d")
 
 
 def receive(link: socket.socket, size: int) -> bytes:
@@ -47,7 +47,8 @@ def main() -> None:
     folder = SHIPPED / told.bundle
     folder = folder if folder.is_dir() else Path(told.bundle)
     spec = read_contract(folder)[0].spec
-    shape, period = (spec.image_size, spec.image_size, 3), spec.control_dt
+    shape, period = (spec.image_height, spec.image_width, 3), spec.control_dt
+    packed = struct.Struct(f"<{spec.control_dim}f")
     # What fits into half a period on this machine, and no further round once that is over.
     half = 0.5 * period
     agent = load_agent(folder, told.threads, budget=half, deadline=half, delay=1)
@@ -63,7 +64,7 @@ def main() -> None:
             image = np.frombuffer(message, np.uint8, offset=STAMP.size).reshape(shape)
             command = controller.tick(time.monotonic(), Frame(image, stamp))
             with contextlib.suppress(ConnectionError):  # it may have hung up after this frame
-                link.sendall(ACTION.pack(*command.action))
+                link.sendall(packed.pack(*command.action))
             controller.think()
     if log is not None:
         log.end()

@@ -21,20 +21,22 @@ import numpy as np
 
 import sim
 
-STAMP, ACTION = struct.Struct("<d"), struct.Struct("<2f")
+STAMP = struct.Struct("<d")
 
 
-def newest_action(link: socket.socket, left: bytes) -> tuple[np.ndarray | None, bytes]:
+def newest_action(
+    link: socket.socket, left: bytes, packed: struct.Struct
+) -> tuple[np.ndarray | None, bytes]:
     """The last whole action among what has arrived, and the bytes that are not whole yet."""
     try:
         while data := link.recv(4096, socket.MSG_DONTWAIT):
             left += data
         raise ConnectionError("the planner has gone")
     except BlockingIOError:
-        whole = len(left) // ACTION.size * ACTION.size
+        whole = len(left) // packed.size * packed.size
     if not whole:
         return None, left
-    return np.array(ACTION.unpack(left[whole - ACTION.size : whole])), left[whole:]
+    return np.array(packed.unpack(left[whole - packed.size : whole])), left[whole:]
 
 
 def main() -> int:
@@ -48,6 +50,7 @@ def main() -> int:
     told = arguments.parse_args()
 
     env = sim.make(told.task, told.size)
+    packed = struct.Struct(f"<{env.spec.control_dim}f")
     goal, goal_info = env.reset(seed=told.seed + 1)
     obs, info = env.reset(seed=told.seed)
     poses, held, left, reached = [info["pose"]], 0, b"", False
@@ -61,7 +64,7 @@ def main() -> int:
                 link.sendall(STAMP.pack(time.monotonic()) + obs["image"].tobytes())
                 due += env.spec.control_dt
                 time.sleep(max(0.0, due - time.monotonic()))
-                action, left = newest_action(link, left)
+                action, left = newest_action(link, left, packed)
                 held += action is None
                 wanted = np.zeros(env.spec.control_dim) if action is None else action
                 obs, _, _, _, info = env.step(env.task.confine(info["pose"], wanted))

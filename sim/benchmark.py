@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 
 from robot_wm.core.config import Count, convert, unknown
+from robot_wm.core.images import Size
 from sim.rendering import Renderer
 from sim.tasks import TASKS
 from sim.tasks.base import Task
@@ -20,18 +21,18 @@ def _frame(task: Task, data: mujoco.MjData, model: mujoco.MjModel, action: np.nd
         mujoco.mj_step(model, data, task.hold_steps)
 
 
-def _seconds(task: Task, size: int, frames: int, fast: bool, seed: int) -> tuple[float, float]:
+def _seconds(task: Task, size: Size, frames: int, fast: bool, seed: int) -> tuple[float, float]:
     """Processor time of ``frames`` control steps, and of as many images [s]."""
     model = task.compile({})
     data = mujoco.MjData(model)
     rng = np.random.default_rng(seed)
     task.place(data, rng)
-    renderer = Renderer(model, size, fast)
+    renderer = Renderer(model, size, fast, task.camera)
     try:
         for _ in range(3):  # the first frames pay for the driver's compilation
             renderer.render(model, data)
         physics = drawing = 0.0
-        for action in rng.uniform(-1, 1, (frames, 2)):
+        for action in rng.uniform(-1, 1, (frames, task.control_dim)):
             start = time.process_time()
             _frame(task, data, model, action)
             between = time.process_time()
@@ -44,7 +45,7 @@ def _seconds(task: Task, size: int, frames: int, fast: bool, seed: int) -> tuple
 
 
 def bench_rendering(
-    task: str, frames: int = 100, size: int = 64, seed: int = 0
+    task: str, frames: int = 100, size: Size = 64, seed: int = 0
 ) -> dict[str, float]:
     """Frames per second and core, one control step and one image per frame.
 
@@ -54,7 +55,7 @@ def bench_rendering(
     Args:
         task: registry name.
         frames: measured with each of the two settings.
-        size: side of the image [px].
+        size: of the image [px], a number or (height, width).
 
     Returns:
         ``fast_fps`` and ``default_fps`` (control step and image), their ``ratio``,

@@ -9,14 +9,17 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from robot_wm.core.config import Natural, Within, convert
+from robot_wm.core.config import Natural, convert, unknown
+from robot_wm.core.criteria import Criterion
 from robot_wm.core.errors import ConfigError, InputError
+from robot_wm.core.images import Sides, Size, sides, size_of
 from robot_wm.core.protocols import EnvSpec
+from sim.projection import project
 from sim.randomization import check_values, draw
 from sim.rendering import Renderer
 from sim.tasks import TASKS
 
-ImageSize = Annotated[int, Within(1, 4096)]  # [px]
+ImageSize = Annotated[Size, Sides(1, 4096)]  # [px]
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
@@ -25,7 +28,7 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     Args:
         task: a name in :data:`sim.tasks.TASKS`.
-        image_size: side of ``obs["image"]`` [px].
+        image_size: of ``obs["image"]`` [px], a number or (height, width).
         draw_images: False returns black images and needs no OpenGL (collection between frames).
     """
 
@@ -33,29 +36,31 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     render_mode = "rgb_array"
     spec: EnvSpec  # type: ignore[assignment]  # Gymnasium keeps its registry entry here
 
-    def __init__(self, task: str, image_size: int = 64, draw_images: bool = True) -> None:
+    def __init__(self, task: str, image_size: Size = 64, draw_images: bool = True) -> None:
         if not isinstance(task, str) or task not in TASKS:
-            raise ConfigError(f"unknown task {task!r}", str(sorted(TASKS)), "name one of these")
-        image_size = convert(ImageSize, image_size, "image_size")
+            raise unknown("task", str(task), TASKS)
+        shape = sides(convert(ImageSize, image_size, "image_size"))
         draw_images = convert(bool, draw_images, "draw_images")
         self.task = TASKS[task]()
+        self.task.check()
+        mirror = self.task.mirror
         self.spec = EnvSpec(
             task=task,
-            control_low=(-1.0, -1.0),
-            control_high=(1.0, 1.0),
+            control_low=(-1.0,) * self.task.control_dim,
+            control_high=(1.0,) * self.task.control_dim,
             control_dt=self.task.control_dt,
-            image_size=image_size,
+            image_size=size_of(*shape),
             proprio_dim=self.task.proprio_dim,
-            pose_names=self.task.pose_names,
+            pose=self.task.pose_entries,
             families=tuple(self.task.predicates),
-            mirror=self.task.mirror,
+            mirror=mirror if mirror and mirror.fits(*shape) else None,
         )
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (self.task.control_dim,), np.float32)
         self.observation_space = gymnasium.spaces.Dict(  # type: ignore[assignment]
-            image=gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8),
+            image=gymnasium.spaces.Box(0, 255, (*shape, 3), np.uint8),
             proprio=gymnasium.spaces.Box(-np.inf, np.inf, (self.task.proprio_dim,), np.float32),
         )
-        self._size, self.draw_images = image_size, draw_images
+        self._shape, self.draw_images = shape, draw_images
         self._renderer: Renderer | None = None
         self.factors: dict[str, Any] = {}
         self._build({})
@@ -124,8 +129,14 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             InputError: an action of the wrong shape or not finite.
         """
         given, action = action, _numbers(action)
-        if action.shape != (2,) or not np.isfinite(action).all():
-            raise InputError(f"action {given!r}", "two finite numbers in [-1, 1]", "check the plan")
+        if action.shape != (dim := self.task.control_dim,) or not np.isfinite(action).all():
+            raise InputError(
+                f"action {given!r}", f"{dim} finite numbers in [-1, 1]", "check the plan"
+            )
+        self._advance(action)
+        return self._observe(), 0.0, False, False, self._info()
+
+    def _advance(self, action: np.ndarray) -> None:
         commands = self.task.controls(
             self.data.qpos[None], self.data.qvel[None], np.clip(action, -1, 1)[None, None],
             self.factors.get("gain", 1.0),
@@ -133,7 +144,6 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         for row in commands[0]:
             self.data.ctrl[:] = row
             mujoco.mj_step(self.model, self.data, self.task.hold_steps)
-        return self._observe(), 0.0, False, False, self._info()
 
     def _observe(self) -> dict[str, np.ndarray]:
         proprio = self.task.proprio(self.data)[: self.task.proprio_dim]
@@ -150,11 +160,11 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return state
 
     def render(self) -> np.ndarray:
-        """Image of the current state, uint8 ``[size, size, 3]``."""
+        """Image of the current state, uint8 ``[height, width, 3]``."""
         if not self.draw_images:
-            return np.zeros((self._size, self._size, 3), np.uint8)
+            return np.zeros((*self._shape, 3), np.uint8)
         if self._renderer is None:
-            self._renderer = Renderer(self.model, self._size)
+            self._renderer = Renderer(self.model, self._shape, camera=self.task.camera)
         # A physics step leaves the picture's positions one step behind the state.
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
@@ -174,6 +184,37 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         """Privileged distance to the goal, for scoring and pictures."""
         return self.task.distance(np.asarray(poses), np.asarray(goal_pose))
 
+    def criteria(self, family: str) -> tuple[Criterion, ...]:
+        """What a predicate measures; nothing for a family whose task does not say it."""
+        return self.task.criteria.get(family, ())
+
+    def foresee(self, state: np.ndarray, actions: np.ndarray) -> dict[str, np.ndarray]:
+        """Where in the picture things truly go, for reports; leaves the scene somewhere else.
+
+        Args:
+            state: full physics state ``[S]`` to begin at, under the present factors.
+            actions: control actions ``[N, T, A]`` of ``N`` plans.
+
+        Returns:
+            By the task's landmark, the robot's own first, ``[N, T+1, 2]`` as fractions of the
+            picture's width and height, from its upper left corner.
+        """
+        poses = []
+        for plan in np.asarray(actions, np.float64):
+            mujoco.mj_resetData(self.model, self.data)
+            self._restore(state)
+            mujoco.mj_forward(self.model, self.data)
+            path = [self.task.pose(self.data.qpos, self.data.qvel)]
+            for action in plan:
+                self._advance(action)
+                path.append(self.task.pose(self.data.qpos, self.data.qvel))
+            poses.append(path)
+        points, aspect = self.task.landmarks(np.array(poses)), self._shape[1] / self._shape[0]
+        return {
+            name: project(self.model, self.data, self.task.camera, place, aspect)
+            for name, place in points.items()
+        }
+
     def close(self) -> None:
         """Free the renderer."""
         if self._renderer is not None:
@@ -189,6 +230,6 @@ def _numbers(given: Any) -> np.ndarray:
         return np.array(np.nan)
 
 
-def make(task: str, image_size: int = 64, draw_images: bool = True) -> GoalEnv:
+def make(task: str, image_size: Size = 64, draw_images: bool = True) -> GoalEnv:
     """Build the environment of a task."""
     return GoalEnv(task, image_size, draw_images)

@@ -16,8 +16,9 @@ import numpy as np
 
 from robot_wm.core.config import Natural, convert
 from robot_wm.core.errors import ConfigError, DataError, InputError
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.data.formats.base import EpisodeReader, open_episodes
 from sim.env import GoalEnv
+from sim.tasks.abilities import Posable, able
 from sim.tasks.base import Task
 
 ALTERNATIVES = 5  # pictures beside the goal's own in which others are elsewhere
@@ -35,7 +36,7 @@ class Recorded(Protocol):
 
 def names(task: Task) -> dict[str, int]:
     """Entries of the pose that can be set, by name without unit; speeds cannot."""
-    return {name.split(" [")[0]: i for i, name in enumerate(task.pose_names) if "/s]" not in name}
+    return {e.name: i for i, e in enumerate(task.pose_entries) if e.kind != "velocity"}
 
 
 def edited(env: GoalEnv, changes: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -44,14 +45,14 @@ def edited(env: GoalEnv, changes: Mapping[str, float]) -> tuple[np.ndarray, np.n
     The scene is left in that state.
 
     Args:
-        changes: entries of ``spec.pose_names`` without their unit, e.g. ``{"block_x": 0.3}``, in
-            that unit.
+        changes: values of entries of ``spec.pose`` by name, e.g. ``{"block_x": 0.3}``, in their
+            own unit.
 
     Returns:
-        Image uint8 ``[size, size, 3]`` and pose ``[K]``.
+        Image uint8 ``[height, width, 3]`` and pose ``[K]``.
 
     Raises:
-        ConfigError: an unknown entry.
+        ConfigError: an unknown entry, or a task whose poses cannot be set.
         InputError: bodies would overlap, or a value out of the scene's range.
     """
     known = names(env.task)
@@ -78,19 +79,19 @@ def only(env: GoalEnv, keep: Sequence[str], count: int, rng: np.random.Generator
         count: pictures besides the scene as it is.
 
     Returns:
-        uint8 ``[count + 1, size, size, 3]``, the scene as it is first.
+        uint8 ``[count + 1, height, width, 3]``, the scene as it is first.
 
     Raises:
-        ConfigError: an unknown body.
+        ConfigError: an unknown body, or a task whose poses cannot be set.
         InputError: no free place was found for the others.
     """
     known = names(env.task)
-    bodies = list(dict.fromkeys(name.split("_")[0] for name in known))
+    bodies = list(dict.fromkeys(env.task.pose_entries[i].body for i in known.values()))
     if not keep or not set(keep) <= set(bodies):
         raise ConfigError(f"bodies {list(keep)}", f"some of {bodies}", "correct the spelling")
     before = env.state()
     fixed = env.task.pose(env.data.qpos, env.data.qvel).copy()
-    kept = [i for name, i in known.items() if name.split("_")[0] in keep]
+    kept = [i for i in known.values() if env.task.pose_entries[i].body in keep]
     images, tries = [env.render()], 0
     while len(images) <= count:
         env.task.place(env.data, rng)
@@ -104,7 +105,7 @@ def only(env: GoalEnv, keep: Sequence[str], count: int, rng: np.random.Generator
     return np.stack(images)
 
 
-def recorded(store: EpisodeStore, index: int, every: int = 0) -> np.ndarray:
+def recorded(store: EpisodeReader, index: int, every: int = 0) -> np.ndarray:
     """Pictures of a recording: those on the way, one per ``every`` stored frames, and its last.
 
     Args:
@@ -112,7 +113,7 @@ def recorded(store: EpisodeStore, index: int, every: int = 0) -> np.ndarray:
         every: 0 takes the last picture alone.
 
     Returns:
-        uint8 ``[V + 1, size, size, 3]``: all but the last are meant to be passed on the way.
+        uint8 ``[V + 1, height, width, 3]``: all but the last are meant to be passed on the way.
 
     Raises:
         InputError: no such episode.
@@ -156,24 +157,23 @@ def ordered(
 
 
 @cache
-def _opened(dataset: str) -> tuple[EpisodeStore, dict[int, int]]:
+def _opened(dataset: str) -> tuple[EpisodeReader, dict[int, int]]:
     """A data set and the positions of its episodes by number."""
-    store = EpisodeStore(Path(dataset))
+    store = open_episodes(Path(dataset))
     return store, {store.meta(i)["id"]: i for i in range(len(store))}
 
 
 def _free(env: GoalEnv, pose: np.ndarray) -> bool:
     """Bring the scene into a pose; whether nothing overlaps there, all in range and in view."""
     model, data = env.model, env.data
-    env.task.put(data, pose)
+    able(env.task, Posable, "a goal ordered by its pose").put(data, pose)
     mujoco.mj_forward(model, data)
     limited = model.jnt_limited.astype(bool)
     low, high = model.jnt_range[limited].T
     reached = data.qpos[model.jnt_qposadr[limited]]
-    places = [value for name, value in zip(env.task.pose_names, pose, strict=True) if "[m]" in name]
     return bool(
         (data.contact.dist > -OVERLAP).all()
         and (reached >= low).all()
         and (reached <= high).all()
-        and all(0 < value < env.task.view for value in places)
+        and env.task.inside(pose)
     )

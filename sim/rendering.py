@@ -22,6 +22,7 @@ import mujoco
 import numpy as np
 
 from robot_wm.core.errors import RendererError
+from robot_wm.core.images import Size, sides
 from robot_wm.core.system.opengl import BACKENDS, probe, wanted
 
 _INSTALL = "apt-get install libegl1 libgl1-mesa-dri libosmesa6, or set MUJOCO_GL to a working one"
@@ -86,49 +87,53 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 
 class Renderer:
-    """Draws square RGB images of a model's ``top`` camera.
+    """Draws RGB images of one of a model's cameras.
 
     Args:
         model: the model whose textures are uploaded; :meth:`render` accepts any recompiled
             variant of the same scene file.
-        size: side of the returned image [px].
+        camera: its name; the first of the scene where none is given.
+        size: of the returned image [px], a number or (height, width).
         fast: False restores MuJoCo's default quality (for the benchmark only).
     """
 
-    def __init__(self, model: mujoco.MjModel, size: int = 64, fast: bool = True) -> None:
+    def __init__(
+        self, model: mujoco.MjModel, size: Size = 64, fast: bool = True, camera: str = ""
+    ) -> None:
         if _orphaned:
             raise _in_child()
         backend = choose_backend()
         self._thread = threading.current_thread()
-        self.size, self._scale = size, 2 if fast else 1
-        self._fast, side = fast, size * self._scale
-        model.vis.global_.offwidth = model.vis.global_.offheight = side
+        self.camera, self._fast, self._scale = camera, fast, 2 if fast else 1
+        height, width = (side * self._scale for side in sides(size))
+        model.vis.global_.offwidth, model.vis.global_.offheight = width, height
         model.vis.quality.offsamples = 0 if fast else 4
         model.vis.quality.shadowsize = 0 if fast else 4096
-        self._start(backend, model, side)
+        self._start(backend, model, width, height)
         # What is still open at exit is closed before the backend's own exit hook ends OpenGL.
         _open.add(self)
         atexit.unregister(_close_all)
         atexit.register(_close_all)
-        self._rect = mujoco.MjrRect(0, 0, side, side)
-        self._pixels = np.empty((side, side, 3), np.uint8)
+        self._rect = mujoco.MjrRect(0, 0, width, height)
+        self._pixels = np.empty((height, width, 3), np.uint8)
         self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._scene: mujoco.MjvScene | None = None
         self._model: mujoco.MjModel | None = None
 
-    def _start(self, backend: str, model: mujoco.MjModel, side: int) -> None:
+    def _start(self, backend: str, model: mujoco.MjModel, width: int, height: int) -> None:
         global _drawn
         _drawn = True
         try:
-            self._gl: Any = importlib.import_module(f"mujoco.{backend}").GLContext(side, side)
+            module: Any = importlib.import_module(f"mujoco.{backend}")
+            self._gl: Any = module.GLContext(width, height)
             self._gl.make_current()
             self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
             mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         # The backend started when it was tried; drivers have exceptions of their own for the rest.
         except Exception as error:
             raise RendererError(
-                f"{backend} gives no picture of {side}x{side} pixels: {error}",
+                f"{backend} gives no picture of {width}x{height} pixels: {error}",
                 "a smaller one, or fewer scenes at a time", "close what is not used",
             ) from error  # fmt: skip
 
@@ -141,7 +146,7 @@ class Renderer:
         return self._scene
 
     def render(self, model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
-        """Image of the current state, uint8 ``[size, size, 3]``.
+        """Image of the current state, uint8 ``[height, width, 3]``.
 
         Raises:
             RendererError: in another thread, or in a process forked from the renderer's own.
@@ -155,7 +160,7 @@ class Renderer:
             )  # fmt: skip
         self._gl.make_current()  # another renderer of this process may hold the context
         scene = self._scene_of(model)
-        self._camera.fixedcamid = model.camera("top").id
+        self._camera.fixedcamid = model.camera(self.camera or 0).id
         mujoco.mjv_updateScene(
             model, data, self._option, None, self._camera,
             mujoco.mjtCatBit.mjCAT_ALL.value, scene,

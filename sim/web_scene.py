@@ -14,9 +14,10 @@ import mujoco
 import numpy as np
 
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.images import sides
 from sim.env import GoalEnv
 from sim.policies.registry import make_behaviour
-from sim.tasks.base import SCENES, Task
+from sim.tasks.base import Task
 
 NUDGE = 1e-12  # of a start, far below anything that a robot could notice [m or rad]
 NUDGED = 16  # runs from nudged starts
@@ -32,7 +33,7 @@ class Demonstration:
         seed: of the start.
         states: float64 ``[T+1, nq + nv]``, joint positions and velocities at control steps.
         actions: float32 ``[T, A]`` in [-1, 1].
-        images: uint8 ``[2, S, S, 3]``, of the first and the last state.
+        images: uint8 ``[2, height, width, 3]``, of the first and the last state.
         start: full physics state, as ``reset`` restores it.
     """
 
@@ -45,7 +46,7 @@ class Demonstration:
 
 def mjcf(task: Task) -> str:
     """The scene's file, which is the scene itself as long as no factor is varied."""
-    return (SCENES / f"{task.name}.xml").read_text(encoding="utf-8")
+    return task.scene.read_text(encoding="utf-8")
 
 
 def command_matrix(task: Task, model: mujoco.MjModel) -> np.ndarray:
@@ -54,7 +55,7 @@ def command_matrix(task: Task, model: mujoco.MjModel) -> np.ndarray:
     Raises:
         ConfigError: the task's commands are not such a product.
     """
-    sizes = (model.nq, model.nv, 2)
+    sizes = (model.nq, model.nv, task.control_dim)
     inputs = np.eye(sum(sizes))
 
     def ask(rows: np.ndarray) -> np.ndarray:
@@ -73,7 +74,17 @@ def command_matrix(task: Task, model: mujoco.MjModel) -> np.ndarray:
 
 
 def describe(env: GoalEnv, demonstrations: list[Demonstration]) -> Mapping[str, Any]:
-    """Everything but the MJCF, as plain values; a start is at rest."""
+    """Everything but the MJCF, as plain values; a start is at rest.
+
+    Raises:
+        ConfigError: pictures that are not square, or not from the scene's first camera.
+    """
+    height, width = sides(env.spec.image_size)
+    if height != width or env.model.camera(env.task.camera).id != 0:
+        raise ConfigError(
+            f"pictures of {width}x{height} pixels of camera {env.task.camera!r}",
+            "square ones from the scene's first camera", "run this scene in Python",
+        )  # fmt: skip
     still = np.zeros(env.model.nv)
     return {
         "task": env.task.name,

@@ -3,6 +3,14 @@
 import numpy as np
 import pytest
 
+from robot_wm.core.system.machine import use_threads
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """One thread for every test, whatever a command set before: networks are tiny here."""
+    use_threads(1)
+
 
 @pytest.fixture(scope="session")
 def blind():
@@ -51,3 +59,20 @@ def tiny(tiny_config, tmp_path_factory):
     from sim.collection.collect import collect
 
     return collect(tiny_config, tmp_path_factory.mktemp("tiny") / "data")
+
+
+@pytest.fixture
+def installed(tmp_path_factory, monkeypatch):
+    """Somebody's package with an entry point: ``installed(group, name, "module:object")``.
+
+    Workers find it too: they search where this process does.
+    """
+
+    def install(group: str, name: str, target: str) -> None:
+        about = tmp_path_factory.mktemp("theirs") / f"{name}-1.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (about / "entry_points.txt").write_text(f"[{group}]\n{name} = {target}\n")
+        monkeypatch.syspath_prepend(str(about.parent))
+
+    return install

@@ -41,10 +41,12 @@ def run(task: str, method: str, count: int = PAIRS) -> dict[str, np.ndarray]:
     from planning.evaluation.evaluator import run_episode
     from planning.evaluation.stage import pair_lists
     from robot_wm.cli.main import Session, compose
+    from robot_wm.core.system.machine import use_threads
 
     words = (f"task={task}", f"method=[{method}]", "workers=1", "threads=1")
     session = Session(compose(words), words)
     settings = session.settings
+    use_threads(settings.threads)
     pairs = pair_lists(settings)[0]
     config = row_config(settings, method, pairs, 0)
     env = environment(settings)()

@@ -35,6 +35,11 @@ HEAVY = TORCH | SIMULATORS | ONNX
 NEVER: Mapping[str, set[str]] = {
     "robot_wm.core": HEAVY | HYDRA,
     "robot_wm.data": SIMULATORS | ONNX | HYDRA,
+    # What a robot writes its log with.
+    "robot_wm.data.episode_files": HEAVY | HYDRA,
+    "robot_wm.data.episodes": HEAVY | HYDRA,
+    "robot_wm.data.shards": HEAVY | HYDRA,
+    "robot_wm.data.formats": HEAVY | HYDRA,
     "robot_wm": SIMULATORS | ONNX | HYDRA,
     "sim": TORCH | ONNX | HYDRA,
     "planning": TORCH | SIMULATORS | ONNX | HYDRA,
@@ -45,7 +50,10 @@ NEVER: Mapping[str, set[str]] = {
 }
 # What the robot's packages may use of the house: nothing that needs more than numpy.
 ROBOT = ("export.runtime", "export.robot")
-ROBOTS_OWN = ("robot_wm.core", "planning.agent", "planning.optimizers", *ROBOT)
+ROBOTS_OWN = (
+    "robot_wm.core", "robot_wm.data.episodes", "robot_wm.data.shards", "robot_wm.data.formats",
+    "planning.agent", "planning.optimizers", *ROBOT,
+)  # fmt: skip
 SHARED = ("robot_wm.core", "robot_wm.data", "robot_wm.__version__")
 LINES, MODULES, SHARE = 300, 12, 0.40
 

@@ -182,17 +182,6 @@ def test_make_targets_exist(line: str) -> None:
     assert line.split()[1] in make_targets()
 
 
-def test_promised_verbs_exist() -> None:
-    assert {"demo", "test", "lint", "results", "bench", "setup"} <= make_targets()
-
-
-def test_ci_runs_lint_tests_and_the_first_command_of_a_newcomer() -> None:
-    script = ROOT / ".ci/run"
-    assert script.stat().st_mode & 0o111
-    made = [x.split("VENV")[0].split() for x in script.read_text().splitlines() if x[:4] == "make"]
-    assert made == [["make", "lint"], ["make", "test"], ["make", "demo"], ["make", "demo"]]
-
-
 def test_inner_links_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):

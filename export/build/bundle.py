@@ -27,6 +27,7 @@ from export.runtime.world_model import OnnxWorldModel
 from planning.optimizers import SAMPLING
 from robot_wm.core.errors import ConfigError, WeightsError
 from robot_wm.core.protocols import History, WorldModel, proposal_chance
+from robot_wm.core.storage.markdown import card, table
 from robot_wm.core.storage.provenance import atomic_folder, claim, write_json, write_manifest
 from robot_wm.core.symmetry import Mirror
 from robot_wm.world_models.base import ExportParts, export_parts
@@ -56,7 +57,7 @@ class ExportConfig:
     options: dict[str, Any] | None = None
     discount: float = 1.0
     proposals: int = 32
-    camera: str = "fixed, top down, as in the training scene"
+    camera: str = "fixed, as in the training scene"
     action_unit: str = "fraction of the scene's full command, [-1, 1]"
     mirror: Mirror | None = None
     precision: str = "float32"
@@ -77,13 +78,14 @@ class ExportConfig:
             )
 
 
-def contract_of(model: WorldModel[Any], parts: ExportParts, config: ExportConfig) -> Contract:
+def contract_of(model: WorldModel[Any], config: ExportConfig) -> Contract:
     """The manual of what :func:`export` will write.
 
     Raises:
-        ConfigError: too few proposals for the graph, which always asks the actor.
+        ConfigError: too few proposals for the graph, which always asks the actor, or a model that
+            cannot be exported.
     """
-    spec = model.spec
+    spec, parts = model.spec, export_parts(model)
     if config.proposals < parts.proposals + 2:
         raise ConfigError(
             f"proposals = {config.proposals}", f"{parts.proposals + 2} or more",
@@ -124,7 +126,7 @@ def export(
     """
     claim(Path(out), KIND)  # before the minutes of work, not after
     parts = export_parts(model)
-    draft = contract_of(model, parts, config)
+    draft = contract_of(model, config)
     search, horizon = optimiser_of(draft), draft.spec.horizon
     made = graphs(parts, model.spec, search, objective_of(draft), horizon)
     described = {
@@ -158,7 +160,7 @@ def export(
             reports["latency"] = measure_apart(work, plans=config.plans, threads=config.threads)
         for name, value in reports.items():
             write_json(work / f"{name}.json", value)
-        (work / "card.md").write_text(card(contract, reports, work), encoding="utf-8")
+        (work / "card.md").write_text(bundle_card(contract, reports, work), encoding="utf-8")
         write_manifest(work, KIND, contract.spec.hashes, {"parity": report})
     return reports
 
@@ -233,39 +235,40 @@ def golden(model: WorldModel[Any], contract: Contract, folder: Path, frames: np.
     return float(np.abs(got[0] - wanted["plan"]).max())
 
 
-def card(contract: Contract, reports: dict[str, Any], folder: Path) -> str:
-    """The bundle card."""
+def bundle_card(contract: Contract, reports: dict[str, Any], folder: Path) -> str:
+    """What the bundle is, for people."""
     spec, report = contract.spec, reports["parity"]
     files = [*sorted(folder.glob("*.onnx")), folder / WEIGHTS]
-    sizes = "".join(f"| {p.name} | {p.stat().st_size / 1e6:.1f} MB |\n" for p in files)
-    return f"""# Planner bundle: {spec.task}
-
-Reaches a goal image with onnxruntime and NumPy alone. Contract version {contract.version}; shapes,
-units, bounds and parents are in `contract.json` and inside every file.
-
-* Images: uint8 RGB {spec.image_size}×{spec.image_size}, camera {contract.camera}
-* Actions: {contract.action_unit}; one every {spec.control_dt:g} s, {spec.control_dim} \
-numbers, planned in blocks of {spec.block}
-* Search: {contract.optimiser} {json.dumps(contract.options, sort_keys=True)}, \
-{contract.proposals} proposals of the learned actor, {spec.horizon} blocks ahead
-* Precision: {contract.precision}; int8 is published only where it reaches as many goals within a \
-point (`results/export`)
-* Parity with torch: costs within {report["worst"]:.1e} relative, plan within {report["plan"]:.1e}
-{_latency(reports.get("latency"))}\
-* Images whose novelty is above {contract.novelty:.2f} are refused by the controller (training \
-frames: about 1)
-* Trained for this scene, camera and robot only; it knows nothing of safety. Limits belong in the
-  controller.
-
-| file | size |
-| --- | --- |
-{sizes}"""
-
-
-def _latency(row: dict[str, Any] | None) -> str:
-    if row is None:
-        return ""
-    return (
-        f"* {row['total_ms_p50']:.0f} ms a plan with encoding (p99 {row['total_ms_p99']:.0f}), "
-        f"{row['rss_mb']:.0f} MiB of memory, on {row['threads']} threads of {row['hardware']}\n"
+    sizes = [[path.name, f"{path.stat().st_size / 1e6:.1f} MB"] for path in files]
+    return card(
+        f"Planner bundle: {spec.task}",
+        "Reaches a goal image with onnxruntime and NumPy alone. Contract version "
+        f"{contract.version}; shapes,\nunits, bounds and parents are in `contract.json` and inside "
+        "every file.",
+        [
+            f"Images: uint8 RGB {spec.image_width}×{spec.image_height}, camera {contract.camera}",
+            f"Actions: {contract.action_unit}; one every {spec.control_dt:g} s, "
+            f"{spec.control_dim} numbers, planned in blocks of {spec.block}",
+            f"Search: {contract.optimiser} {json.dumps(contract.options, sort_keys=True)}, "
+            f"{contract.proposals} proposals of the learned actor, {spec.horizon} blocks ahead",
+            f"Precision: {contract.precision}; int8 is published only where it reaches as many "
+            "goals within a point (`results/export`)",
+            f"Parity with torch: costs within {report['worst']:.1e} relative, plan within "
+            f"{report['plan']:.1e}",
+            *_latency(reports.get("latency")),
+            f"Images whose novelty is above {contract.novelty:.2f} are refused by the controller "
+            "(training frames: about 1)",
+            "Trained for this scene, camera and robot only; it knows nothing of safety. Limits "
+            "belong in the\n  controller.",
+        ],
+        table(["file", "size"], sizes),
     )
+
+
+def _latency(row: dict[str, Any] | None) -> list[str]:
+    if row is None:
+        return []
+    return [
+        f"{row['total_ms_p50']:.0f} ms a plan with encoding (p99 {row['total_ms_p99']:.0f}), "
+        f"{row['rss_mb']:.0f} MiB of memory, on {row['threads']} threads of {row['hardware']}"
+    ]

@@ -1,7 +1,7 @@
 """What is exported, as torch modules of pure tensor functions.
 
 Letters: ``N`` candidates, ``H`` horizon, ``A`` action size of a block, ``Z`` latent size, ``I``
-iterations, ``K`` drawn proposals, ``S`` image side. Actions are in the task's own unit.
+iterations, ``K`` drawn proposals. Actions are in the task's own unit.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from planning.agent.costs import Objective
 from planning.optimizers.array_api import array_namespace
 from planning.optimizers.base import Optimiser, Search, clip
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.images import sides
 from robot_wm.core.protocols import ModelSpec
 from robot_wm.world_models.base import ExportParts
 
@@ -139,13 +140,13 @@ def graphs(
     Raises:
         ConfigError: another horizon than the proposals', or a search whose rounds differ in size.
     """
-    z, a, h, s, m = parts.latent, spec.action_dim, horizon, spec.image_size, parts.proposals
+    z, a, h, m = parts.latent, spec.action_dim, horizon, parts.proposals
     if horizon != parts.horizon:
         raise ConfigError(
             f"horizon {horizon}", f"{parts.horizon}, the proposals' horizon", "plan that far"
         )
     state: dict[str, Dims] = {"z_prev": (1, z), "z": (1, z), "a_prev": (1, a), "goal": (1, z)}
-    image, chance = (s, s, 3), {"choice": ("K",), "proposal_noise": ("K", h, a)}
+    image, chance = (*sides(spec.image_size), 3), {"choice": ("K",), "proposal_noise": ("K", h, a)}
     drawn: dict[str, Dims] = {"choice": ("K",), "noise": ("K", h, a)}
     u8 = torch.uint8
     return [

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robot_wm.cli.artifacts import dataset, make, model
+from robot_wm.cli.artifacts import dataset, make, model, tasks
 from robot_wm.cli.paths import PACKAGE, SHIPPED
 from robot_wm.core.errors import ConfigError, DataError, WeightsError
+from robot_wm.core.images import sides
 from robot_wm.core.storage.provenance import (
     MANIFEST,
     claim,
@@ -52,13 +53,14 @@ def write(session: Session, folder: Path) -> Path:
     settings, planner = session.settings, session.settings.planner
     trained, encoder = model(session, settings.weights)
     source = load_world_model(trained, encoder)
+    mirror, size = tasks()[settings.task.name].mirror, sides(source.spec.image_size)
     config = ExportConfig(
         optimiser=planner.optimiser,
         options={**planner.options, **({"decay": 1.0} if planner.optimiser == "icem" else {})},
         discount=planner.discount,
         proposals=planner.proposals,
         precision=settings.precision,
-        mirror=make("tasks")[settings.task.name].mirror if planner.mirror else None,
+        mirror=mirror if planner.mirror and mirror and mirror.fits(*size) else None,
         threads=settings.threads,
     )
     reports = export(source, config, held_out_frames(session), folder)
@@ -111,7 +113,7 @@ def held_out_frames(session: Session) -> np.ndarray:
     Those of shipped models lie beside them; others come from the episodes that the model was
     trained on.
     """
-    from robot_wm.data.episodes import EpisodeStore
+    from robot_wm.data.formats.base import open_episodes
     from robot_wm.data.held_out_frames import COUNT, load_frames, recorded_frames, save_frames
 
     settings = session.settings
@@ -122,7 +124,7 @@ def held_out_frames(session: Session) -> np.ndarray:
         if settings.publish and not (kept / MANIFEST).is_file():
             save_frames(kept, make("first_frames")(settings, "validation", COUNT), wanted)
         return load_frames(kept, wanted)
-    return recorded_frames([EpisodeStore(dataset(settings, "nominal"))])
+    return recorded_frames([open_episodes(dataset(settings, "nominal"))])
 
 
 def _parent(folder: Path) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,9 @@ from planning.agent.build import mpc
 from robot_wm.cli.artifacts import make
 from robot_wm.cli.paths import CHECKOUT
 from robot_wm.cli.settings import Settings
+from robot_wm.core.images import sides
 from robot_wm.core.instantiate import locate
-from robot_wm.core.storage.provenance import atomic_write, provenance
+from robot_wm.core.storage.provenance import provenance, write_lines
 from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from robot_wm.encoders.frozen import FrozenEncoder
 
 PLANS = 20
-CONTROL_DIM = 2  # of every scene
 
 
 def run(session: Session) -> int:
@@ -33,15 +32,17 @@ def run(session: Session) -> int:
     say("encoding")
     rows.append(bench_encode(frozen, threads=settings.threads))
     say("training")
-    shape = (frozen.config.tokens, frozen.config.width, CONTROL_DIM * settings.collect.frame_every)
-    rows.append(bench_training(config, *shape, threads=settings.threads))
+    control, block = control_dim(settings), settings.collect.frame_every
+    shape = (frozen.config.tokens, frozen.config.width, control * block, control)
+    columns = frozen.config.grid[1]
+    rows.append(bench_training(config, *shape, columns=columns, threads=settings.threads))
     say("planning")
     rows.append(planning(settings, untrained_model(settings, frozen)))
     for row in rows:
         print(line(row))
     folder = CHECKOUT / "results" / "bench" if settings.publish else settings.run_path("bench")
     path = folder / "bench.jsonl"
-    atomic_write(path, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+    write_lines(path, rows)
     print(f"rows: {path}")
     return 0
 
@@ -74,6 +75,11 @@ def rendering(settings: Settings) -> list[dict[str, Any]]:
     return rows
 
 
+def control_dim(settings: Settings) -> int:
+    """Numbers in a control action of the task."""
+    return int(make("tasks")[settings.task.name].control_dim)
+
+
 def untrained_encoder(settings: Settings) -> FrozenEncoder:
     """An encoder of the configured shape."""
     import torch
@@ -96,10 +102,12 @@ def untrained_model(settings: Settings, frozen: FrozenEncoder) -> WorldModel[Any
     from robot_wm.world_models.jepa.network import Network, Sizes, candidate_bytes
 
     config, block = settings.train_config(), settings.collect.frame_every
+    control, (rows, columns) = control_dim(settings), frozen.config.grid
     own: dict[str, Any] = {
         "positions": frozen.config.tokens,
+        "columns": 0 if rows == columns else columns,
         "encoder_width": frozen.config.width,
-        "action": CONTROL_DIM * block,
+        "action": control * block,
     }
     shared = {f.name: getattr(config, f.name) for f in fields(Sizes) if hasattr(config, f.name)}
     sizes = Sizes(**own, **shared)
@@ -109,9 +117,9 @@ def untrained_model(settings: Settings, frozen: FrozenEncoder) -> WorldModel[Any
     network.requires_grad_(False)
     spec = ModelSpec(
         task=settings.task.name,
-        action_low=(-1.0,) * CONTROL_DIM * block,
-        action_high=(1.0,) * CONTROL_DIM * block,
-        control_dim=CONTROL_DIM,
+        action_low=(-1.0,) * control * block,
+        action_high=(1.0,) * control * block,
+        control_dim=control,
         control_dt=0.1,
         context=CONTEXT,
         horizon=sizes.horizon,
@@ -124,15 +132,12 @@ def untrained_model(settings: Settings, frozen: FrozenEncoder) -> WorldModel[Any
 def planning(settings: Settings, model: WorldModel[Any]) -> dict[str, Any]:
     """Wall time of a plan, part by part."""
     import numpy as np
-    import torch
 
     from planning.agent.profiling import bench_plan
 
-    torch.set_num_threads(settings.threads)
-    size, rng = settings.image_size, np.random.default_rng(settings.seed)
+    shape, rng = (*sides(settings.image_size), 3), np.random.default_rng(settings.seed)
     goal, seen = (
-        {"image": rng.integers(0, 256, (size, size, 3), np.uint8), "proprio": np.zeros(0)}
-        for _ in range(2)
+        {"image": rng.integers(0, 256, shape, np.uint8), "proprio": np.zeros(0)} for _ in range(2)
     )
     row = bench_plan(mpc(model, asdict(settings.planner)), goal, seen, PLANS, settings.seed)
     proposals, threads = settings.planner.proposals, settings.threads

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from planning.evaluation.rollout_collection import POLICY
 from robot_wm.core.errors import DataError, StorageError
+from robot_wm.core.images import sides
 from robot_wm.core.protocols import ModelSpec
-from robot_wm.data.episodes import Recording, Schema, open_dataset, shard_path, write_shard
+from robot_wm.data.episodes import AGENT, Recording, Schema
+from robot_wm.data.formats.native import open_dataset, write_shard
+from robot_wm.data.shards import shard_path
 
 NOTHING = np.zeros(0)
 KNOWN: dict[str, Any] = {"state": NOTHING, "pose": NOTHING}  # of the world: nothing
@@ -61,7 +63,7 @@ class RobotLog:
         ]
         self._next = max(taken, default=-1) + 1
         self._ended: list[Recording] = []
-        self._size = spec.image_size
+        self._shape = (*sides(spec.image_size), 3)
         self._recording: Recording | None = None
         self._waiting: list[np.ndarray] = []  # actions since the last frame
         self._moved = False  # whether a second frame has come
@@ -70,8 +72,9 @@ class RobotLog:
         """One control step: the newest image and the action sent.
 
         Args:
-            image: uint8 ``[S, S, 3]``; at the beginning of a block anything else (None: there is
-                none, or none to be trusted) ends the episode. In between it is not looked at.
+            image: uint8 ``[height, width, 3]``; at the beginning of a block anything else (None:
+                there is none, or none to be trusted) ends the episode. In between it is not looked
+                at.
         """
         if self._recording is None or len(self._waiting) == self._every:
             self._frame(image)
@@ -100,7 +103,7 @@ class RobotLog:
             StorageError: see :meth:`end`.
             DataError: ragged or not finite; that episode is dropped.
         """
-        meta = {"seed": 0, "policy": POLICY, "noise": 0.0, "factors": {}}
+        meta = {"seed": 0, "policy": AGENT, "noise": 0.0, "factors": {}}
         while self._ended:
             try:
                 write_shard(self.root, self._next, [self._ended[0].episode(self._next, meta)])
@@ -115,9 +118,8 @@ class RobotLog:
             self._next += 1
 
     def _frame(self, image: Any) -> None:
-        shape = (self._size, self._size, 3)
         good = isinstance(image, np.ndarray) and image.dtype == np.uint8
-        if not (good and image.shape == shape):
+        if not (good and image.shape == self._shape):
             self.close()
             return
         obs = {"image": np.array(image), "proprio": NOTHING.astype(np.float32)}

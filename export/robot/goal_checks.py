@@ -9,11 +9,12 @@ import numpy as np
 from export.robot.messages import blank
 from planning.agent.protocols import ChecksGoals
 from robot_wm.core.errors import InputError
+from robot_wm.core.images import Size
 from robot_wm.core.protocols import check_image
 
 
-def pictures(goal: Any, size: int) -> np.ndarray:
-    """Copies of goal images, one or several, uint8 ``[K, S, S, 3]``.
+def pictures(goal: Any, size: Size) -> np.ndarray:
+    """Copies of goal images, one or several, uint8 ``[K, height, width, 3]``.
 
     Raises:
         InputError: another size or dtype, or an image of one colour.
@@ -33,8 +34,8 @@ def pictures(goal: Any, size: int) -> np.ndarray:
     return images
 
 
-def on_the_way(via: Any, size: int) -> Any:
-    """Copies of the images to pass, uint8 ``[V, S, S, 3]``, or none.
+def on_the_way(via: Any, size: Size) -> Any:
+    """Copies of the images to pass, uint8 ``[V, height, width, 3]``, or none.
 
     Raises:
         InputError: no list of images, or see :func:`pictures`.

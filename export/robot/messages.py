@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from robot_wm.core.images import Size, sides
+
 CONTRAST = 4  # grey levels between the darkest and the brightest value of a picture of something
 
 
@@ -38,7 +40,7 @@ HARMLESS = frozenset({Fault.STARTING, Fault.LOG})
 
 @dataclass(frozen=True)
 class Frame:
-    """A camera image uint8 ``[S, S, 3]`` and when it was taken [s], on the controller's clock.
+    """A camera image uint8 ``[height, width, 3]``, and when it was taken on the controller's clock.
 
     Attributes:
         position: of the robot when it was taken [m]; needed where there is a workspace.
@@ -63,7 +65,7 @@ class Taken:
     """What a frame said, as our own: the driver may use its buffer again.
 
     Attributes:
-        image: uint8 ``[S, S, 3]``, or None for whatever else came.
+        image: uint8 ``[height, width, 3]``, or None for whatever else came.
         stamp: when it was taken [s], or NaN.
         position: float64 ``[A]``, or None.
     """
@@ -73,11 +75,11 @@ class Taken:
     position: np.ndarray | None
 
 
-def taken(frame: Any, size: int, dim: int) -> Taken:
+def taken(frame: Any, size: Size, dim: int) -> Taken:
     """A copy of what can be used of a frame."""
     image, own = _of(frame, "image"), None
     is_array = isinstance(image, np.ndarray)
-    if is_array and image.shape == (size, size, 3) and image.dtype == np.uint8:
+    if is_array and image.shape == (*sides(size), 3) and image.dtype == np.uint8:
         own = np.array(image, order="C")
     return Taken(own, number(_of(frame, "stamp")), numbers(_of(frame, "position"), (dim,)))
 

@@ -28,6 +28,7 @@ from planning.optimizers import make
 from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.storage.provenance import provenance
 from robot_wm.core.system.children import python
+from robot_wm.core.system.machine import matmul_gflops
 
 WARM_UP = 10
 PUBLISHED = {"candidates": 300, "iterations": 30, "elites": 30}
@@ -117,12 +118,8 @@ def _drive(agent: MPCAgent, image: np.ndarray, plans: int) -> None:
 def _reference(size: int = 512, repeats: int = 21) -> float:
     """Median speed of one float32 product of two ``[size, size]`` matrices [GFLOP/s]."""
     time.sleep(REST_S)
-    a, seconds = np.ones((size, size), np.float32), []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        _ = a @ a
-        seconds.append(time.perf_counter() - start)
-    return 2e-9 * size**3 / statistics.median(seconds)
+    matrix = np.ones((size, size), np.float32)
+    return statistics.median(matmul_gflops(matrix) for _ in range(repeats))
 
 
 def measure_apart(folder: Path, **options: int) -> dict[str, Any]:

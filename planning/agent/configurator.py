@@ -19,6 +19,7 @@ import numpy as np
 from planning.optimizers import CEM, Choice, Mode1
 from planning.optimizers.base import Optimiser
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.images import sides
 from robot_wm.core.protocols import History, Proposer, WorldModel
 
 LEAST = 8  # candidates below which the actor alone does as well
@@ -90,7 +91,7 @@ def timed(
     """
     spec, rng, most = model.spec, np.random.default_rng(0), optimiser.candidates
 
-    shape, none = (1, spec.image_size, spec.image_size, 3), np.zeros((2, 0), np.float32)
+    shape, none = (1, *sides(spec.image_size), 3), np.zeros((2, 0), np.float32)
     seen = [rng.integers(0, 256, shape, np.uint8)]
 
     def history() -> History:

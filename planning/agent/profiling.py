@@ -17,6 +17,7 @@ from planning.agent.mpc import MPCAgent
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.protocols import History, ModelSpec, Proposer, WorldModel
 from robot_wm.core.storage.provenance import provenance
+from robot_wm.core.system.machine import matmul_gflops
 
 PARTS = ("encode", "rollout", "propose")
 # Between plan and reference [s]: NumPy's and the model's threads wait busily, each on the other's
@@ -149,14 +150,6 @@ def _measure(
             for part in PARTS:
                 rows[part].append(timed.seconds[part])
             time.sleep(REST)
-            speeds.append(matmul_gflops())
+            speeds.append(matmul_gflops(np.ones((512, 512), np.float32)))
             time.sleep(REST)
     return rows, speeds
-
-
-def matmul_gflops(size: int = 512) -> float:
-    """Speed of one float32 product of two ``[size, size]`` matrices in NumPy [GFLOP/s]."""
-    a = np.ones((size, size), np.float32)
-    start = time.perf_counter()
-    _ = a @ a
-    return 2e-9 * size**3 / (time.perf_counter() - start)

@@ -22,10 +22,13 @@ FILE = "calibration.json"
 def run(session: Session) -> int:
     """Measure, judge, write ``calibration.json`` beside the rows; exit 1 if a gate fails."""
     from planning.evaluation.calibration import judge
+    from sim.tasks import TASKS
+    from sim.tasks.abilities import Calibrated, able
 
     settings = session.settings
     task, path = settings.task.name, settings.results / FILE
-    verdict = judge(task, {**solved_starts(settings), **rates(settings)})
+    references = able(TASKS[task](), Calibrated, "robot-wm calibrate").published
+    verdict = judge(references, {**solved_starts(settings), **rates(settings)})
     known = read_json(path) if path.is_file() else {}
     write_json(path, {**known, task: verdict})
     for name, gate in verdict["gates"].items():
@@ -38,11 +41,11 @@ def run(session: Session) -> int:
 def solved_starts(settings: Settings) -> dict[str, float]:
     """Share of starts already solved [%], over all pairs of the nominal collection's test split."""
     from planning.evaluation.sample_pairs import calibration
-    from robot_wm.data.episodes import EpisodeStore
+    from robot_wm.data.formats.base import open_episodes
 
     env = scene(settings.task.name, settings.image_size, draw_images=False)
     families = ("official", "strict")
-    store = EpisodeStore(dataset(settings, "nominal"))
+    store = open_episodes(dataset(settings, "nominal"))
     solved = calibration(store, env.success, families)["solved"]
     return {f"solved starts, {family}": 100 * solved[family] for family in families}
 

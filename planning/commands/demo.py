@@ -18,7 +18,7 @@ from robot_wm.cli.paths import SHIPPED
 from robot_wm.core.config import Count
 from robot_wm.core.errors import ConfigError, WeightsError
 from robot_wm.core.storage.atomic_io import check_name
-from robot_wm.core.storage.provenance import MANIFEST
+from robot_wm.core.storage.provenance import MANIFEST, storage_root
 from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
@@ -48,11 +48,13 @@ COLUMNS = ("task", "planned", "95 % interval", "random", "pairs", "ms per plan")
 
 
 def run(session: Session) -> int:
-    """Evaluate, print a table and the pages.
+    """Evaluate, print a table, the pages and the index over them.
 
     Raises:
         WeightsError: no shipped bundles or no committed pair lists here.
     """
+    from planning.reporting.index import write_index
+
     start, lines, pages = time.monotonic(), [], []
     for task in session.settings.demo.tasks:
         mine = _session(session, task)
@@ -63,6 +65,7 @@ def run(session: Session) -> int:
     say(f"{time.monotonic() - start:.0f} s")
     for page in pages:
         print(f"report: {page}")
+    print(f"index: {write_index(storage_root())}")
     return 0
 
 

@@ -154,9 +154,10 @@ def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int
     )
 
 
-def environment(settings: Settings) -> Any:
-    """Recipe of the scene."""
-    return deferred("sim.make", task=settings.task.name, image_size=settings.image_size)
+def environment(settings: Settings, image_size: int = 0) -> Any:
+    """Recipe of the scene, drawn as large as the models see it or as told [px]."""
+    size = image_size or settings.image_size
+    return deferred("sim.make", task=settings.task.name, image_size=size)
 
 
 def run_method(

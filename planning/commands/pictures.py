@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robot_wm.core.errors import InputError
+from robot_wm.core.images import Size, sides, spelled
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,15 +20,15 @@ MOST = 2**26  # pixels
 PHOTOMETRIC = 262  # TIFF tag; 0: zero is white
 
 
-def pictured(path: Path, size: int) -> np.ndarray:
-    """A picture file as uint8 ``[size, size, 3]``, its middle square if it is not one.
+def pictured(path: Path, size: Size) -> np.ndarray:
+    """A picture file as uint8 ``[height, width, 3]``, its middle where the shape is another.
 
     The picture is turned as its camera says, 16 bits become 8, and what is transparent is seen on
     white. ``~`` is the user's home.
 
     Raises:
         InputError: no such file, not a picture, or one of unclear meaning: several frames, numbers
-            out of their usual range, nothing but transparency, fewer than ``size`` pixels a side.
+            out of their usual range, nothing but transparency, or smaller than asked for.
     """
     from PIL import Image, ImageOps
 
@@ -41,7 +42,8 @@ def pictured(path: Path, size: int) -> np.ndarray:
                 _check(path, image, size)
                 ImageOps.exif_transpose(image, in_place=True)
                 plain = _plain(path, image)
-        return np.asarray(ImageOps.fit(plain, (size, size), Image.Resampling.BOX))
+        wanted = sides(size)[::-1]  # Pillow says width first
+        return np.asarray(ImageOps.fit(plain, wanted, Image.Resampling.BOX))
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
@@ -55,13 +57,13 @@ def _refused(path: Path, found: str, accepted: str) -> InputError:
     return InputError(f"{path}: {found}", accepted, "correct reach.image, or save it as 8-bit PNG")
 
 
-def _check(path: Path, image: Image, size: int) -> None:
+def _check(path: Path, image: Image, size: Size) -> None:
     """Refuse sizes and films before any pixel is decoded."""
     width, height = image.size
     if width * height > MOST:
         raise _refused(path, f"{width}x{height} pixels", f"at most {MOST} pixels")
-    if min(width, height) < size:
-        raise _refused(path, f"{width}x{height} pixels", f"at least {size} pixels a side")
+    if height < sides(size)[0] or width < sides(size)[1]:
+        raise _refused(path, f"{width}x{height} pixels", f"at least {spelled(size)} pixels")
     # MPO is what some telephones make of JPEG: further frames are previews.
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise _refused(path, f"{getattr(image, 'n_frames', 1)} frames", "a picture of one frame")

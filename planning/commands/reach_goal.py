@@ -122,7 +122,7 @@ def told_verdict(env: Any, settings: Settings, poses: np.ndarray, goal: np.ndarr
 def goal_of(settings: Settings, env: Any) -> tuple[Told, np.ndarray | None]:
     """Goal observation, and the pose in it where that is known."""
     from robot_wm.core.instantiate import locate
-    from robot_wm.data.episodes import EpisodeStore
+    from robot_wm.data.formats.base import open_episodes
 
     asked = settings.reach
     if sum(map(bool, (asked.image, asked.pose, asked.recording))) > 1:
@@ -138,7 +138,7 @@ def goal_of(settings: Settings, env: Any) -> tuple[Told, np.ndarray | None]:
         return {"image": pictured(Path(asked.image), settings.image_size)}, None
     if asked.recording:
         shown = locate("sim.goal_images.recorded")(
-            EpisodeStore(Path(asked.recording).expanduser()), asked.episode, asked.every
+            open_episodes(Path(asked.recording).expanduser()), asked.episode, asked.every
         )
         return {"image": shown[-1], "via": shown[:-1]}, None
     env.reset(seed=asked.seed + 1)
@@ -155,21 +155,22 @@ def verdict(env: Any, settings: Settings, poses: np.ndarray, goal: np.ndarray) -
     family = family_of(settings)
     hits = np.flatnonzero(env.success(family, poses, goal))
     reached = f"REACHED after {hits[0] + 1}" if len(hits) else f"MISSED within {len(poses) - 1}"
-    names = [name for name in env.spec.pose_names if "/s]" not in name]
     ends = ", ".join(
-        f"{name} {end:.3f} (goal {wanted:.3f})"
-        for name, end, wanted in zip(names, poses[-1], goal, strict=False)
+        f"{entry.label} {end:.3f} (goal {wanted:.3f})"
+        for entry, end, wanted in zip(env.spec.pose, poses[-1], goal, strict=True)
+        if entry.kind != "velocity"
     )
     box = env.task.confinement
     place = poses[:, list(box.pose)] if box is not None else np.zeros((len(poses), 0))
-    hidden = int(((place < 0) | (place > env.task.view)).any(axis=1).sum())
+    low, high = env.task.extent or (-np.inf, np.inf)
+    hidden = int(((place < low) | (place > high)).any(axis=1).sum())
     unseen = f"; the robot was out of the picture for {hidden} steps" if hidden else ""
     return f"{reached} control steps ({family}); at the end {ends}{unseen}"
 
 
 def write(out: Path, task: str, told: Told, frames: list[np.ndarray], dt: float) -> Path:
     """The goal beside what happened as ``out/<task>.webp``, the goal as ``out/<task>.png``."""
-    from planning.reporting.charts import animation, png
+    from planning.reporting.pictures import animation, png
 
     goal = told["image"] if told["image"].ndim == 3 else told["image"][0]
     path = out / f"{task}.webp"

@@ -19,13 +19,15 @@ from planning.commands.evaluate import (
 )
 from planning.evaluation.stage import pair_lists
 from robot_wm.core.config import Natural
+from robot_wm.core.storage.provenance import storage_root
 from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
     from planning.evaluation.config import EvaluateConfig
     from planning.evaluation.goal_pairs import PairList
-    from planning.reporting.episode_recorder import EpisodeRecord
+    from planning.reporting.records import EpisodeRecord
     from robot_wm.cli.main import Session
+LARGE = 512  # side of start, goal and end on the page [px]
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,12 @@ class ReportSettings:
 
 
 def run(session: Session) -> int:
-    """Evaluate, record missed pairs again with the planner's notes, write the page."""
+    """Evaluate, record missed pairs again with the planner's notes, write page and index."""
+    from planning.reporting.index import write_index
+
     rows, _ = evaluate_all(session)
     print(f"report: {write(session, rows)}")
+    print(f"index: {write_index(storage_root())}")
     return 0
 
 
@@ -103,7 +108,8 @@ def chosen(rows: list[dict[str, Any]], method: str, seed: int, count: int) -> li
 
 def write(session: Session, rows: list[dict[str, Any]]) -> Path:
     """The page of one task; the first method that plans is the subject."""
-    from planning.reporting.html_report import record_episode, write_report
+    from planning.reporting.episode_recorder import record_episode
+    from planning.reporting.html_report import write_report
 
     settings = session.settings
     agents = {method: agent_of(settings, method) for method in settings.method}
@@ -114,15 +120,16 @@ def write(session: Session, rows: list[dict[str, Any]]) -> Path:
     config = row_config(settings, method, pairs, train_seed(folders))
     # The page tells the story of the result: further predicates would run an episode past its end.
     config = replace(config, method=name, families=config.families[:1])
-    env = environment(settings)()
+    env, large = environment(settings)(), environment(settings, LARGE)()
     sources = sources_of(session, method, folders)
     agent = recipe(settings, method, sources, illustrate=True)(env.spec)
     indices = chosen(rows, name, settings.evaluate.seeds[0], settings.report.episodes)
     say(f"recording {len(indices)} episodes of {method}, missed ones first")
     try:
-        episodes = [record_episode(config, pairs, i, env, agent) for i in indices]
+        episodes = [record_episode(config, pairs, i, env, agent, large) for i in indices]
     finally:
         env.close()
+        large.close()
     episodes = [explained(session, config, pairs, e, method, folders) for e in episodes]
     if not settings.report.explain:
         say(f"why goals were missed was not asked: robot-wm report task={settings.task.name} does")

@@ -8,7 +8,7 @@ episodes nor the number of workers changes a result.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,8 +20,8 @@ from planning.evaluation.goal_pairs import Pair, PairList, pose_change
 from planning.evaluation.results import EpisodeResult, EvaluationResult, append_row, parse_row
 from robot_wm.core.errors import ConfigError, DataError, InputError
 from robot_wm.core.instantiate import is_deferred
+from robot_wm.core.parallel import spread
 from robot_wm.core.protocols import Agent, Environment, EnvSpec
-from robot_wm.core.system.parallel import spread
 from robot_wm.core.system.progress import progress
 
 __all__ = [
@@ -30,8 +30,6 @@ __all__ = [
 ]  # fmt: skip
 
 OBSERVED = ("image", "proprio")
-Watch = Callable[[int, dict[str, np.ndarray], np.ndarray], None]
-"""Called with (control steps done, observation, pose [K]) at the start and after every step."""
 
 
 @runtime_checkable
@@ -118,7 +116,6 @@ def run_episode(
     index: int,
     env: Environment,
     agent: Agent,
-    watch: Watch | None = None,
 ) -> EpisodeResult:
     """Run pair ``index`` once. The agent's ``encode_s`` and ``plan_s`` lists [s] are kept.
 
@@ -142,8 +139,6 @@ def run_episode(
     before, end = _noted(agent), None
     clipped: list[float] = []
     traces: dict[str, np.ndarray] = {}
-    if watch is not None:
-        watch(0, obs, poses[0])
     for step in range(pairs.budget):
         if privileged is not None:
             privileged.watch(info, goal_info)
@@ -151,8 +146,6 @@ def run_episode(
         clipped.append(outside)
         obs, _, _, _, info = env.step(action)
         poses.append(np.array(info["pose"], np.float64))
-        if watch is not None:
-            watch(step + 1, obs, poses[-1])
         traces = {f: env.success(f, np.stack(poses), goal_pose) for f in families}
         if config.stop_on_success and end is None and traces[families[0]].any():
             end = step + 1, _noted(agent)
@@ -169,7 +162,7 @@ def run_episode(
         steps=steps,
         traces={f: [bool(bit) for bit in trace] for f, trace in traces.items()},
         clipped_fraction=float(np.mean(clipped[:steps])),
-        final_error=pose_change(env.spec.pose_names, poses[steps], goal_pose),
+        final_error=pose_change(env.spec.pose, poses[steps], goal_pose),
         counts=dict(inner.counts) if isinstance(inner, CountsEvents) else {},
         **times,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 
 from robot_wm.core.config import Count, Natural, Sha256
 from robot_wm.core.errors import DataError
+from robot_wm.core.poses import PoseEntry
 from robot_wm.core.storage.provenance import atomic_write, canonical_json
 from robot_wm.core.storage.records import read_record
 
@@ -39,7 +40,7 @@ class Pair:
 
     Attributes:
         start_state, goal_state: full physics states, float64 ``[S]``.
-        start_pose, goal_pose: privileged poses ``[K]`` in the units of ``EnvSpec.pose_names``.
+        start_pose, goal_pose: privileged poses ``[K]`` in the units of ``EnvSpec.pose``.
         factors: values of the scene's factors of variation during the recording.
         difficulty: change of each pose entry from start to goal, in its unit.
         initial_success: per family, whether standing still at the start would count as success.
@@ -140,9 +141,10 @@ def solved_standing(success: Success, family: str, pose: np.ndarray, goal: np.nd
     return bool(np.any(success(family, poses, np.asarray(goal, np.float64))))
 
 
-def pose_change(names: tuple[str, ...], start: np.ndarray, goal: np.ndarray) -> dict[str, float]:
-    """Absolute change of every pose entry; entries named ``angle`` the short way round [rad]."""
+def pose_change(pose: Sequence[PoseEntry], start: np.ndarray, goal: np.ndarray) -> dict[str, float]:
+    """Absolute change of every pose entry by its label; angles the short way round [rad]."""
     change = np.abs(np.asarray(goal, np.float64) - np.asarray(start, np.float64))
-    turn = np.array(["angle" in name for name in names])
+    turn = np.array([entry.kind == "angle" for entry in pose])
     short = np.abs((change + math.pi) % (2 * math.pi) - math.pi)
-    return dict(zip(names, np.where(turn, short, change).tolist(), strict=True))
+    changed = np.where(turn, short, change).tolist()
+    return {entry.label: value for entry, value in zip(pose, changed, strict=True)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,9 +14,8 @@ from planning.evaluation.goal_pairs import PairList
 from planning.evaluation.statistics import wilson
 from robot_wm.core.config import Count, Natural, Within
 from robot_wm.core.errors import ConfigError, DataError
-from robot_wm.core.storage.json_io import parse_json
+from robot_wm.core.storage.json_io import read_lines, write_lines
 from robot_wm.core.storage.provenance import (
-    atomic_write,
     provenance,
     queue,
     sha256_of,
@@ -237,21 +235,13 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """
     names = Known.__dataclass_fields__
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"cannot read {path}: {error}", "one JSON row per line", "restore the committed file"
-        ) from error
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        source = f"line {number} of {path}"
-        try:
-            row = parse_json(line)
-        except ValueError as error:
-            raise DataError(f"{source}: {error}", "a JSON row", "restore the file") from error
-        told = {k: row[k] for k in names if k in row} if isinstance(row, dict) else row
+        rows = read_lines(path, whole=True)
+    except DataError as error:
+        way = "restore the committed file"
+        raise DataError(error.received, "one JSON row per line", way) from error
+    for number, row in enumerate(rows, start=1):
+        source = f"row {number} of {path}"
+        told = {k: row[k] for k in names if k in row}
         known = parse_record(told, Known, source, "restore the committed file")
         parse_row(known.row)
         share = 100 * known.successes / known.episodes
@@ -260,7 +250,6 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
                 f"{source}: {known.successes} of {known.episodes} are {known.success_pct} %",
                 f"{share:.4f} %", "restore the committed file",
             )  # fmt: skip
-        rows.append(row)
     return rows
 
 
@@ -275,5 +264,4 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
 
     with queue(path):
         kept = [old for old in read_rows(path) if not same(old)] if path.exists() else []
-        lines = [json.dumps(r, sort_keys=True, allow_nan=False) for r in [*kept, dict(row)]]
-        atomic_write(path, "\n".join(lines) + "\n")
+        write_lines(path, [*kept, row])

@@ -18,13 +18,13 @@ from planning.evaluation.evaluator import observation, planner_seed, restore
 from planning.evaluation.goal_pairs import PairList
 from robot_wm.core.config import Count, NonNegative, Seed, Within, check_fields
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.images import spelled
 from robot_wm.core.protocols import Agent, Environment
-from robot_wm.core.storage.provenance import MANIFEST, atomic_write, lock
-from robot_wm.core.system.parallel import spread
-from robot_wm.core.system.progress import progress
-from robot_wm.data.episodes import Episode, Recording, Schema, open_dataset, shard_path, write_shard
-
-POLICY = "agent"  # of the episodes' records
+from robot_wm.core.storage.atomic_io import atomic_write
+from robot_wm.core.storage.markdown import card
+from robot_wm.data.episodes import AGENT, Episode, Recording, Schema
+from robot_wm.data.formats.native import open_dataset, write_shard
+from robot_wm.data.shards import fill
 
 
 @dataclass(frozen=True)
@@ -87,43 +87,32 @@ def practise(
     schema = replace(
         like, collection=collection, seed=config.seed, episodes_per_shard=per, config=told
     )
+    job = _Job(config, pairs, schema, root, make_env, make_agent)
     shards = range(-(-config.episodes // per))
-    with (
-        lock(root, "practising into"),
-        progress(f"practise {like.task}", len(shards)) as show,
-    ):
-        open_dataset(root, schema)
-        missing = [i for i in shards if not (shard_path(root, i) / MANIFEST).is_file()]
-        job = _Job(config, pairs, schema, root, missing, make_env, make_agent)
-        for done, _ in enumerate(
-            spread(job, len(missing), config.workers), len(shards) - len(missing) + 1
-        ):
-            show(done, "shards")
-        atomic_write(root / "card.md", card(config, schema))
+    fill(root, shards, job, "practising", config.workers, lambda: open_dataset(root, schema))
+    atomic_write(root / "card.md", data_card(config, schema))
     return root
 
 
 @dataclass
 class _Job:
-    """What a process does: record and write one missing shard after the other."""
+    """What a process does: record and write one shard after the other."""
 
     config: PracticeConfig
     pairs: PairList
     schema: Schema
     root: Path
-    missing: list[int]
     make_env: MakeEnv
     make_agent: MakeAgent
     built: tuple[Environment, Agent] | None = None
 
-    def __call__(self, job: int) -> int:
+    def __call__(self, index: int) -> None:
         if self.built is None:
             env = self.make_env()
             self.built = env, self.make_agent(env.spec)
-        index, per = self.missing[job], self.config.episodes_per_shard
+        per = self.config.episodes_per_shard
         chosen = range(index * per, min((index + 1) * per, len(self.pairs.pairs)))
         write_shard(self.root, index, [self.record(i) for i in chosen])
-        return index
 
     def record(self, index: int) -> Episode:
         """One pair's episode; a function of the configuration and the pair."""
@@ -131,7 +120,7 @@ class _Job:
         (env, agent), pair, every = self.built, self.pairs.pairs[index], self.schema.frame_every
         rng = np.random.default_rng([self.config.seed, index])
         noise = float(rng.choice(self.config.noise))
-        told = EvaluateConfig(f"practice/{self.pairs.task}", POLICY)
+        told = EvaluateConfig(f"practice/{self.pairs.task}", AGENT)
         goal, _ = restore(env, told, pair, "goal")
         obs, info = restore(env, told, pair, "start")
         seed = planner_seed(told.row, pair.pair_id, self.config.seed)
@@ -144,19 +133,21 @@ class _Job:
             action = action.astype(np.float32)
             obs, *_, info = env.step(action)
             recording.add(action, obs, info)
-        meta = {"seed": seed, "policy": POLICY, "noise": noise, "factors": dict(pair.factors)}
+        meta = {"seed": seed, "policy": AGENT, "noise": noise, "factors": dict(pair.factors)}
         return recording.episode(index, {**meta, "pair": pair.pair_id})
 
 
-def card(config: PracticeConfig, schema: Schema) -> str:
-    """The data card."""
-    made = "\n".join(f"* {key}: {value}" for key, value in sorted(schema.config.items()))
-    return f"""# Data card: {schema.task}/{schema.collection}
-
-Recorded by `robot-wm improve` while a trained agent pursued goal images of training episodes in
-simulation, whether it arrived or not; no people, no licences but this project's.
-
-* {config.episodes} episodes, one {schema.image_size}x{schema.image_size} RGB frame every
-  {schema.frame_every} control steps; physics state, pose, proprioception and action at every step
-{made}
-"""
+def data_card(config: PracticeConfig, schema: Schema) -> str:
+    """What the episodes are, for people."""
+    size, every = spelled(schema.image_size), schema.frame_every
+    return card(
+        f"Data card: {schema.task}/{schema.collection}",
+        "Recorded by `robot-wm improve` while a trained agent pursued goal images of training "
+        "episodes in\nsimulation, whether it arrived or not; no people, no licences but this "
+        "project's.",
+        [
+            f"{config.episodes} episodes, one {size} RGB frame every\n  {every} control "
+            "steps; physics state, pose, proprioception and action at every step",
+            *(f"{key}: {value}" for key, value in sorted(schema.config.items())),
+        ],
+    )

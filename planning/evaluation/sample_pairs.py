@@ -28,7 +28,8 @@ from robot_wm.core.config import Count, Seed, check_fields
 from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.storage.atomic_io import check_name
 from robot_wm.core.storage.provenance import sha256_of
-from robot_wm.data.episodes import Episode, EpisodeStore
+from robot_wm.data.episodes import Episode
+from robot_wm.data.formats.base import EpisodeReader
 
 Eligible = Callable[[np.ndarray, np.ndarray, np.ndarray], bool]
 """A task's extra rule: (start pose [K], goal pose [K], poses from start to goal [offset+1, K])."""
@@ -67,7 +68,7 @@ class PairsConfig:
             )  # fmt: skip
 
 
-def _starts(store: EpisodeStore, episode_length: int, offset: int) -> range:
+def _starts(store: EpisodeReader, episode_length: int, offset: int) -> range:
     """Rows at block boundaries whose goal row still exists."""
     return range(0, episode_length - offset + 1, store.schema.frame_every)
 
@@ -83,7 +84,7 @@ def _admits(
 
 def _draw(
     config: PairsConfig,
-    store: EpisodeStore,
+    store: EpisodeReader,
     success: Success,
     eligible: Eligible | None,
     exclude: Collection[str],
@@ -116,7 +117,7 @@ def _pair_id(episode_id: int, start: int) -> str:
 
 
 def _record(
-    store: EpisodeStore, index: int, start: int, offset: int, success: Success, families: tuple
+    store: EpisodeReader, index: int, start: int, offset: int, success: Success, families: tuple
 ) -> Pair:
     episode = store[index]
     goal = start + offset
@@ -132,14 +133,14 @@ def _record(
         start_pose=tuple(poses[0].tolist()),
         goal_pose=tuple(poses[1].tolist()),
         factors=episode.meta.get("factors", {}),
-        difficulty=pose_change(store.schema.pose_names, *poses),
+        difficulty=pose_change(store.schema.pose, *poses),
         initial_success={f: solved_standing(success, f, *poses) for f in families},
     )
 
 
 def make_pair_lists(
     config: PairsConfig,
-    store: EpisodeStore,
+    store: EpisodeReader,
     success: Success,
     families: tuple[str, ...],
     eligible: Eligible | None = None,
@@ -186,7 +187,7 @@ def make_pair_lists(
 
 
 def calibration(
-    store: EpisodeStore,
+    store: EpisodeReader,
     success: Success,
     families: tuple[str, ...],
     offset: int = 25,
@@ -205,7 +206,7 @@ def calibration(
         poses = np.asarray(store[index].poses, np.float64)
         for t in _starts(store, len(poses) - 1, offset):
             ends = poses[t], poses[t + offset]
-            changes.append(list(pose_change(store.schema.pose_names, *ends).values()))
+            changes.append(list(pose_change(store.schema.pose, *ends).values()))
             solved.update(f for f in families if solved_standing(success, f, *ends))
     if not changes:
         raise DataError(

@@ -51,12 +51,12 @@ def closed_loop(settings: Settings) -> Callable[[Any], dict[str, Any]] | None:
 def drawn(settings: Settings, split: str, count: int) -> PairList:
     """Official pairs of the nominal collection for use while training; never of the test split."""
     from planning.evaluation.sample_pairs import PairsConfig, make_pair_lists
-    from robot_wm.data.episodes import EpisodeStore
+    from robot_wm.data.formats.base import open_episodes
 
     told = {"family": "official", "count": count, "eval_seeds": (0,), "split": split}
     config = build(PairsConfig, {**vars(settings.pairs), **told}, "pairs")
     env = scene(settings.task.name, settings.image_size, draw_images=False)
-    store = EpisodeStore(dataset(settings, "nominal"))
+    store = open_episodes(dataset(settings, "nominal"))
     return make_pair_lists(config, store, env.success, env.spec.families)[0]
 
 
@@ -82,7 +82,7 @@ def pair_lists(settings: Settings) -> dict[int, PairList]:
         DataError: a stored list is not the one asked for, or of other episodes than are stored.
     """
     from planning.evaluation.goal_pairs import PairList
-    from robot_wm.data.episodes import SCHEMA, EpisodeStore
+    from robot_wm.data.formats.base import is_dataset, open_episodes
 
     config, found = settings.pairs, {}
     for committed in (True, False) if settings.data_name == COMMITTED else (False,):
@@ -98,8 +98,8 @@ def pair_lists(settings: Settings) -> dict[int, PairList]:
         "seed": config.seed, "count": config.count,
     }  # fmt: skip
     root = settings.dataset_path(settings.task.name, "nominal")
-    if not committed and (root / SCHEMA).is_file():
-        asked["dataset_sha256"] = EpisodeStore(root, verify=False).sha256
+    if not committed and is_dataset(root):
+        asked["dataset_sha256"] = open_episodes(root, verify=False).sha256
     for seed, pairs in found.items():
         stored = {**vars(pairs), "count": len(pairs.pairs), "eval_seed": pairs.eval_seed}
         known = {k: stored[k] for k in (*asked, "eval_seed")}
@@ -113,10 +113,10 @@ def pair_lists(settings: Settings) -> dict[int, PairList]:
 def draw_pairs(settings: Settings, publish: bool) -> dict[int, PairList]:
     """Draw the lists anew from held-out episodes of the nominal collection and write them."""
     from planning.evaluation.sample_pairs import make_pair_lists
-    from robot_wm.data.episodes import EpisodeStore
+    from robot_wm.data.formats.base import open_episodes
 
     config = settings.pairs
-    store = EpisodeStore(dataset(settings, "nominal"))
+    store = open_episodes(dataset(settings, "nominal"))
     env = scene(settings.task.name, settings.image_size, draw_images=False)
 
     def eligible(start: Any, goal: Any, between: Any) -> bool:

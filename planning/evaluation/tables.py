@@ -12,6 +12,7 @@ import numpy as np
 from planning.evaluation.results import IDENTITY, RUN, RowName, parse_row, read_rows
 from planning.evaluation.statistics import mean_sd, wilson
 from robot_wm.core.errors import DataError
+from robot_wm.core.storage.markdown import table
 
 Row = dict[str, Any]
 MISSING = "--"
@@ -128,11 +129,6 @@ def number(value: float | None, digits: int = 1) -> str:
     return MISSING if value is None else f"{value:.{digits}f}"
 
 
-def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    body = [header, ["---"] * len(header), *lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in body) + "\n"
-
-
 def _overview(family: list[Cell], tasks: list[str]) -> str:
     """Methods by tasks, with the macro average per training seed where no cell is missing.
 
@@ -147,7 +143,7 @@ def _overview(family: list[Cell], tasks: list[str]) -> str:
         macro = success_text(np.mean(seeds, axis=0).tolist()) if whole else MISSING
         if mine:
             lines.append([label, *texts, macro])
-    return _table(["method", *tasks, "macro"], lines) if lines else ""
+    return table(["method", *tasks, "macro"], lines) if lines else ""
 
 
 def _median(cell: Cell, key: str) -> str:
@@ -218,6 +214,6 @@ def render_tables(results: Path) -> str:
         mine = [cell for cell in grouped if cell.name.family == family]
         tasks = sorted({cell.name.task for cell in mine})
         lines = [_detail(cell, rows) for cell in mine]
-        tables = (_overview(mine, tasks), _table(DETAIL, lines))
+        tables = (_overview(mine, tasks), table(DETAIL, lines))
         parts += [f"## {family}\n", *filter(None, tables)]
     return "\n".join(parts)

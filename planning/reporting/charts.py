@@ -1,158 +1,180 @@
-"""Small pictures as text: inline SVG charts and images as data URIs. Nothing is fetched."""
+"""Charts of an episode as inline SVG, by matplotlib. The same numbers give the same text."""
 
 from __future__ import annotations
 
-import base64
 import io
-from collections.abc import Sequence
-from html import escape
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
-WIDTH, HEIGHT, MARGIN = 320, 180, 34
-# Five stops of viridis: dark is cheap. Readable in grey and by colour-blind eyes.
-RAMP = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]])
+from planning.reporting.records import EpisodeRecord, PlanView
+from planning.reporting.units import scaled, shown, text
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-def ramp(fractions: np.ndarray) -> list[str]:
-    """CSS colours of values in [0, 1]; 0 (cheap) is dark violet, 1 (costly) yellow."""
-    position = np.clip(np.asarray(fractions, float), 0, 1) * (len(RAMP) - 1)
-    colours = [np.interp(position, range(len(RAMP)), RAMP[:, c]) for c in range(3)]
-    return ["#" + bytes(int(v) for v in rgb).hex() for rgb in zip(*colours, strict=True)]
-
-
-def scaled(values: np.ndarray) -> np.ndarray:
-    """Values mapped linearly to [0, 1]; all zeros if they are equal."""
-    values = np.asarray(values, float)
-    span = np.ptp(values)
-    return (values - values.min()) / span if span > 0 else np.zeros_like(values)
+# Text and axes are drawn in this colour, which becomes the page's own, light or dark.
+INK = "#010203"
+MODEL, REACHED = "#cc79a7", "#009e73"
+# Okabe and Ito's, told apart by everyone
+LINES = ("#0072b2", "#d55e00", "#e69f00", "#56b4e9", "#b8a800", "#8c8c8c")
+WIDTH, PANEL, TOP, BOTTOM = 5.0, 1.5, 0.28, 0.42  # [inch]
+LEFT, RIGHT = 0.14, 0.96  # ends of the time axis, as fractions of the width
 
 
-def png(image: np.ndarray) -> bytes:
-    """uint8 ``[height, width, 3]`` as a file."""
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG", optimize=True)
-    return stream.getvalue()
+@contextmanager
+def _style(salt: str = "") -> Iterator[None]:
+    import matplotlib
+
+    inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+    style: dict[Any, Any] = {
+        **dict.fromkeys(inked, INK), "font.size": 9, "lines.linewidth": 1.5,
+        "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+        "legend.fontsize": 8, "text.parse_math": False, "svg.fonttype": "none",
+        "svg.hashsalt": salt,
+    }  # fmt: skip
+    with matplotlib.rc_context(style):
+        yield
 
 
-def png_uri(image: np.ndarray) -> str:
-    """The same as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png(image)).decode()
+def svg(figure: Figure, salt: str) -> str:
+    """A figure as an SVG element that fits into a page.
+
+    Args:
+        salt: what tells this chart from the others of its page: names inside it depend on it.
+    """
+    stream = io.StringIO()
+    with _style(salt):
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    markup = stream.getvalue()
+    markup = markup[markup.index("<svg") :].strip()
+    # A page has its own styles and names; metadata and name spaces would point outside.
+    markup = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", markup, flags=re.DOTALL)
+    markup = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"| id="\w+_\d+"', "", markup)
+    markup = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", markup, count=1)
+    markup = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", markup, count=1)
+    return markup.replace(INK, "currentColor")
 
 
-def animation(frames: Sequence[np.ndarray], dt: float) -> bytes:
-    """Frames ``dt`` [s] apart as a looping lossless WebP; the last one stays for a second."""
-    stream = io.BytesIO()
-    images = [Image.fromarray(frame) for frame in frames]
-    durations = [max(20, round(1000 * dt))] * (len(images) - 1) + [1000]
-    images[0].save(
-        stream, "WEBP", save_all=True, append_images=images[1:], duration=durations, loop=0,
-        lossless=True,
+def span(episode: EpisodeRecord) -> float:
+    """End of the time axis [s]; an episode shorter than a block shows a whole block."""
+    return max(len(episode.frames) - 1, episode.block) * episode.dt
+
+
+def timeline(episode: EpisodeRecord) -> Figure:
+    """Energy and true errors over one time axis, from the start to the last frame."""
+    from matplotlib.figure import Figure
+
+    units = list(dict.fromkeys(m.unit for m in episode.measured))
+    count = len(units) + (episode.energy is not None)
+    height = TOP + BOTTOM + count * PANEL
+    with _style():
+        figure = Figure(figsize=(WIDTH, height))
+        panels: list[Axes] = list(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0])
+        figure.subplots_adjust(LEFT, BOTTOM / height, RIGHT, 1 - TOP / height, hspace=0.22)
+        rest = iter(panels)
+        if episode.energy is not None:
+            _energy(next(rest), episode)
+        for unit, axes in zip(units, rest, strict=True):
+            _errors(axes, episode, unit)
+        for axes in panels:
+            axes.grid(axis="both", color=INK, alpha=0.12, linewidth=0.6)
+            if episode.hit is not None:
+                at = episode.hit * episode.dt
+                axes.axvline(at, color=REACHED, label=f"reached at {at:.2f} s")
+            _legend(axes, last=axes is panels[0])
+        panels[-1].set_xlim(0, span(episode))
+        panels[-1].set_xlabel(f"time [s], one control step is {episode.dt:g} s")
+        figure.align_ylabels(panels)
+    return figure
+
+
+def _legend(axes: Axes, last: bool) -> None:
+    """Names above the panel, where they hide nothing; ``last`` tells when the goal was reached."""
+    handles, labels = axes.get_legend_handles_labels()
+    shown = [i for i, label in enumerate(labels) if last or not label.startswith("reached")]
+    many = len(shown) > 4  # no room above; a scene that names no criteria shows its whole pose
+    axes.legend(
+        [handles[i] for i in shown], [labels[i] for i in shown], ncols=2 if many else 4,
+        loc="upper right" if many else "lower left", bbox_to_anchor=(1, 1) if many else (0, 1),
+        borderaxespad=0.1, columnspacing=1, handlelength=1.4,
     )  # fmt: skip
-    return stream.getvalue()
 
 
-def animation_uri(frames: Sequence[np.ndarray], dt: float) -> str:
-    """The same as a data URI."""
-    return "data:image/webp;base64," + base64.b64encode(animation(frames, dt)).decode()
+def _energy(axes: Axes, episode: EpisodeRecord) -> None:
+    """What the model believes at every frame, and what each of its plans promised."""
+    energy = np.asarray(episode.energy)
+    times = np.arange(len(energy)) * episode.dt
+    for number, plan in enumerate(episode.plans):
+        ahead = plan.step + episode.block * np.arange(len(plan.step_costs) + 1)
+        axes.plot(
+            ahead * episode.dt, [energy[plan.step], *plan.step_costs], "--", color=MODEL,
+            linewidth=1, alpha=0.7, label="_" if number else "predicted by plans",
+        )  # fmt: skip
+    axes.plot(times, energy, color=MODEL, label="energy of the frame", linewidth=1.9)
+    seen = [energy, *(plan.step_costs for plan in episode.plans if plan.step < len(energy))]
+    low, high = (float(end(np.concatenate(seen))) for end in (np.min, np.max))
+    axes.set_ylim(min(0.0, 1.15 * low), 1.15 * high or 1.0)
+    axes.set_ylabel("model's cost")
 
 
-def picture(uri: str, alt: str, size: int, scale: int = 3) -> str:
-    """An image tag, enlarged by the browser without smoothing (``class=px``)."""
-    side = size * scale
-    return f'<img class="px" src="{uri}" alt="{escape(alt)}" width="{side}" height="{side}">'
+def _errors(axes: Axes, episode: EpisodeRecord, unit: str) -> None:
+    """True errors of one unit, each with its limit."""
+    measurements = [m for m in episode.measured if m.unit == unit]
+    top = 0.0
+    for number, (measured, color) in enumerate(
+        zip(measurements, LINES * len(measurements), strict=False)
+    ):
+        errors = measured.errors * scaled(1.0, unit)
+        axes.plot(np.arange(len(errors)) * episode.dt, errors, color=color, label=measured.name)
+        top = max(top, float(errors.max()))
+        limit = measured.limit
+        if limit is not None:
+            same = limit in [other.limit for other in measurements[:number]]
+            label = "_" if same else f"limit {text(limit, unit)}"
+            axes.axhline(scaled(limit, unit), color=color, linestyle=":", label=label)
+            top = max(top, scaled(limit, unit))
+    axes.set_ylim(0, 1.15 * top or 1.0)
+    axes.set_ylabel(f"error [{shown(unit)}]" if unit else "error")
 
 
-def _svg(title: str, body: list[str], width: int = WIDTH, height: int = HEIGHT) -> str:
-    kind = "" if width == WIDTH else ' class="small"'
-    return (
-        f'<svg{kind} viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
-        f"<title>{escape(title)}</title>{''.join(body)}</svg>"
-    )
+def landscape(plan: PlanView) -> Figure:
+    """Cost of the plan over the mean control of its first block; the ring is what was chosen."""
+    from matplotlib.figure import Figure
+
+    assert plan.landscape is not None
+    (low_x, low_y), (high_x, high_y) = plan.low[:2], plan.high[:2]
+    x, y = (np.linspace(low, high, len(plan.landscape)) for low, high in zip(
+        (low_x, low_y), (high_x, high_y), strict=True))  # fmt: skip
+    half = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
+    edges = (low_x - half[0], high_x + half[0], low_y - half[1], high_y + half[1])
+    with _style():
+        figure = Figure(figsize=(3.2, 3.2))
+        axes = figure.subplots()
+        figure.subplots_adjust(0.21, 0.14, 0.98, 0.98)
+        axes.imshow(
+            plan.landscape.T, origin="lower", extent=edges, cmap="viridis", interpolation="none",
+            aspect="auto",
+        )  # fmt: skip
+        if np.ptp(plan.landscape) > 0:
+            lines = axes.contour(x, y, plan.landscape.T, levels=5, colors="white", linewidths=0.8)
+            axes.clabel(lines, fontsize=8, fmt="%.3g")
+        axes.plot(*plan.first_mean[:2], "o", ms=11, mfc="none", mec="black", mew=4)
+        axes.plot(*plan.first_mean[:2], "o", ms=11, mfc="none", mec="white", mew=2)
+        axes.set_xlabel("control 1, mean of the first block")
+        axes.set_ylabel("control 2")
+    return figure
 
 
-def _text(x: float, y: float, words: str, anchor: str = "start") -> str:
-    return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{escape(words)}</text>'
+def colors(costs: np.ndarray) -> list[str]:
+    """CSS colours of costs ``[M]``: the cheapest dark violet, the costliest yellow."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
 
-
-def _points(xy: np.ndarray) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in xy)
-
-
-def line_chart(title: str, x: np.ndarray, y: np.ndarray, x_label: str, mark: float | None) -> str:
-    """One line over control steps, y from 0 (or the minimum, if negative), optional x mark."""
-    x, y = np.asarray(x, float), np.asarray(y, float)
-    low, high = min(0.0, float(y.min())), float(y.max())
-    span = high - low or 1.0
-    last = max(float(x.max()), 1.0)
-    across = MARGIN + (WIDTH - 2 * MARGIN) * x / last
-    up = HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * (y - low) / span
-    base = HEIGHT - MARGIN
-    body = [
-        f'<path class="axis" d="M{MARGIN} {MARGIN}V{base}H{WIDTH - MARGIN}"/>',
-        f'<polyline class="line" points="{_points(np.stack([across, up], 1))}"/>',
-        *(f'<circle class="dot" cx="{a:.1f}" cy="{b:.1f}" r="2.5"/>'
-          for a, b in zip(across, up, strict=True) if len(x) <= 20),
-        _text(MARGIN, 16, title),
-        _text(2, MARGIN + 4, f"{high:.3g}"),
-        _text(2, base, f"{low:.3g}"),
-        _text(WIDTH - MARGIN, HEIGHT - 8, f"{x_label} {last:.0f}", "end"),
-    ]  # fmt: skip
-    if mark is not None:
-        at = MARGIN + (WIDTH - 2 * MARGIN) * mark / last
-        body.append(f'<path class="mark" d="M{at:.1f} {MARGIN}V{base}"/>')
-    return _svg(title, body)
-
-
-def fan(title: str, paths: np.ndarray, costs: np.ndarray, chosen: np.ndarray) -> str:
-    """Summed actions of the candidates, coloured by cost, and the chosen plan in bold.
-
-    Args:
-        paths: ``[M, S, 2]`` cumulative actions, y up.
-        costs: ``[M]``.
-        chosen: ``[S, 2]``.
-    """
-    side, origin = 240, np.zeros((1, 2))
-    reach = max(float(np.abs(paths).max(initial=0)), float(np.abs(chosen).max()), 1e-6)
-
-    def place(path: np.ndarray) -> str:
-        xy = np.concatenate([origin, path]) / reach * (side / 2 - 14)
-        return _points(np.stack([side / 2 + xy[:, 0], side / 2 - xy[:, 1]], 1))
-
-    colours, order = ramp(scaled(costs)), np.argsort(-np.asarray(costs), kind="stable")
-    body = [
-        f'<polyline class="ray" stroke="{colours[i]}" points="{place(paths[i])}"/>' for i in order
-    ]
-    body.append(f'<polyline class="chosen" points="{place(chosen)}"/>')
-    body.append(f'<circle class="dot" cx="{side / 2}" cy="{side / 2}" r="3"/>')
-    return _svg(title, body, side, side)
-
-
-def heat_map(
-    title: str, costs: np.ndarray, low: np.ndarray, high: np.ndarray, at: np.ndarray
-) -> str:
-    """Costs over a plane of actions, with a ring at the chosen one.
-
-    Args:
-        costs: ``[G, G]``, first axis along x, second along y (up).
-        low, high: bounds of the plane ``[2]``.
-        at: chosen point ``[2]``.
-    """
-    side, grid = 240, len(costs)
-    cell = (side - 40) / grid
-    colours = ramp(scaled(costs).ravel())
-    body = [
-        f'<rect x="{20 + i * cell:.1f}" y="{20 + (grid - 1 - j) * cell:.1f}" '
-        f'width="{cell + 0.3:.1f}" height="{cell + 0.3:.1f}" fill="{colours[i * grid + j]}"/>'
-        for i in range(grid)
-        for j in range(grid)
-    ]
-    x, y = (np.asarray(at) - low) / (np.asarray(high) - low)
-    body += [
-        f'<circle class="ring" cx="{20 + x * (side - 40):.1f}" '
-        f'cy="{20 + (1 - y) * (side - 40):.1f}" r="6"/>',
-        _text(20, side - 6, f"x {low[0]:g} … {high[0]:g}, y likewise"),
-        _text(20, 14, f"cost {costs.min():.3g} … {costs.max():.3g}"),
-    ]
-    return _svg(title, body, side, side)
+    costs = np.asarray(costs, float)
+    width = float(np.ptp(costs)) or 1.0
+    return [to_hex(colormaps["viridis"](float(cost - costs.min()) / width)) for cost in costs]

@@ -1,59 +1,189 @@
-"""One page per run: the table first, then the failures, then the successes. Works offline."""
+"""One page per run: the results, then the failures, then the successes. Works offline."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
-from importlib.resources import files
+from dataclasses import dataclass
 from pathlib import Path
-from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from planning.evaluation.tables import MISSING, number
-from planning.reporting.charts import animation_uri, fan, heat_map, line_chart, picture, png_uri
-from planning.reporting.episode_recorder import (
-    EpisodeRecord,
-    Imagination,
-    Measured,
-    PlanView,
-    record_episode,
-)
+from planning.reporting import charts, units
+from planning.reporting.pictures import Film, Picture, film, picture
+from planning.reporting.records import EpisodeRecord, PlanView
 from robot_wm.core.storage.provenance import atomic_write
 
-__all__ = [
-    "EpisodeRecord", "Imagination", "Measured", "record_episode", "render_report", "write_report",
-]  # fmt: skip
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
 
-COLUMNS = (
-    ("row", "row", None), ("method", "method", None), ("inputs", "inputs", None),
-    ("train_seed", "training seed", None), ("eval_seed", "evaluation seed", None),
-    ("success_pct", "success %", 1), ("wilson_low", "from", 1), ("wilson_high", "to", 1),
-    ("episodes", "n", 0), ("plan_ms_p50", "plan ms p50", 1), ("plan_ms_p99", "p99", 1),
-    ("budget_class", "budget class", None), ("calibrated", "calibrated", None),
-)  # fmt: skip
+Row = Mapping[str, Any]
 PROVENANCE = (
     "commit", "config_sha256", "pair_list_sha256", "dataset_sha256", "encoder_id",
     "encoder_sha256", "backend", "hardware", "threads", "os", "python", "date",
 )  # fmt: skip
+CANVAS = 1000  # width of the drawing over a picture, in its own units
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    head = "".join(
-        f'<th scope="col"{" class=n" if digits is not None else ""}>{escape(title)}</th>'
-        for _, title, digits in COLUMNS
-    )
+def environment() -> Environment:
+    """The templates: everything put into them is escaped, and nothing may be missing."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("planning.reporting"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Still:
+    """A picture with its caption and the ways that things took in it."""
+
+    caption: str
+    picture: Picture
+    trails: list[str]
+
+
+@dataclass(frozen=True)
+class ErrorLine:
+    """One line of the table of errors; ``met`` is None where there is no limit."""
+
+    name: str
+    start: str
+    end: str
+    limit: str
+    met: bool | None
+
+
+@dataclass(frozen=True)
+class Fan:
+    """Paths of one plan over the film, for control steps ``first`` to ``last``."""
+
+    first: int
+    last: int
+    candidates: list[tuple[str, str]]  # points and color, the costliest first
+    chosen: list[str]
+
+
+@dataclass(frozen=True)
+class PlanCard:
+    """What is told of one plan below the film."""
+
+    step: int
+    time: str
+    landscape: Markup | None
+    dream: list[tuple[int, Picture, Picture | None]]  # step, imagined, real
+
+
+@dataclass(frozen=True)
+class EpisodeCard:
+    """Everything the template shows of one episode.
+
+    Attributes:
+        canvas: width and height of the drawings over its pictures, in their own units.
+        span: length of the time axis of ``timeline`` [s].
+    """
+
+    name: str
+    hit: bool
+    verdict: str
+    why: str
+    stills: list[Still]
+    errors: list[ErrorLine]
+    film: Film
+    dt: float
+    canvas: tuple[int, int]
+    followed: list[str]
+    fans: list[Fan]
+    timeline: Markup
+    span: float
+    plans: list[PlanCard]
+
+
+def points(path: np.ndarray, height: int) -> str:
+    """A path ``[S, 2]`` in fractions of a picture, as the points of a line on the canvas."""
+    whole = np.round(path * [CANVAS, height]).astype(int)
+    return " ".join(f"{x},{y}" for x, y in whole)
+
+
+def _inline(figure: Any, salt: str) -> Markup:
+    from markupsafe import Markup
+
+    return Markup(charts.svg(figure, salt))  # matplotlib escapes what it is given
+
+
+def _errors(episode: EpisodeRecord) -> list[ErrorLine]:
     lines = []
-    for row in rows:
-        cells = [
-            f'<td class="n">{number(row.get(key), digits)}</td>'
-            if digits is not None
-            else f"<td>{escape(_plain(row.get(key)))}</td>"
-            for key, _, digits in COLUMNS
-        ]
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    for measured in episode.measured:
+        start, end = (units.text(float(measured.errors[i]), measured.unit) for i in (0, -1))
+        limit = measured.limit
+        limit_text = MISSING if limit is None else f"< {units.text(limit, measured.unit)}"
+        met = None if limit is None else bool(measured.errors[-1] < limit)
+        lines.append(ErrorLine(measured.name, start, end, limit_text, met))
+    return lines
+
+
+def _fans(episode: EpisodeRecord, height: int) -> list[Fan]:
+    fans = []
+    lasts = [plan.step - 1 for plan in episode.plans[1:]] + [len(episode.frames) - 1]
+    for plan, last in zip(episode.plans, lasts, strict=False):  # no plans have one last step
+        if plan.candidates is None:
+            continue
+        lines = [points(path, height) for path in plan.candidates]
+        colored = list(zip(lines, charts.colors(plan.costs), strict=True))
+        chosen = [points(path, height) for path in plan.chosen.values()]
+        fans.append(Fan(plan.step, last, colored[::-1], chosen))
+    return fans
+
+
+def _plan(episode: EpisodeRecord, plan: PlanView, salt: str) -> PlanCard:
+    chart = None
+    if plan.landscape is not None:
+        chart = _inline(charts.landscape(plan), f"{salt} landscape {plan.step}")
+    dream = []
+    for block, frame in enumerate(plan.imagined if plan.imagined is not None else ()):
+        step = plan.step + (block + 1) * episode.block
+        real = picture(episode.frames[step]) if step < len(episode.frames) else None
+        dream.append((step, picture(frame), real))
+    return PlanCard(plan.step, f"{plan.step * episode.dt:.2f} s", chart, dream)
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """Up to ``most`` of ``count`` indices, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
+
+
+def card(episode: EpisodeRecord, max_plans: int) -> EpisodeCard:
+    """What the template shows of one episode, with at most ``max_plans`` plans in detail."""
+    hit, steps, dt = episode.hit, episode.result.steps, episode.dt
+    took = f"step {hit}, {hit * dt:.2f} s" if hit else f"{steps} steps, {steps * dt:.2f} s"
+    name, shot = f"{episode.pair.pair_id}, {episode.method}", film(episode.frames)
+    height = round(CANVAS / shot.aspect)
+    trails = [points(path, height) for path in episode.trails.values()]
+    shown = [episode.plans[i] for i in evenly(len(episode.plans), max_plans)]
+    salt = f"{episode.pair.pair_id} {episode.method}"
+    return EpisodeCard(
+        name=name,
+        hit=hit is not None,
+        verdict=f"reached ({took})" if hit else f"not reached ({took})",
+        why=episode.why,
+        stills=[
+            Still("Start", picture(episode.start), []),
+            Still("End", picture(episode.end), trails),
+            Still("Goal", picture(episode.goal), []),
+        ],
+        errors=_errors(episode),
+        film=shot,
+        dt=dt,
+        canvas=(CANVAS, height),
+        followed=list(episode.trails),
+        fans=_fans(episode, height),
+        timeline=_inline(charts.timeline(episode), f"{salt} timeline"),
+        span=charts.span(episode),
+        plans=[_plan(episode, plan, salt) for plan in shown],
+    )
 
 
 def _plain(value: Any) -> str:
@@ -62,118 +192,51 @@ def _plain(value: Any) -> str:
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
-def _provenance(rows: Sequence[Mapping[str, Any]]) -> str:
-    items = []
-    for key in PROVENANCE:
-        values = sorted({_plain(row.get(key)) for row in rows})
-        items.append(f"<dt>{escape(key)}</dt><dd>{escape(', '.join(values))}</dd>")
-    return f"<dl>{''.join(items)}</dl>"
-
-
-def _figure(inner: str, caption: str) -> str:
-    return f"<figure>{inner}<figcaption>{escape(caption)}</figcaption></figure>"
-
-
-def _dream(episode: EpisodeRecord, plan: PlanView) -> str:
-    """Imagined frames above what really came."""
-    if plan.imagined is None:
-        return ""
-    shown = []
-    for k, frame in enumerate(plan.imagined):
-        step = plan.step + (k + 1) * episode.block
-        pair = picture(png_uri(frame), f"imagined frame at step {step}", len(frame), 1)
-        if step < len(episode.frames):
-            real = episode.frames[step]
-            pair += picture(png_uri(real), f"real frame at step {step}", len(real), 1)
-        shown.append(_figure(pair, f"step {step}"))
-    caption = "Nearest training frames of the imagined latents, above what really came"
-    return f'<h4>{caption}</h4><div class="strip">{"".join(shown)}</div>'
-
-
-def _plan(episode: EpisodeRecord, plan: PlanView, opened: bool) -> str:
-    charts = []
-    if plan.chosen.shape[1] >= 2:
-        title = f"Summed actions of {len(plan.paths)} candidates at step {plan.step}"
-        drawn = fan(title, plan.paths[..., :2], plan.costs, plan.chosen[..., :2])
-        charts.append(_figure(drawn, f"{title}: violet is cheap, yellow costly; chosen plan bold"))
-    if plan.landscape is not None:
-        title = "Energy around the chosen action"
-        low, high = plan.low[:2], plan.high[:2]
-        drawn = heat_map(title, plan.landscape, low, high, plan.first_mean[:2])
-        caption = f"{title}: mean action of the first block moved, rest of the plan fixed; ring"
-        charts.append(_figure(drawn, f"{caption} = chosen"))
-    steps = np.arange(1, len(plan.step_costs) + 1)
-    drawn = line_chart("Imagined energy along the plan", steps, plan.step_costs, "block", None)
-    charts.append(_figure(drawn, "What the model expects of its own plan"))
-    body = f'<div class="row">{"".join(charts)}</div>{_dream(episode, plan)}'
-    start = "<details open>" if opened else "<details>"
-    return f"{start}<summary>Plan made at control step {plan.step}</summary>{body}</details>"
-
-
-def _lines(episode: EpisodeRecord) -> str:
-    """Energy and true distance over the same control steps, one above the other."""
-    charts, hit = "", episode.hit
-    if episode.plans:
-        steps = np.array([plan.step for plan in episode.plans])
-        energy = np.array([plan.energy for plan in episode.plans])
-        drawn = line_chart("Energy: the model's cost to the goal", steps, energy, "step", hit)
-        charts += _figure(drawn, "Cost of the current frame (one imagined step standing still)")
-    if episode.distance is not None:
-        steps = np.arange(len(episode.distance))
-        drawn = line_chart("True distance", steps, episode.distance, "step", hit)
-        charts += _figure(drawn, "True distance: privileged, scoring only, unseen by the agent")
-    return charts
-
-
-def _card(episode: EpisodeRecord, max_plans: int) -> str:
-    hit, size = episode.hit, len(episode.goal)
-    verdict = f"reached at step {hit}" if hit else f"not reached in {episode.result.steps} steps"
-    name = f"{episode.pair.pair_id}, {episode.method}"
-    goal = picture(png_uri(episode.goal), f"Goal image of {name}", size)
-    moving = animation_uri(episode.frames, episode.dt)
-    live = picture(moving, f"Execution of {name}, {verdict}", size)
-    change = ", ".join(f"{k} {v:.3g}" for k, v in episode.pair.difficulty.items())
-    missing = ", ".join(f"{k} {v:.3g}" for k, v in episode.result.final_error.items())
-    why = f"<p><strong>Why:</strong> {escape(episode.why)}</p>" if episode.why else ""
-    plans = "".join(_plan(episode, p, k == 0) for k, p in enumerate(episode.plans[:max_plans]))
-    return (
-        f'<article class="{"hit" if hit else "miss"}">'
-        f'<h3>{escape(name)}: <span class="verdict">{verdict}</span></h3>'
-        f'<p class="quiet">Asked change: {escape(change)}. Left at the end: {escape(missing)}.</p>'
-        f'{why}<div class="row">{_figure(goal, "Goal image")}{_figure(live, "Live execution")}'
-        f"<div>{_lines(episode)}</div></div>{plans}</article>"
-    )
+def results(rows: Sequence[Row]) -> list[list[tuple[str, str, bool]]]:
+    """The table of results: of every row its cells (title, text, whether it is a number)."""
+    return [
+        [
+            ("method", _plain(row.get("method")), False),
+            ("row", _plain(row.get("row")), False),
+            ("success %", number(row.get("success_pct"), 1), True),
+            ("Wilson 95 %", f"{number(row.get('wilson_low'))}–{number(row.get('wilson_high'))}",
+             True),
+            ("episodes", _plain(row.get("episodes")), True),
+            ("plan ms, p50", number(row.get("plan_ms_p50"), 1), True),
+            ("p99", number(row.get("plan_ms_p99"), 1), True),
+            ("budget", _plain(row.get("budget_class")), False),
+            ("inputs", _plain(row.get("inputs")), False),
+            ("seeds: training, evaluation",
+             f"{_plain(row.get('train_seed'))}, {_plain(row.get('eval_seed'))}", True),
+            ("calibrated", _plain(row.get("calibrated")), False),
+        ]
+        for row in rows
+    ]  # fmt: skip
 
 
 def render_report(
-    rows: Sequence[Mapping[str, Any]],
-    episodes: Sequence[EpisodeRecord],
-    title: str,
-    max_plans: int = 4,
+    rows: Sequence[Row], episodes: Sequence[EpisodeRecord], title: str, max_plans: int = 4
 ) -> str:
     """The page as text; failures come first.
 
     Args:
         rows: result rows, the subject first, then its references (random, scripted expert, true
             simulator, copy-last).
-        max_plans: plans drawn per episode.
+        max_plans: plans shown in detail per episode, spread over it; the film shows all.
     """
-    failed = [_card(e, max_plans) for e in episodes if e.hit is None]
-    solved = [_card(e, max_plans) for e in episodes if e.hit is not None]
-    none = "<p>None shown.</p>"
+    failed = [card(e, max_plans) for e in episodes if e.hit is None]
+    solved = [card(e, max_plans) for e in episodes if e.hit is not None]
     reached = rows[0]["successes"] if rows else len(solved)
     missed = rows[0]["episodes"] - reached if rows else len(failed)
-    template = files("planning").joinpath("templates/report.html").read_text("utf-8")
-    return Template(template).substitute(
-        title=escape(title),
+    return environment().get_template("report.html.j2").render(
+        title=title,
         summary=f"{len(rows)} result rows, {len(episodes)} recorded episodes, failures first.",
-        table=_table(rows),
-        failed=_shown(len(failed), missed),
-        solved=_shown(len(solved), reached),
-        failures="".join(failed) or none,
-        successes="".join(solved) or none,
-        provenance=_provenance(rows),
-    )
+        results=results(rows),
+        sections=[("failures", "Failures", _shown(len(failed), missed), failed),
+                  ("successes", "Successes", _shown(len(solved), reached), solved)],
+        provenance=[(key, sorted({_plain(row.get(key)) for row in rows})) for key in PROVENANCE],
+        axis=(charts.LEFT, charts.RIGHT),
+    )  # fmt: skip
 
 
 def _shown(shown: int, count: int) -> str:
@@ -183,14 +246,17 @@ def _shown(shown: int, count: int) -> str:
 
 def write_report(
     path: Path,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
     episodes: Sequence[EpisodeRecord],
     title: str,
     max_plans: int = 4,
 ) -> None:
-    """Write :func:`render_report` in one step.
+    """Write :func:`render_report` in one step, and beside it what the index says of it.
 
     Raises:
         StorageError: the disk is full or not writable.
     """
+    from planning.reporting.index import describe
+
     atomic_write(path, render_report(rows, episodes, title, max_plans))
+    describe(path, rows, episodes, title)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from robot_wm.cli.paths import SEEDS, SHIPPED
 from robot_wm.cli.settings import Settings
 from robot_wm.core.errors import DataError, WeightsError
+from robot_wm.core.images import Size
 from robot_wm.core.registry import Registry
 from robot_wm.core.storage.provenance import (
     MANIFEST,
@@ -58,7 +59,7 @@ def dataset(settings: Settings, collection: str) -> Path:
     return Path(make("dataset")(settings, collection))
 
 
-def scene(task: str, image_size: int, **options: Any) -> Any:
+def scene(task: str, image_size: Size, **options: Any) -> Any:
     """A simulated scene, see ``sim.make``."""
     return make("environment")(task, image_size, **options)
 
@@ -117,7 +118,7 @@ def latents(settings: Settings, encoder_folder: Path, data: Path) -> Path:
     from robot_wm.encoders.base import load_encoder
 
     frozen = load_encoder(encoder_folder)
-    return build_latents(data, frozen, storage_root() / "latents", settings.threads)
+    return build_latents(data, frozen, storage_root() / "latents")
 
 
 def model(session: Session, name: str | None = None) -> tuple[Path, Path]:
@@ -188,13 +189,13 @@ def _check_data(settings: Settings, folder: Path) -> None:
     Raises:
         DataError: a data set has grown or was made anew since the model was trained.
     """
-    from robot_wm.data.episodes import SCHEMA, EpisodeStore
+    from robot_wm.data.formats.base import is_dataset, open_episodes
 
     known = read_manifest(folder, "world_model", verify=False)["facts"].get("datasets", [])
     roots = [settings.dataset_path(settings.task.name, name) for name in settings.train_on]
-    if not all((root / SCHEMA).is_file() for root in roots):
+    if not all(is_dataset(root) for root in roots):
         return
-    stored = [EpisodeStore(root, verify=False).sha256 for root in roots]
+    stored = [open_episodes(root, verify=False).sha256 for root in roots]
     if known != stored:
         raise DataError(
             f"{folder} was trained on other episodes than {', '.join(map(str, roots))} now hold",
@@ -209,7 +210,7 @@ def _check_encoder(session: Session, folder: Path) -> None:
     Raises:
         DataError: it is not.
     """
-    from robot_wm.data.episodes import SCHEMA, EpisodeStore
+    from robot_wm.data.formats.base import is_dataset, open_episodes
 
     settings, manifest = session.settings, read_manifest(folder, "encoder", verify=False)
     if settings.encoder_name == SHIPPED:
@@ -227,8 +228,8 @@ def _check_encoder(session: Session, folder: Path) -> None:
         for collection in SEEDS:
             root = session.for_task(task).dataset_path(task, collection)
             known = manifest["parents"].get(f"dataset:{root.name}")
-            if known and (root / SCHEMA).is_file():
-                digest = EpisodeStore(root, verify=False).sha256
+            if known and is_dataset(root):
+                digest = open_episodes(root, verify=False).sha256
                 check_same(folder, {root.name: known}, {root.name: digest}, way_out)
 
 

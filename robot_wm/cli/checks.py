@@ -84,7 +84,7 @@ def _learning(settings: Settings) -> tuple[tuple[str, Callable[[], Any]], ...]:
         (
             "objective.options",
             lambda: make_objective(
-                settings.objective.name, encoder, settings.objective.options, 1, 1
+                settings.objective.name, encoder, settings.objective.options, 1, 1, 1
             ),
         ),
         ("pretrain", settings.pretrain_config),

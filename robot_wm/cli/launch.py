@@ -15,7 +15,9 @@ from typing import Any
 from robot_wm.cli.compose import Session, compose, hydra_of, plain, settings_of, to_hydra
 from robot_wm.cli.registry import COMMANDS, check_needs
 from robot_wm.core.instantiate import locate
+from robot_wm.core.parallel import use_launcher
 from robot_wm.core.storage.provenance import atomic_write
+from robot_wm.core.system.machine import use_threads
 
 
 def job(command: str, config: Any) -> int:
@@ -35,6 +37,8 @@ def job(command: str, config: Any) -> int:
     settings = settings_of(plain(config))
     if hydra.mode == RunMode.MULTIRUN:
         settings.check()
+    use_launcher(settings.launcher)
+    use_threads(settings.threads)  # here alone, and where a worker begins
     saved = Path(hydra.runtime.output_dir) / str(hydra.output_subdir or ".hydra") / "config.yaml"
     atomic_write(saved, OmegaConf.to_yaml(config, resolve=True))
     run = locate(f"{COMMANDS[command].target}:run")

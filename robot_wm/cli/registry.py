@@ -13,6 +13,7 @@ from robot_wm.core.system.extras import EXTRAS, installed
 
 SCENES = ("mujoco", "gymnasium", "array_api_compat")
 LEARNING = ("torch", "safetensors")
+PAGES = ("PIL", "jinja2", "matplotlib")
 
 
 class Command(NamedTuple):
@@ -133,7 +134,7 @@ COMMANDS: dict[str, Command] = {
         "planning.commands.report",
         "evaluate, then show what the planner saw (HTML)",
         ("report", "planner", "diagnosis"),
-        (*SCENES, "PIL"),
+        (*SCENES, *PAGES),
         agents=True,
     ),
     "results": Command(
@@ -156,7 +157,7 @@ COMMANDS: dict[str, Command] = {
         "planning.commands.demo",
         "shipped weights against random on three tasks",
         ("demo", "planner"),
-        (*SCENES, "onnxruntime", "PIL"),
+        (*SCENES, "onnxruntime", *PAGES),
     ),
 }
 # what a trained world model imports, by its back end

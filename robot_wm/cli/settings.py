@@ -17,6 +17,7 @@ from robot_wm.cli.paths import CHECKOUT, PACKAGE, SHIPPED
 from robot_wm.cli.schema import SECTIONS
 from robot_wm.core.config import Device, Within, build, join
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.images import Sides, Size
 from robot_wm.core.storage.atomic_io import check_name
 from robot_wm.core.storage.provenance import storage_root
 
@@ -36,9 +37,10 @@ class Settings:
         data_name: name of its data sets and pair lists, for runs that share them, e.g. with another
             seed; those of ``default`` carry no suffix.
         seed: of training; collections have fixed seeds of their own.
-        image_size: side of every image [px].
-        threads: of torch while training.
+        image_size: of every image [px], a number or [height, width].
+        threads: of torch in this process; workers have one each.
         workers: processes for collection and evaluation.
+        launcher: what runs the workers: process, serial, or an installed one.
         device: ``cpu`` or ``cuda``, for training.
         weights: world model to evaluate: ``shipped`` or a name.
         encoder_name: frozen encoder to train on: ``shipped`` or a name.
@@ -67,9 +69,10 @@ class Settings:
     data_name: str = "default"
     train_on: tuple[str, ...] = ("nominal",)
     seed: Annotated[int, Within(0, below=2**32)] = 0
-    image_size: Annotated[int, Within(8, 1024)] = 64
+    image_size: Annotated[Size, Sides(8, 1024)] = 64
     threads: Annotated[int, Within(1, 1024)] = 2
     workers: Annotated[int, Within(1, 1024)] = 2
+    launcher: str = "process"
     device: Device = "cpu"
     publish: bool = False
     provider: str = "CPUExecutionProvider"

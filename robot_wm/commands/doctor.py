@@ -24,9 +24,9 @@ TIMEOUT = 120  # [s]; importing torch from a slow disk takes long
 PACKAGES = {
     # Without those that fail, not even the demonstration runs.
     "numpy": FAIL, "mujoco": FAIL, "gymnasium": FAIL, "hydra-core": FAIL, "array-api-compat": FAIL,
-    "pillow": FAIL, "onnxruntime": FAIL, "rich": WARN, "torch": WARN, "safetensors": WARN,
-    "onnx": WARN, "onnxscript": WARN, "dm-control": WARN, "pytest": WARN, "ruff": WARN,
-    "mypy": WARN,
+    "pillow": FAIL, "onnxruntime": FAIL, "jinja2": FAIL, "matplotlib": FAIL,
+    "rich": WARN, "torch": WARN, "safetensors": WARN, "onnx": WARN, "onnxscript": WARN,
+    "dm-control": WARN, "pytest": WARN, "ruff": WARN, "mypy": WARN,
 }  # fmt: skip
 
 

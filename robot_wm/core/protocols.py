@@ -9,43 +9,23 @@ block's control actions, so ``A = block * control_dim`` and the planner never ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from robot_wm.core.config import Within, build
-from robot_wm.core.errors import ConfigError, InputError
-from robot_wm.core.symmetry import Mirror
+from robot_wm.core.errors import InputError
+from robot_wm.core.images import check_image
+from robot_wm.core.specs import EnvSpec, ModelSpec, check_spec, spec_from_json, spec_to_json
+
+__all__ = [
+    "Agent", "EnvSpec", "Environment", "History", "ModelSpec", "Proposer", "State", "WorldModel",
+    "check_actions", "check_history", "check_image", "check_spec", "proposal_chance",
+    "spec_from_json", "spec_to_json",
+]  # fmt: skip
 
 State = TypeVar("State")
 StateIn = TypeVar("StateIn", contravariant=True)
-
-
-def check_image(frames: np.ndarray, size: int | None = None) -> None:
-    """Refuse anything but uint8 RGB frames ``[T, size, size, 3]`` (any square size if None).
-
-    Raises:
-        InputError: wrong dtype, rank, channels or size, or NaN pixels.
-    """
-    wanted = f"uint8 [T, {size or 'height'}, {size or 'width'}, 3]"
-    frames = np.asarray(frames)
-    if frames.dtype != np.uint8:
-        nan = " holding NaN" if frames.dtype.kind == "f" and np.isnan(frames).any() else ""
-        raise InputError(
-            f"image of dtype {frames.dtype}{nan}, shape {frames.shape}",
-            wanted,
-            "pass the camera's 8-bit RGB frames; normalisation happens inside the model",
-        )
-    if frames.ndim != 4 or frames.shape[0] < 1 or frames.shape[3] != 3:
-        raise InputError(f"image of shape {frames.shape}", wanted, "stack RGB frames along axis 0")
-    if size is not None and frames.shape[1:3] != (size, size):
-        raise InputError(
-            f"image of {frames.shape[1]}x{frames.shape[2]} pixels",
-            f"{size}x{size} pixels",
-            "render or resize at the size the model was trained on",
-        )
 
 
 @dataclass(frozen=True)
@@ -88,81 +68,6 @@ class History:
             frames=np.asarray(image)[None],
             proprio=np.zeros((1, proprio_dim), np.float32),
             actions=np.zeros((0, action_dim), np.float32),
-        )
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """What a planner must know about a world model.
-
-    Attributes:
-        task: name of the task it was trained on.
-        action_low, action_high: bounds of one *model step*, ``A`` values in the task's own action
-            unit (the scenes here use [-1, 1], scaled inside the scene).
-        control_dim: size of one control action; ``A / control_dim`` control steps make a block.
-        control_dt: seconds between two control steps [s].
-        context: number of past frames the model can use (it accepts fewer).
-        horizon: model steps up to which its predictions were trained or tuned.
-        image_size: side of the square image [px].
-        hashes: sha256 of every parent (encoder, data, statistics, weights).
-        bytes_per_candidate: working memory of one candidate in ``step_costs`` [bytes]; planners
-            split large batches by it. 0 means unknown: never split.
-    """
-
-    task: str
-    action_low: tuple[float, ...]
-    action_high: tuple[float, ...]
-    control_dim: Annotated[int, Within(1, 64)]
-    control_dt: Annotated[float, Within(above=0, high=10)]
-    context: Annotated[int, Within(1, 64)]
-    horizon: Annotated[int, Within(1, 100)]
-    image_size: Annotated[int, Within(4, 1024)]
-    hashes: Mapping[str, str] = field(default_factory=dict)
-    bytes_per_candidate: Annotated[int, Within(0, 2**40)] = 0
-
-    @property
-    def action_dim(self) -> int:
-        """``A``: size of the action of one model step."""
-        return len(self.action_low)
-
-    @property
-    def block(self) -> int:
-        """Control steps in one model step."""
-        return self.action_dim // self.control_dim
-
-
-def spec_to_json(spec: ModelSpec) -> dict[str, Any]:
-    """Readable form; hashes are left out, they stand in the manifest."""
-    return {
-        k: list(v) if isinstance(v, tuple) else v for k, v in asdict(spec).items() if k != "hashes"
-    }
-
-
-def spec_from_json(value: Mapping[str, Any]) -> ModelSpec:
-    """Inverse of :func:`spec_to_json`.
-
-    Raises:
-        ConfigError: a key missing or unknown, a value out of range, bounds that do not fit.
-    """
-    spec = build(ModelSpec, value, "spec")
-    check_spec(spec)
-    return spec
-
-
-def check_spec(spec: ModelSpec) -> None:
-    """Refuse bounds that are not those of whole blocks.
-
-    Raises:
-        ConfigError: bounds of different lengths, low not below high, or part of a block.
-    """
-    low, high = spec.action_low, spec.action_high
-    fits = len(low) == len(high) <= 4096 and len(low) >= spec.control_dim
-    if not (fits and len(low) % spec.control_dim == 0 and (np.asarray(low) < high).all()):
-        raise ConfigError(
-            f"spec: bounds of {len(low)} and {len(high)} entries from {min(low, default=0):g} to "
-            f"{max(high, default=0):g}, {spec.control_dim} controls",
-            "whole blocks of control actions, low below high",
-            "restore the file as it was written",
         )
 
 
@@ -268,42 +173,11 @@ def proposal_chance(
     return choice, np.tile(noise, spec.block)
 
 
-@dataclass(frozen=True)
-class EnvSpec:
-    """What the collector and the evaluator must know about a scene with its task.
-
-    Attributes:
-        task: registry name.
-        control_low, control_high: bounds of one control action.
-        control_dt: seconds per control step [s].
-        image_size: side of the rendered square image [px].
-        proprio_dim: size of ``obs["proprio"]``.
-        pose_names: names of the privileged pose vector's entries, with units.
-        families: success predicates on offer, e.g. ``official``, ``moderate``, ``strict``.
-        mirror: a reflection that leaves the nominal scene and its dynamics as they are, if any.
-    """
-
-    task: str
-    control_low: tuple[float, ...]
-    control_high: tuple[float, ...]
-    control_dt: float
-    image_size: int
-    proprio_dim: int
-    pose_names: tuple[str, ...]
-    families: tuple[str, ...]
-    mirror: Mirror | None = None
-
-    @property
-    def control_dim(self) -> int:
-        """Size of one control action."""
-        return len(self.control_low)
-
-
 @runtime_checkable
 class Environment(Protocol):
     """A Gymnasium environment whose state can be restored exactly and whose goals are poses.
 
-    ``obs`` is ``{"image": uint8 [size, size, 3], "proprio": float32 [P]}``; ``info`` carries the
+    ``obs`` is ``{"image": uint8 [height, width, 3], "proprio": float32 [P]}``; ``info`` carries the
     privileged ``"state"`` (full physics), ``"pose"`` ``[K]`` and ``"factors"``: for scoring,
     labels and scripted behaviours only, never for a planner.
     """

@@ -54,8 +54,12 @@ class Mirror:
     def _valid(self) -> bool:
         return 0 < len(self.order) < 65 and sorted(self.order) == list(range(len(self.signs)))
 
+    def fits(self, height: int, width: int) -> bool:
+        """Whether pictures of this size keep it when they are reflected."""
+        return height == width or self.image in ("left-right", "up-down")
+
     def images(self, frames: np.ndarray) -> np.ndarray:
-        """Reflected frames ``[..., size, size, 3]``."""
+        """Reflected frames ``[..., height, width, 3]``."""
         return np.ascontiguousarray(IMAGES[self.image](frames))
 
     def actions(self, actions: np.ndarray) -> np.ndarray:

@@ -24,6 +24,8 @@ from robot_wm.core.config import (
     check_fields,
 )
 from robot_wm.core.errors import ConfigError, DataError
+from robot_wm.core.images import Sides, Size, sides
+from robot_wm.core.poses import PoseEntry, entries
 from robot_wm.core.storage.json_io import read_json
 from robot_wm.core.storage.records import parse_record
 
@@ -52,7 +54,7 @@ class Schema:
 
     task: Label
     collection: Label
-    image_size: Annotated[int, Within(1, 8192)]
+    image_size: Annotated[Size, Sides(1, 8192)]
     frame_every: Annotated[int, Within(1, 10**6)]
     control_dt: Positive
     control_low: tuple[float, ...]
@@ -75,6 +77,11 @@ class Schema:
         if len(set(names)) != len(names):
             raise ConfigError(f"pose_names = {names}", "each name once", "correct the names")
 
+    @property
+    def pose(self) -> tuple[PoseEntry, ...]:
+        """What the numbers of a pose are; ``pose_names`` are their labels."""
+        return entries(self.pose_names)
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types (tuples become lists)."""
         value = asdict(self)
@@ -92,7 +99,7 @@ class Schema:
     def shapes(self, frames: int, rows: int, actions: int) -> dict[str, tuple[int, ...]]:
         """Shapes of columns that hold so many rows."""
         return {
-            "frames": (frames, self.image_size, self.image_size, 3),
+            "frames": (frames, *sides(self.image_size), 3),
             "states": (rows, self.state_dim),
             "poses": (rows, len(self.pose_names)),
             "proprio": (rows, self.proprio_dim),

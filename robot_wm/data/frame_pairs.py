@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from robot_wm.core.errors import ConfigError, DataError
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.core.images import Size, sides, spelled
+from robot_wm.data.formats.base import EpisodeReader
 from robot_wm.data.normalization import Statistics
 
 
@@ -22,7 +23,7 @@ class ClipSampler:
     Args:
         stores: data sets.
         block: control steps between the frames.
-        image_size: side of the frames [px].
+        image_size: of the frames [px], a number or (height, width).
         shares: weight of each collection, by its name (1 where unnamed).
         together: clips drawn from one episode at a time.
 
@@ -33,9 +34,9 @@ class ClipSampler:
 
     def __init__(
         self,
-        stores: Sequence[EpisodeStore],
+        stores: Sequence[EpisodeReader],
         block: int,
-        image_size: int,
+        image_size: Size,
         shares: Mapping[str, float] | None = None,
         together: int = 1,
     ) -> None:
@@ -124,20 +125,20 @@ class ClipSampler:
 
 
 def _clips(
-    store: EpisodeStore, block: int, image_size: int
+    store: EpisodeReader, block: int, image_size: Size
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Frames ``[F, H, W, 3]``; of each clip first frame ``[C]``, raw block ``[C, A]``, episode."""
     schema = store.schema
     every = schema.frame_every
-    if schema.image_size != image_size or block % every:
+    if sides(schema.image_size) != sides(image_size) or block % every:
         raise DataError(
-            f"{store.root}: {schema.image_size} px, a frame every {every} control steps",
-            f"{image_size} px, a divisor of {block} control steps",
+            f"{store.root}: {spelled(schema.image_size)} px, a frame every {every} control steps",
+            f"{spelled(image_size)} px, a divisor of {block} control steps",
             "collect at the encoder's image size, or change the encoder's",
         )
     stride, chosen = block // every, store.indices("train", block)
     total = sum(map(store.frames_of, chosen))
-    frames = np.empty((total, image_size, image_size, 3), np.uint8)
+    frames = np.empty((total, *sides(image_size), 3), np.uint8)
     firsts, blocks, numbers, start = [], [], [], 0
     for number, i in enumerate(chosen):
         episode = store[i]

@@ -8,6 +8,7 @@ A cache is a folder named after the hash of (encoder, preprocessing, data set)::
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -18,19 +19,19 @@ import torch
 
 from robot_wm.core.config import Count
 from robot_wm.core.errors import DataError
+from robot_wm.core.images import sides, spelled
 from robot_wm.core.storage.provenance import (
     MANIFEST,
     atomic_folder,
     check_parent,
-    lock,
     read_manifest,
     sha256_of,
     write_manifest,
 )
 from robot_wm.core.storage.records import parse_record
-from robot_wm.core.system.progress import Progress, progress
 from robot_wm.data.episode_files import UNREADABLE
-from robot_wm.data.episodes import EpisodeStore, shard_path
+from robot_wm.data.formats.base import EpisodeReader, open_episodes
+from robot_wm.data.shards import fill, shard_path
 
 if TYPE_CHECKING:
     from robot_wm.encoders.frozen import FrozenEncoder
@@ -46,7 +47,7 @@ def cache_path(root: Path, encoder_sha: str, dataset_sha: str) -> Path:
     return Path(root) / f"latents-{sha256_of(parts)[:16]}"
 
 
-def build_latents(dataset: Path, encoder: FrozenEncoder, root: Path, threads: int = 2) -> Path:
+def build_latents(dataset: Path, encoder: FrozenEncoder, root: Path) -> Path:
     """Encode every frame of a data set, or do nothing where that is already done.
 
     Each shard is written in one step; an interrupted run goes on at the first missing shard.
@@ -58,41 +59,24 @@ def build_latents(dataset: Path, encoder: FrozenEncoder, root: Path, threads: in
         DataError: no data set there, or images of another size than the encoder's.
         StorageError: the disk is full, or another process encodes the same.
     """
-    store = EpisodeStore(dataset)
+    store = open_episodes(dataset)
     folder = cache_path(root, encoder.sha256, store.sha256)
     if (folder / MANIFEST).is_file():
         return folder
-    if store.schema.image_size != encoder.config.image_size:
+    if sides(store.schema.image_size) != sides(encoder.config.image_size):
         raise DataError(
-            f"{store.root} holds images of {store.schema.image_size} px",
-            f"{encoder.config.image_size} px, the encoder's",
+            f"{store.root} holds images of {spelled(store.schema.image_size)} px",
+            f"{spelled(encoder.config.image_size)} px, the encoder's",
             "collect at that size, or choose an encoder of this one",
         )
-    with lock(folder, "encoding into"):
-        return _build(store, folder, encoder, threads)
-
-
-def _build(store: EpisodeStore, folder: Path, encoder: FrozenEncoder, threads: int) -> Path:
-    """Encode what is missing, one process at a time."""
-    if (folder / MANIFEST).is_file():
-        return folder  # another process was faster
-    torch.set_num_threads(threads)
-    counts = _frames_by_shard(store)
-    done, total = 0, sum(counts.values())
-    with progress("latents", total) as report:
-        for shard, name in zip(store.shards(), counts, strict=True):
-            if not (folder / name).is_dir():
-                with atomic_folder(folder / name) as work:
-                    frames = store.column(shard, "frames")
-                    _encode_shard(frames, encoder, work / "tokens.npy", done, report)
-            done += counts[name]
-            report(done)
-    parents = {"encoder": encoder.sha256, "dataset": store.sha256}
-    write_manifest(folder, KIND, parents, {"frames": counts, "preprocessing": PREPROCESSING})
+    fill(folder, store.shards(), _Encoding(store, encoder, folder), "encoding")
+    if not (folder / MANIFEST).is_file():  # another process may have been faster
+        facts = {"frames": _frames_by_shard(store), "preprocessing": PREPROCESSING}
+        write_manifest(folder, KIND, {"encoder": encoder.sha256, "dataset": store.sha256}, facts)
     return folder
 
 
-def _frames_by_shard(store: EpisodeStore) -> dict[str, int]:
+def _frames_by_shard(store: EpisodeReader) -> dict[str, int]:
     return {
         shard_path(store.root, shard).name: sum(map(store.frames_of, episodes))
         for shard, episodes in store.shards().items()
@@ -112,27 +96,61 @@ class _Facts:
     preprocessing: str
 
 
-def _encode_shard(
-    frames: np.ndarray, encoder: FrozenEncoder, target: Path, done: int, report: Progress
-) -> None:
-    # Written as a stream, not through a memory map: on a full disk a map dies by a signal.
-    with target.open("wb") as stream:
-        for start in range(0, len(frames), BATCH):
-            batch = np.ascontiguousarray(frames[start : start + BATCH])
-            with torch.inference_mode():
-                tokens = encoder.encode_frames(batch).cpu().numpy().astype(np.float16)
-            if not np.isfinite(tokens).all():
-                raise DataError(
-                    f"non-finite tokens from frame {start} on",
-                    "finite float16 tokens",
-                    "check the encoder; a diverged one must be trained again",
-                )
-            if start == 0:
-                shape = (len(frames), *tokens.shape[1:])
-                header = {"descr": "<f2", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(stream, header)
-            stream.write(tokens.tobytes())
-            report(done + start + len(batch))
+@dataclass(frozen=True)
+class _Encoding:
+    """Writes the tokens of one shard after the other."""
+
+    store: EpisodeReader
+    encoder: FrozenEncoder
+    folder: Path
+
+    def __call__(self, shard: int) -> None:
+        episodes = self.store.shards()[shard]
+        total, done = sum(map(self.store.frames_of, episodes)), 0
+        # Written as a stream, not through a memory map: on a full disk a map dies by a signal.
+        with (
+            atomic_folder(shard_path(self.folder, shard)) as work,
+            (work / "tokens.npy").open("wb") as stream,
+        ):
+            for frames in frame_batches(self.store, episodes, BATCH):
+                tokens = self._encode(frames, done)
+                if done == 0:
+                    shape = (total, *tokens.shape[1:])
+                    header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(stream, header)
+                stream.write(tokens.tobytes())
+                done += len(frames)
+
+    def _encode(self, frames: np.ndarray, first: int) -> np.ndarray:
+        """Tokens float16 ``[B, P, D]`` of images uint8 ``[B, H, W, 3]``.
+
+        Raises:
+            DataError: a token that is not finite.
+        """
+        with torch.inference_mode():
+            tokens: np.ndarray = self.encoder.encode_frames(frames).cpu().numpy().astype("<f2")
+        if not np.isfinite(tokens).all():
+            raise DataError(
+                f"non-finite tokens from frame {first} on", "finite float16 tokens",
+                "check the encoder; a diverged one must be trained again",
+            )  # fmt: skip
+        return tokens
+
+
+def frame_batches(store: EpisodeReader, episodes: Sequence[int], size: int) -> Iterator[np.ndarray]:
+    """Frames of episodes one after the other, uint8 ``[size, H, W, 3]``; the last are fewer."""
+    parts, missing = list[np.ndarray](), size
+    for index in episodes:
+        frames, start = store[index].frames, 0
+        while start < len(frames):
+            part = frames[start : start + missing]
+            parts.append(part)
+            start, missing = start + len(part), missing - len(part)
+            if not missing:
+                yield np.concatenate(parts)
+                parts, missing = [], size
+    if parts:
+        yield np.concatenate(parts)
 
 
 class LatentStore:
@@ -147,7 +165,7 @@ class LatentStore:
         DataError: a cache of another encoder or data set, unfinished, or corrupt.
     """
 
-    def __init__(self, folder: Path, store: EpisodeStore, encoder_sha: str) -> None:
+    def __init__(self, folder: Path, store: EpisodeReader, encoder_sha: str) -> None:
         self.folder = Path(folder)
         rebuild = f"delete {self.folder} and build the latents again"
         try:

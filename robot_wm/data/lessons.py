@@ -6,7 +6,7 @@ A store of lessons is a folder::
     shard-00000/            written in one step, a pure function of (lessons.json, index)
         lessons.json        one record per lesson: kind, rows, how many of them are the past
         states.npy          float64 [R, S]   full physics state at every control step
-        actions.npy         float32 [R, 2]   control action that leaves each row
+        actions.npy         float32 [R, C]   control action that leaves each row
         clean.npy           bool    [R]      whether that is what the teacher wanted
         togo.npy            int16   [R]      control steps from here to the goal, along this way
         goals.npy           float64 [L, S]   the goal of each lesson
@@ -33,7 +33,7 @@ from robot_wm.core.storage.provenance import (
     write_manifest,
 )
 from robot_wm.core.storage.records import parse_record
-from robot_wm.data.episodes import shard_path
+from robot_wm.data.shards import shard_path
 
 LESSONS = "lessons.json"
 KIND = "lessons"
@@ -82,11 +82,6 @@ def open_lessons(root: Path, config: Mapping[str, Any]) -> None:
             "the configuration in its lessons.json",
             "choose another name or delete that folder",
         )
-
-
-def is_written(root: Path, index: int) -> bool:
-    """Whether a shard is there."""
-    return (shard_path(root, index) / MANIFEST).is_file()
 
 
 def write_lessons(root: Path, index: int, lessons: Sequence[Lesson], asked: int) -> None:

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from robot_wm.core.errors import DataError
 from robot_wm.core.system.progress import progress
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.data.episodes import AGENT
+from robot_wm.data.formats.base import EpisodeReader, open_episodes
 from robot_wm.data.latent_cache import LatentStore
 from robot_wm.encoders.token_pca import Reduce
 
-Pair = tuple[EpisodeStore, LatentStore]
+Pair = tuple[EpisodeReader, LatentStore]
 
 
 def open_pairs(
@@ -34,7 +35,7 @@ def open_pairs(
             "one cache per data set, in the same order",
             "call `build_latents` for each data set; `robot-wm train` does",
         )
-    stores = [EpisodeStore(path) for path in datasets]
+    stores = [open_episodes(path) for path in datasets]
     keys = ("task", "image_size", "frame_every", "control_dt", "control_low", "control_high")
     wanted = {key: getattr(stores[0].schema, key) for key in keys} | {"task": task}
     for store in stores:
@@ -51,7 +52,7 @@ def open_pairs(
     ]
 
 
-def usable(store: EpisodeStore, split: str) -> list[int]:
+def usable(store: EpisodeReader, split: str) -> list[int]:
     """Positions of the episodes of a split that have a block or more."""
     return store.indices(split, store.schema.frame_every)
 
@@ -71,7 +72,7 @@ def sample_tokens(pairs: Sequence[Pair], count: int) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def block_actions(store: EpisodeStore, index: int) -> np.ndarray:
+def block_actions(store: EpisodeReader, index: int) -> np.ndarray:
     """Recorded actions of one episode, block by block: float32 ``[blocks, A]``."""
     actions, every = store[index].actions, store.schema.frame_every
     blocks = len(actions) // every
@@ -81,7 +82,7 @@ def block_actions(store: EpisodeStore, index: int) -> np.ndarray:
 
 def is_demonstration(meta: Mapping[str, Any], noise: float) -> bool:
     """Whether an episode shows how goals are reached: an expert's or agent's, up to this noise."""
-    return meta.get("policy") in ("expert", "agent") and meta.get("noise", 0.0) <= noise
+    return meta.get("policy") in ("expert", AGENT) and meta.get("noise", 0.0) <= noise
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from robot_wm.core.config import build
 from robot_wm.core.errors import ConfigError, WeightsError
 from robot_wm.encoders.vit import EncoderConfig, VideoEncoder
 from robot_wm.training.checkpoint import load_artifact, load_module, save_artifact
@@ -48,7 +49,7 @@ class FrozenEncoder(VideoEncoder):
         """
         tensors, config, manifest = load_artifact(folder, KIND)
         try:
-            encoder = FrozenEncoder(EncoderConfig(**config["encoder"]))
+            encoder = FrozenEncoder(build(EncoderConfig, config["encoder"], "encoder"))
         except (KeyError, TypeError, ConfigError) as error:
             raise WeightsError(
                 f"{folder} has an unusable configuration: {error}",

@@ -17,17 +17,17 @@ def sincos(positions: Tensor, width: int, period: float = 100.0) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=1).float()
 
 
-def position_table(times: int, grid: int, width: int) -> Tensor:
-    """Fixed positions of a (time, y, x) token grid, float32 ``[times * grid², width]``.
+def position_table(times: int, grid: tuple[int, int], width: int) -> Tensor:
+    """Fixed positions of a (time, y, x) token grid, float32 ``[times * rows * columns, width]``.
 
     Half the channels code y, half x; time is added as its difference from time 0, so that a
     still image carries the plain two-dimensional table whatever the length of training clips.
     """
-    axis = torch.arange(grid)
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    rows, columns = grid
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     plane = torch.cat([sincos(y.flatten(), width // 2), sincos(x.flatten(), width // 2)], dim=1)
     time = sincos(torch.arange(times), width)
-    return (plane + (time - time[:1])[:, None]).reshape(times * grid**2, width)
+    return (plane + (time - time[:1])[:, None]).reshape(times * rows * columns, width)
 
 
 def take(tokens: Tensor, index: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ the identity, and no final norm rescales a token that holds little.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from robot_wm.core.config import Within, check_fields
 from robot_wm.core.errors import ConfigError, InputError
+from robot_wm.core.images import Sides, Size, sides, spelled
 from robot_wm.encoders.transformer import Transformer, position_table, take
 
 
@@ -29,7 +31,8 @@ class EncoderConfig:
     """Shape of the encoder.
 
     Attributes:
-        image_size, patch: side of the image and of a patch [px].
+        image_size: of the pictures [px], a number or (height, width).
+        patch: side of a patch [px].
         tubelet: frames per token in time.
         width, depth, heads, mlp_ratio: of the transformer; depth counts its blocks.
         pixel_scale: pixels in [0, 255] lose the clip's mean colour (of each channel) and are
@@ -39,7 +42,7 @@ class EncoderConfig:
         ConfigError: sizes that do not divide.
     """
 
-    image_size: Annotated[int, Within(4, 1024)] = 64
+    image_size: Annotated[Size, Sides(4, 1024)] = 64
     patch: Annotated[int, Within(1, 1024)] = 8
     tubelet: Annotated[int, Within(1, 64)] = 2
     width: Annotated[int, Within(1, 4096)] = 128
@@ -50,23 +53,25 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "encoder")
-        if self.image_size % self.patch or self.width % self.heads or self.width % 4:
+        cut = [side % self.patch for side in sides(self.image_size)]
+        if any(cut) or self.width % self.heads or self.width % 4:
             raise ConfigError(
-                f"image {self.image_size}, patch {self.patch}, width {self.width}, "
+                f"image {spelled(self.image_size)}, patch {self.patch}, width {self.width}, "
                 f"heads {self.heads}",
-                "patch divides image_size; heads and 4 divide width",
+                "patch divides both sides of image_size; heads and 4 divide width",
                 "change the encoder's sizes",
             )
 
     @property
-    def grid(self) -> int:
-        """Patches along one side."""
-        return self.image_size // self.patch
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        height, width = sides(self.image_size)
+        return height // self.patch, width // self.patch
 
     @property
     def tokens(self) -> int:
         """``P``: tokens of one frame or tubelet."""
-        return self.grid**2
+        return math.prod(self.grid)
 
 
 class VideoEncoder(nn.Module):
@@ -110,10 +115,11 @@ class VideoEncoder(nn.Module):
     def _patches(self, pixels: Tensor) -> tuple[Tensor, int]:
         c = self.config
         batch, frames, height, width, _ = pixels.shape
-        if (height, width) != (c.image_size, c.image_size) or (frames > 1 and frames % c.tubelet):
+        wanted, (rows, columns) = sides(c.image_size), c.grid
+        if (height, width) != wanted or (frames > 1 and frames % c.tubelet):
             raise InputError(
                 f"pixels of shape {tuple(pixels.shape)}",
-                f"[B, 1 or a multiple of {c.tubelet}, {c.image_size}, {c.image_size}, 3]",
+                f"[B, 1 or a multiple of {c.tubelet}, {wanted[0]}, {wanted[1]}, 3]",
                 "render at the size the encoder was trained on",
             )
         depth = 1 if frames == 1 else c.tubelet
@@ -121,7 +127,7 @@ class VideoEncoder(nn.Module):
         # Without the mean colour a plain background is near zero and objects stand out.
         values = pixels.to(self.embed.weight.dtype)
         values = (values - values.mean(dim=(1, 2, 3), keepdim=True)) / c.pixel_scale
-        cut = values.reshape(batch, times, depth, c.grid, c.patch, c.grid, c.patch, 3)
+        cut = values.reshape(batch, times, depth, rows, c.patch, columns, c.patch, 3)
         cut = cut.permute(0, 1, 3, 5, 2, 4, 6, 7)
         return cut.reshape(batch, times * c.tokens, depth * c.patch**2 * 3), times
 

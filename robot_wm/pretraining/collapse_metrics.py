@@ -12,8 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from robot_wm.core.errors import DataError
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.core.poses import PoseEntry
+from robot_wm.data.formats.base import EpisodeReader
+from robot_wm.training.metrics import participation_ratio, r2
 
+FLOOR = 1e-12  # of squared deviations: a factor that never changes is not divided by
 Encode = Callable[[np.ndarray], np.ndarray]
 
 
@@ -38,12 +41,6 @@ def rankme(sigma: np.ndarray) -> float:
     return float(np.exp(-(p * np.log(p)).sum()))
 
 
-def participation_ratio(sigma: np.ndarray) -> float:
-    """(Σλ)²/Σλ² with λ = σ²: how many directions share the variance."""
-    lam = sigma**2
-    return float(lam.sum() ** 2 / max((lam**2).sum(), 1e-300))
-
-
 def health(features: np.ndarray) -> dict[str, float]:
     """Collapse meters of token features ``[N, P, D]``.
 
@@ -59,20 +56,20 @@ def health(features: np.ndarray) -> dict[str, float]:
         "S0": s0,
         "S/S0": s / max(s0, 1e-12),
         "rankme": rankme(sigma),
-        "participation": participation_ratio(sigma),
+        "participation": participation_ratio(sigma**2),
     }
 
 
-def pose_targets(poses: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """Pose vectors ``[N, K]`` as regression targets: an angle ``[rad]`` becomes its cos and sin."""
+def pose_targets(poses: np.ndarray, pose: Sequence[PoseEntry]) -> tuple[np.ndarray, list[str]]:
+    """Pose vectors ``[N, K]`` as regression targets: an angle [rad] becomes its cos and sin."""
     columns, labels = [], []
-    for column, name in zip(poses.T, names, strict=True):
-        if "rad" in name and "rad/s" not in name:
+    for column, entry in zip(poses.T, pose, strict=True):
+        if entry.turns:
             columns += [np.cos(column), np.sin(column)]
-            labels += [f"cos {name}", f"sin {name}"]
+            labels += [f"cos {entry.label}", f"sin {entry.label}"]
         else:
             columns.append(column)
-            labels.append(name)
+            labels.append(entry.label)
     return np.stack(columns, axis=1), labels
 
 
@@ -105,12 +102,12 @@ def kernel_ridge_r2(
     for width, strength in options:
         kernel = np.exp(-square[:, :cut] / (width * scale))
         guess = _solve(kernel[:cut], y[:cut], kernel[cut:], strength)
-        held.append(_r2(guess, y[cut:], y[:cut].mean(0)))
+        held.append(r2(guess, y[cut:], y[:cut].mean(0), floor=FLOOR))
     best, scores = np.argmax(held, axis=0), np.zeros(y.shape[1])
     for index in np.unique(best):
         width, strength = options[index]
         kernel, new = (np.exp(-part / (width * scale)) for part in (square, cross))
-        fitted = _r2(_solve(kernel, y, new, strength), test[1], y.mean(0))
+        fitted = r2(_solve(kernel, y, new, strength), test[1], y.mean(0), floor=FLOOR)
         scores[best == index] = fitted[best == index]
     return scores
 
@@ -129,10 +126,6 @@ def _solve(kernel: np.ndarray, y: np.ndarray, new: np.ndarray, strength: float) 
     return new @ np.linalg.solve(kernel + ridge, y - mean) + mean
 
 
-def _r2(guess: np.ndarray, truth: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    return 1 - ((guess - truth) ** 2).sum(0) / np.maximum(((truth - mean) ** 2).sum(0), 1e-12)
-
-
 @dataclass(frozen=True)
 class ProbeData:
     """Frames with poses of one data set: training episodes to fit on, validation ones to score.
@@ -141,7 +134,7 @@ class ProbeData:
         name: label in the log.
         train_frames, test_frames: uint8 ``[N, H, W, 3]``.
         train_poses, test_poses: float64 ``[N, K]``.
-        pose_names: names with units.
+        pose: entries of the poses.
     """
 
     name: str
@@ -149,10 +142,10 @@ class ProbeData:
     train_poses: np.ndarray
     test_frames: np.ndarray
     test_poses: np.ndarray
-    pose_names: tuple[str, ...]
+    pose: tuple[PoseEntry, ...]
 
     @staticmethod
-    def draw(store: EpisodeStore, rng: np.random.Generator, train: int, test: int) -> ProbeData:
+    def draw(store: EpisodeReader, rng: np.random.Generator, train: int, test: int) -> ProbeData:
         """Random frames, at most ``train`` and ``test`` of them.
 
         Raises:
@@ -162,7 +155,7 @@ class ProbeData:
         test_frames, test_poses = _draw(store, "validation", rng, test)
         return ProbeData(
             store.root.name, train_frames, train_poses, test_frames, test_poses,
-            store.schema.pose_names,
+            store.schema.pose,
         )  # fmt: skip
 
     def evaluate(self, encode: Encode) -> dict[str, float]:
@@ -173,10 +166,10 @@ class ProbeData:
         """
         train, test = encode(self.train_frames), encode(self.test_frames)
         result = health(test)
-        if not self.pose_names:  # a robot's log knows none
+        if not self.pose:  # a robot's log knows none
             return result
-        wanted, labels = pose_targets(self.train_poses, self.pose_names)
-        truth, _ = pose_targets(self.test_poses, self.pose_names)
+        wanted, labels = pose_targets(self.train_poses, self.pose)
+        truth, _ = pose_targets(self.test_poses, self.pose)
         flat = [part.reshape(len(part), -1) for part in (train, test)]
         scores = kernel_ridge_r2((flat[0], wanted), (flat[1], truth))
         return result | {f"r2 {label}": float(r) for label, r in zip(labels, scores, strict=True)}
@@ -186,15 +179,15 @@ def pixel_tokens(patch: int) -> Encode:
     """The reference row: raw pixels cut into patches, ``[N, P, 3 * patch²]`` in [0, 1]."""
 
     def encode(frames: np.ndarray) -> np.ndarray:
-        n, size = len(frames), frames.shape[1] // patch
-        cut = frames.reshape(n, size, patch, size, patch, 3).transpose(0, 1, 3, 2, 4, 5)
-        return cut.reshape(n, size * size, -1).astype(np.float32) / 255
+        n, rows, columns = len(frames), frames.shape[1] // patch, frames.shape[2] // patch
+        cut = frames.reshape(n, rows, patch, columns, patch, 3).transpose(0, 1, 3, 2, 4, 5)
+        return cut.reshape(n, rows * columns, -1).astype(np.float32) / 255
 
     return encode
 
 
 def _draw(
-    store: EpisodeStore, split: str, rng: np.random.Generator, limit: int
+    store: EpisodeReader, split: str, rng: np.random.Generator, limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
     every = store.schema.frame_every
     places = [(i, k) for i in store.indices(split) for k in range(store.frames_of(i))]

@@ -47,7 +47,7 @@ def _split(rng: np.random.Generator, batch: int, tokens: int, visible: int) -> M
 def multiblock(
     rng: np.random.Generator,
     batch: int,
-    grid: int,
+    grid: tuple[int, int],
     blocks: int = 8,
     area: float = 0.15,
     aspect: tuple[float, float] = (0.75, 1.5),
@@ -57,20 +57,20 @@ def multiblock(
 
     The block size is drawn once per batch, positions per row; rows with fewer than ``min_visible``
     tokens left are redrawn, and index lists are cut at random to the batch minimum (no padding).
-    Positions run over ``grid - h + 1`` places: the published code never masks the last row.
+    Positions run over ``rows - h + 1`` places: the published code never masks the last row.
 
     Args:
-        grid: patches along a side.
+        grid: rows and columns of patches.
         blocks, area: number of blocks and the share of the grid each covers.
         aspect: range of height over width.
 
     Raises:
         ConfigError: this setting practically never leaves ``min_visible`` tokens.
     """
-    ratio = rng.uniform(*aspect)
-    h = min(grid, max(1, round(math.sqrt(area * ratio) * grid)))
-    w = min(grid, max(1, round(math.sqrt(area / ratio) * grid)))
-    hidden = np.zeros((batch, grid, grid), bool)
+    (rows, columns), ratio = grid, rng.uniform(*aspect)
+    h = min(rows, max(1, round(math.sqrt(area * ratio) * rows)))
+    w = min(columns, max(1, round(math.sqrt(area / ratio) * columns)))
+    hidden = np.zeros((batch, rows, columns), bool)
     todo = np.arange(batch)
     for _ in range(100):
         hidden[todo] = _blocks(rng, len(todo), grid, blocks, h, w)
@@ -79,7 +79,7 @@ def multiblock(
             break
     else:
         raise ConfigError(
-            f"{blocks} blocks of {h}x{w} on a {grid}x{grid} grid",
+            f"{blocks} blocks of {h}x{w} on a {rows}x{columns} grid",
             f"masks that leave {min_visible} tokens",
             "use fewer or smaller blocks (objective.options.tube_blocks, tube_area)",
         )
@@ -92,12 +92,13 @@ def multiblock(
 
 
 def _blocks(
-    rng: np.random.Generator, rows: int, grid: int, blocks: int, h: int, w: int
+    rng: np.random.Generator, count: int, grid: tuple[int, int], blocks: int, h: int, w: int
 ) -> np.ndarray:
-    """Union of ``blocks`` random h x w rectangles per row: bool ``[rows, grid, grid]``."""
-    top = rng.integers(0, grid - h + 1, (rows, blocks, 1))
-    left = rng.integers(0, grid - w + 1, (rows, blocks, 1))
-    axis = np.arange(grid)
-    in_y = (axis >= top) & (axis < top + h)
-    in_x = (axis >= left) & (axis < left + w)
+    """``count`` unions of ``blocks`` random h x w rectangles: bool ``[count, rows, columns]``."""
+    rows, columns = grid
+    top = rng.integers(0, rows - h + 1, (count, blocks, 1))
+    left = rng.integers(0, columns - w + 1, (count, blocks, 1))
+    y, x = np.arange(rows), np.arange(columns)
+    in_y = (y >= top) & (y < top + h)
+    in_x = (x >= left) & (x < left + w)
     return np.any(in_y[:, :, :, None] & in_x[:, :, None, :], axis=1)

@@ -7,7 +7,6 @@ encoder and, where its wheels are installed, on an ImageNet network; all are sco
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from robot_wm.core.errors import DataError
-from robot_wm.core.storage.provenance import atomic_write, provenance
+from robot_wm.core.images import sides, spelled
+from robot_wm.core.storage.markdown import table
+from robot_wm.core.storage.provenance import atomic_write, provenance, write_lines
 from robot_wm.core.system.progress import progress
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.data.formats.base import open_episodes
 from robot_wm.encoders.frozen import FrozenEncoder
 from robot_wm.probing.features import features
 from robot_wm.probing.probes import KINDS, ProbeConfig, Samples, draw, group_of, score
@@ -52,15 +52,13 @@ def probe(
         DataError: no data, a split without episodes, a factor that never changes, frames of
             another size than the encoder's, or features that are not finite.
     """
-    store = EpisodeStore(dataset)
-    if store.schema.image_size != encoder.config.image_size:
+    store = open_episodes(dataset)
+    if sides(store.schema.image_size) != sides(encoder.config.image_size):
         raise DataError(
-            f"frames of {store.schema.image_size} pixels",
-            f"{encoder.config.image_size} pixels, the encoder's size",
+            f"frames of {spelled(store.schema.image_size)} pixels",
+            f"{spelled(encoder.config.image_size)} pixels, the encoder's size",
             "collect at that size or pretrain at this one",
         )
-    if config.threads:
-        torch.set_num_threads(config.threads)
     shared = {
         "task": store.schema.task,
         "seed": config.seed,
@@ -193,8 +191,7 @@ def write_gate(folder: Path, rows: Sequence[Mapping[str, Any]]) -> GateResult | 
     best = _best(rows)
     complete = bool(best) and all(set(JUDGED) <= set(kinds) for kinds in best.values())
     result = gate(rows) if complete else None
-    lines = [json.dumps(dict(row), sort_keys=True, allow_nan=False) for row in rows]
-    atomic_write(Path(folder) / "probe.jsonl", "\n".join(lines) + "\n")
+    write_lines(Path(folder) / "probe.jsonl", rows)
     atomic_write(Path(folder) / "probe.md", _table(rows, best, result))
     return result
 
@@ -208,16 +205,17 @@ def _table(
     notes = {row["kind"]: row["note"] for row in rows if row.get("note")}
     verdict = "not judged" if result is None else "passed" if result.passed else "FAILED"
     text = ["# Probe gate: " + verdict, "", "R² on held-out episodes, better of the probes.", ""]
-    text += [
-        f"| task | factor | {' | '.join(shown)} |",
-        f"| --- | --- |{' --- |' * len(shown)}",
-    ]
-    for key, kinds in best.items():
-        cells = [
-            f"{kinds[kind][0]:.3f} ({kinds[kind][1]})" if kind in kinds else notes.get(kind, "–")
-            for kind in shown
+    cells = [
+        [
+            *key[-2:],
+            *(
+                f"{kinds[k][0]:.3f} ({kinds[k][1]})" if k in kinds else notes.get(k, "–")
+                for k in shown
+            ),
         ]
-        text.append(f"| {key[-2]} | {key[-1]} | {' | '.join(cells)} |")
+        for key, kinds in best.items()
+    ]
+    text.append(table(["task", "factor", *shown], cells))
     if result is not None and result.failures:
-        text += ["", "Failed:", "", *(f"* {failure}" for failure in result.failures)]
-    return "\n".join(text) + "\n"
+        text += ["Failed:", "", *(f"* {failure}" for failure in result.failures), ""]
+    return "\n".join(text)

@@ -41,15 +41,21 @@ class Attentive(nn.Module):
     table: Tensor
 
     def __init__(
-        self, shape: Sequence[int], factors: int, hidden: int, heads: int = 4, value: int = 64
+        self,
+        shape: Sequence[int],
+        factors: int,
+        hidden: int,
+        grid: tuple[int, int],
+        heads: int = 4,
+        value: int = 64,
     ) -> None:
         super().__init__()
-        times, positions, width = shape
+        times, _, width = shape
         self.factors, place = factors, 64
         self.score = nn.Linear(width, factors * heads, bias=False)
         self.where = nn.Linear(place, factors * heads, bias=False)
         self.value = nn.Linear(width, value)
-        self.register_buffer("table", position_table(1, round(positions**0.5), place))
+        self.register_buffer("table", position_table(1, grid, place))
         size = times * heads * (value + place)
         self.first = nn.Parameter(torch.empty(factors, size, hidden).uniform_(-1, 1) / size**0.5)
         self.middle = nn.Parameter(torch.zeros(factors, 1, hidden))

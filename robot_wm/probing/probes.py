@@ -6,7 +6,6 @@ Positions and angles are read from one frame; velocities from two frames one blo
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -18,9 +17,13 @@ from torch.nn import functional as F
 
 from robot_wm.core.config import Count, Device, Natural, NonNegative, Seed, Within, check_fields
 from robot_wm.core.errors import ConfigError, DataError
-from robot_wm.data.episodes import SPLITS, EpisodeStore
+from robot_wm.core.images import token_grid
+from robot_wm.core.poses import PoseEntry
+from robot_wm.data.episodes import SPLITS
+from robot_wm.data.formats.base import EpisodeReader
 from robot_wm.data.normalization import Statistics
 from robot_wm.probing.networks import Attentive, Mlp
+from robot_wm.training.metrics import r2
 
 KINDS, PROBES = ("pixels", "random", "encoder", "imagenet"), ("attentive", "mlp")
 RUN = 4  # frames are drawn in runs, so that most "previous" frames are encoded anyway
@@ -37,7 +40,7 @@ class ProbeConfig:
             validation R².
         hidden, batch, lr, weight_decay: of every probe (AdamW, one cycle of the learning rate).
         kinds, probes: what is compared; see ``KINDS`` and ``PROBES``.
-        seed, threads, device: of torch; 0 threads keeps torch's choice.
+        seed, threads, device: of torch; the command line sets the threads, here they are recorded.
 
     Raises:
         ConfigError: a value outside its range.
@@ -72,21 +75,19 @@ class ProbeConfig:
 
 
 def group_of(name: str) -> str:
-    """``velocity``, ``angle`` or ``position`` from a pose name or factor such as ``y [rad/s]``."""
-    stem, _, unit = name.partition("[")
-    if unit.rstrip("]").endswith("/s") or re.search(r"speed|velocity|(^|_)v[xyz]?\s*$", stem):
-        return "velocity"
-    return "angle" if unit.startswith("rad") or "angle" in stem else "position"
+    """``velocity``, ``angle`` or ``position`` from the label of a factor such as ``y [rad/s]``."""
+    kind = PoseEntry.parse(name).kind
+    return "angle" if kind == "joint" else kind
 
 
 def factors_of(
-    poses: np.ndarray, names: Sequence[str], rows: np.ndarray, dt: float
+    poses: np.ndarray, pose: Sequence[PoseEntry], rows: np.ndarray, dt: float
 ) -> tuple[np.ndarray, list[str]]:
     """Targets of one episode.
 
     Args:
         poses: ``[T+1, K]``.
-        names: of the ``K`` entries, with units.
+        pose: the ``K`` entries.
         rows: control steps at which frames were taken, ``[N]`` within 1 … T-1.
         dt: seconds per control step [s].
 
@@ -95,21 +96,19 @@ def factors_of(
         no velocity, each entry's central difference over two control steps is added.
     """
     columns, labels = [], []
-    derive = all(group_of(name) != "velocity" for name in names)
-    for pose, name in zip(np.asarray(poses, np.float64).T, names, strict=True):
-        angle, stem = group_of(name) == "angle", name.partition("[")[0].strip()
-        if angle:
-            columns += [np.cos(pose[rows]), np.sin(pose[rows])]
-            labels += [f"cos {name}", f"sin {name}"]
+    derive = all(entry.kind != "velocity" for entry in pose)
+    for column, entry in zip(np.asarray(poses, np.float64).T, pose, strict=True):
+        if entry.turns:
+            columns += [np.cos(column[rows]), np.sin(column[rows])]
+            labels += [f"cos {entry.label}", f"sin {entry.label}"]
         else:
-            columns.append(pose[rows])
-            labels.append(name)
+            columns.append(column[rows])
+            labels.append(entry.label)
         if derive:
-            change = pose[rows + 1] - pose[rows - 1]
-            change = np.arctan2(np.sin(change), np.cos(change)) if angle else change
-            unit = name.partition("[")[2].rstrip("]") or "1"
+            change = column[rows + 1] - column[rows - 1]
+            change = np.arctan2(np.sin(change), np.cos(change)) if entry.turns else change
             columns.append(change / (2 * dt))
-            labels.append(f"d {stem} [{unit}/s]")
+            labels.append(f"d {entry.name} [{entry.unit or '1'}/s]")
     return np.stack(columns, axis=1), labels
 
 
@@ -132,7 +131,7 @@ class Samples:
     factors: tuple[str, ...]
 
 
-def draw(store: EpisodeStore, frames: int, rng: np.random.Generator) -> Samples:
+def draw(store: EpisodeReader, frames: int, rng: np.random.Generator) -> Samples:
     """Random runs of frames of every split.
 
     Raises:
@@ -151,9 +150,7 @@ def draw(store: EpisodeStore, frames: int, rng: np.random.Generator) -> Samples:
         for i, k in (runs[j] for j in rng.permutation(len(runs))[: max(1, limit // RUN)]):
             stop = min(k + RUN, last[i] + 1)
             episode, blocks = store[i], np.arange(k, stop)
-            rows, labels = factors_of(
-                episode.poses, schema.pose_names, blocks * every, schema.control_dt
-            )
+            rows, labels = factors_of(episode.poses, schema.pose, blocks * every, schema.control_dt)
             images.append(np.asarray(episode.frames[k - 1 : stop]))
             pairs.append(count + blocks[:, None] - k + [0, 1])
             part.append(np.full(len(blocks), code))
@@ -218,8 +215,9 @@ def _fit(config: ProbeConfig, name: str, samples: Samples, source: Tensor) -> np
     shape = (pairs.shape[1], *source.shape[1:])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        cls = Mlp if name == "mlp" else Attentive
-        net = cls(shape, targets.shape[1], config.hidden).to(config.device)
+        size = shape, targets.shape[1], config.hidden
+        grid = token_grid(shape[1], *samples.frames.shape[1:3])
+        net = (Mlp(*size) if name == "mlp" else Attentive(*size, grid)).to(config.device)
 
     def read(rows: np.ndarray) -> tuple[Tensor, Tensor]:
         index = torch.from_numpy(rows).to(config.device)
@@ -227,11 +225,12 @@ def _fit(config: ProbeConfig, name: str, samples: Samples, source: Tensor) -> np
         return net(tokens.view(-1, *shape)), targets[index]
 
     @torch.no_grad()
-    def r2(rows: np.ndarray) -> np.ndarray:
+    def explained(rows: np.ndarray) -> np.ndarray:
         parts = np.array_split(rows, -(-len(rows) // config.batch))
         both = zip(*map(read, parts), strict=True)
         guess, truth = (torch.cat(x).double().cpu().numpy() for x in both)
-        return 1 - ((guess - truth) ** 2).sum(0) / ((truth - truth.mean(0)) ** 2).sum(0)
+        scores: np.ndarray = r2(guess, truth)
+        return scores
 
     optimizer = torch.optim.AdamW(net.parameters(), config.lr, weight_decay=config.weight_decay)
     batches = -(-len(train) // config.batch)
@@ -245,11 +244,11 @@ def _fit(config: ProbeConfig, name: str, samples: Samples, source: Tensor) -> np
             F.mse_loss(*read(rows)).backward()
             optimizer.step()
             schedule.step()
-        now = float(r2(validation).mean())
+        now = float(explained(validation).mean())
         stale = 0 if now > best else stale + 1
         if now > best:
             best, kept = now, copy.deepcopy(net.state_dict())
         if stale >= config.patience:
             break
     net.load_state_dict(kept)
-    return r2(test)
+    return explained(test)

@@ -45,8 +45,9 @@ def check(settings: Settings) -> None:
         for family in families:
             if family not in task.predicates:
                 raise unknown(f"family in {where}:", family, task.predicates)
-    entries = [n.split(" [")[0] for n in task.pose_names if "/s]" not in n]
-    bodies = dict.fromkeys(name.split("_")[0] for name in entries)
+    settable = [entry for entry in task.pose_entries if entry.kind != "velocity"]
+    entries = [entry.name for entry in settable]
+    bodies = dict.fromkeys(entry.body for entry in settable)
     for where, named, known in (
         ("reach.pose", settings.reach.pose, entries), ("reach.only", settings.reach.only, bodies),
         ("evaluate.only", settings.evaluate.only, bodies),

@@ -14,11 +14,12 @@ import numpy as np
 
 from robot_wm.core.config import Count, NonNegative, Seed, Within, check_fields
 from robot_wm.core.errors import ConfigError
-from robot_wm.core.storage.atomic_io import sweep
-from robot_wm.core.storage.provenance import atomic_write, lock
-from robot_wm.core.system.parallel import spread
-from robot_wm.core.system.progress import progress
-from robot_wm.data.episodes import Episode, Recording, Schema, open_dataset, shard_path, write_shard
+from robot_wm.core.images import Sides, Size, spelled
+from robot_wm.core.storage.atomic_io import atomic_write
+from robot_wm.core.storage.markdown import card, table
+from robot_wm.data.episodes import Episode, Recording, Schema
+from robot_wm.data.formats.native import open_dataset, write_shard
+from robot_wm.data.shards import fill
 from sim.env import GoalEnv
 from sim.policies.registry import make_behaviour
 from sim.randomization import check_names
@@ -53,7 +54,7 @@ class CollectConfig:
         steps: control steps per episode.
         mix: behaviours with their shares.
         variation: factor names drawn per episode; ``("all",)`` draws every factor.
-        image_size: side of the stored image [px].
+        image_size: of the stored images [px], a number or (height, width).
         frame_every: control steps between two stored frames.
         seed: root of every random stream.
         episodes_per_shard: unit of atomic writing and of parallel work.
@@ -66,7 +67,7 @@ class CollectConfig:
     steps: Count
     mix: tuple[Mix, ...]
     variation: tuple[str, ...] = ()
-    image_size: Annotated[int, Within(8, 1024)] = 64
+    image_size: Annotated[Size, Sides(8, 1024)] = 64
     frame_every: Count = 5
     seed: Seed = 0
     episodes_per_shard: Count = 50
@@ -95,6 +96,8 @@ def stable(config: CollectConfig) -> dict[str, Any]:
     """
     told = {k: v for k, v in asdict(config).items() if k not in ("episodes", "workers")}
     told["mix"] = [{**part, "noise": list(part["noise"])} for part in told["mix"]]
+    size = config.image_size
+    told["image_size"] = list(size) if isinstance(size, tuple) else size
     return {**told, "variation": list(config.variation)}
 
 
@@ -104,7 +107,7 @@ def schema_of(config: CollectConfig, env: GoalEnv) -> Schema:
     return Schema(
         task=config.task,
         collection=config.collection,
-        image_size=config.image_size,
+        image_size=env.spec.image_size,
         frame_every=config.frame_every,
         control_dt=env.spec.control_dt,
         control_low=env.spec.control_low,
@@ -141,20 +144,18 @@ def record(env: GoalEnv, config: CollectConfig, episode_id: int) -> Episode:
 
 @dataclass
 class _Job:
-    """What a process does: record and write one missing shard after the other."""
+    """What a process does: record and write one shard after the other."""
 
     root: Path
     config: CollectConfig
-    missing: list[int]
     env: GoalEnv | None = None
 
-    def __call__(self, job: int) -> int:
+    def __call__(self, index: int) -> None:
         if self.env is None:
             self.env = GoalEnv(self.config.task, self.config.image_size)
-        index, per = self.missing[job], self.config.episodes_per_shard
+        per = self.config.episodes_per_shard
         episodes = [record(self.env, self.config, index * per + i) for i in range(per)]
         write_shard(self.root, index, episodes)
-        return index
 
 
 def collect(config: CollectConfig, root: Path) -> Path:
@@ -166,37 +167,28 @@ def collect(config: CollectConfig, root: Path) -> Path:
         RobotWMError: a worker process died; whole shards stay.
     """
     env = GoalEnv(config.task, config.image_size, draw_images=False)
-    with lock(root, "collecting into"):
-        open_dataset(root, schema_of(config, env))
-        sweep(root)
-        total = -(-config.episodes // config.episodes_per_shard)
-        missing = [i for i in range(total) if not shard_path(root, i).exists()]
-        job = _Job(root, config, missing)
-        with progress(f"collect {config.task}/{config.collection}", total) as show:
-            for done, _ in enumerate(
-                spread(job, len(missing), config.workers), total - len(missing) + 1
-            ):
-                show(done, "shards")
-        if job.env is not None:
-            job.env.close()
-        atomic_write(root / "card.md", card(config))
+    job, shards = _Job(root, config), range(-(-config.episodes // config.episodes_per_shard))
+    schema = schema_of(config, env)
+    fill(root, shards, job, "collecting", config.workers, lambda: open_dataset(root, schema))
+    if job.env is not None:
+        job.env.close()
+    atomic_write(root / "card.md", data_card(config))
     return root
 
 
-def card(config: CollectConfig) -> str:
-    """The data card."""
-    mix = "\n".join(f"| {m.behaviour} | {m.share:g} | {list(m.noise)} |" for m in config.mix)
-    return f"""# Data card: {config.task}/{config.collection}
-
-Simulated with MuJoCo by `robot-wm collect`; no people, no licences but this project's.
-
-* {config.episodes} episodes of {config.steps} control steps, seed {config.seed}
-* one {config.image_size}x{config.image_size} RGB frame every {config.frame_every} steps; full
-  physics state, pose, proprioception and action at every step
-* variation drawn per episode: {", ".join(config.variation) or "none (nominal scene)"}
-* split by episode from a stable hash: 85 % train, 5 % validation, 10 % test
-
-| behaviour | share | noise levels |
-| --- | --- | --- |
-{mix}
-"""
+def data_card(config: CollectConfig) -> str:
+    """What the episodes are, for people."""
+    size, every = spelled(config.image_size), config.frame_every
+    mix = [[m.behaviour, f"{m.share:g}", str(list(m.noise))] for m in config.mix]
+    return card(
+        f"Data card: {config.task}/{config.collection}",
+        "Simulated with MuJoCo by `robot-wm collect`; no people, no licences but this project's.",
+        [
+            f"{config.episodes} episodes of {config.steps} control steps, seed {config.seed}",
+            f"one {size} RGB frame every {every} steps; full\n  physics state, pose, "
+            "proprioception and action at every step",
+            f"variation drawn per episode: {', '.join(config.variation) or 'none (nominal scene)'}",
+            "split by episode from a stable hash: 85 % train, 5 % validation, 10 % test",
+        ],
+        table(["behaviour", "share", "noise levels"], mix),
+    )

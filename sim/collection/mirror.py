@@ -14,11 +14,16 @@ import mujoco
 import numpy as np
 
 from robot_wm.core.errors import ConfigError
-from robot_wm.core.storage.provenance import MANIFEST, atomic_write, lock
-from robot_wm.core.system.progress import progress
-from robot_wm.data.episodes import Episode, EpisodeStore, open_dataset, shard_path, write_shard
+from robot_wm.core.images import sides
+from robot_wm.core.storage.atomic_io import atomic_write
+from robot_wm.core.storage.markdown import card
+from robot_wm.data.episodes import Episode
+from robot_wm.data.formats.base import open_episodes
+from robot_wm.data.formats.native import open_dataset, write_shard
+from robot_wm.data.shards import fill
 from sim.env import STATE
 from sim.tasks import TASKS
+from sim.tasks.abilities import Reflects, able
 from sim.tasks.base import Task
 
 
@@ -33,15 +38,17 @@ def mirror(source: Path, root: Path) -> Path:
         DataError: ``root`` holds something else.
         StorageError: the disk is full, or another process mirrors into ``root``.
     """
-    store = EpisodeStore(source)
+    store = open_episodes(source)
     task = TASKS[store.schema.task]() if store.schema.task in TASKS else None
     varied = [store.meta(i)["id"] for i in range(len(store)) if store.meta(i).get("factors")]
-    if task is None or task.mirror is None or varied:
+    size = sides(store.schema.image_size)
+    if task is None or task.mirror is None or not task.mirror.fits(*size) or varied:
         raise ConfigError(
             f"the mirror image of {source} ({store.schema.task}, {len(varied)} varied episodes)",
             f"nominal episodes of {', '.join(n for n, t in TASKS.items() if t.mirror)}",
             "leave the mirrored collection out of `train_on`",
         )
+    able(task, Reflects, "a mirrored collection")
     known = (store.schema.state_dim, store.schema.pose_names, store.schema.proprio_dim)
     if known != (0, (), 0) and not store.schema.state_dim:
         raise ConfigError(
@@ -49,15 +56,18 @@ def mirror(source: Path, root: Path) -> Path:
             "physics states, or images and actions alone", "leave it out of `train_on`",
         )  # fmt: skip
     told = {**store.schema.config, "mirrored": True}
-    model, shards = task.compile({}), store.shards()
-    with lock(root, "mirroring into"), progress(f"mirror {source.name}", len(shards)) as show:
-        open_dataset(root, replace(store.schema, config=told))
-        for done, (index, episodes) in enumerate(shards.items(), start=1):
-            if not (shard_path(root, index) / MANIFEST).is_file():
-                found = [reflected(task, model, store[i]) for i in episodes]
-                write_shard(root, index, found)
-            show(done, "shards")
-        atomic_write(root / "card.md", card(source.name, len(store), store.schema.task))
+    schema, shards, model = replace(store.schema, config=told), store.shards(), task.compile({})
+
+    def write(index: int) -> None:
+        write_shard(root, index, [reflected(task, model, store[i]) for i in shards[index]])
+
+    fill(root, shards, write, "mirroring", begin=lambda: open_dataset(root, schema))
+    about = (
+        f"The {len(store)} episodes of `{source.name}`, each reflected: images, actions, poses and "
+        "physics states.\nNothing was simulated. Episode numbers and splits are those of the "
+        "originals."
+    )
+    atomic_write(root / "card.md", card(f"Data card: {schema.task}, mirrored", about))
     return root
 
 
@@ -74,19 +84,10 @@ def reflected(task: Task, model: mujoco.MjModel, episode: Episode) -> Episode:
     data, states, poses, proprio = mujoco.MjData(model), [], [], []
     for row in np.asarray(episode.states):
         mujoco.mj_setState(model, data, row, STATE)
-        task.reflect(data)
+        able(task, Reflects, "a mirrored collection").reflect(data)
         state = np.empty_like(row)
         mujoco.mj_getState(model, data, state, STATE)
         states.append(state)
         poses.append(task.pose(data.qpos, data.qvel))
         proprio.append(task.proprio(data)[: task.proprio_dim])
     return replace(seen, states=np.stack(states), poses=np.stack(poses), proprio=np.stack(proprio))
-
-
-def card(source: str, episodes: int, task: str) -> str:
-    """The data card."""
-    return f"""# Data card: {task}, mirrored
-
-The {episodes} episodes of `{source}`, each reflected: images, actions, poses and physics states.
-Nothing was simulated. Episode numbers and splits are those of the originals.
-"""

@@ -9,10 +9,7 @@ from robot_wm.cli.paths import MIRRORED, SEEDS
 from robot_wm.cli.settings import Settings
 from robot_wm.core.config import build
 from robot_wm.core.errors import DataError
-from robot_wm.core.storage.provenance import (
-    MANIFEST,
-    check_same,
-)
+from robot_wm.core.storage.provenance import check_same
 from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
@@ -28,36 +25,45 @@ def dataset(settings: Settings, collection: str) -> Path:
         DataError: a collection that is not recorded here (practice, a robot's log) is missing.
     """
     from robot_wm.core.storage.records import read_record
-    from robot_wm.data.episodes import SCHEMA, Schema, shard_path
+    from robot_wm.data.episodes import Schema
+    from robot_wm.data.formats.base import NATIVE, SCHEMA, format_of, is_dataset
+    from robot_wm.data.shards import is_whole
     from sim.collection.collect import collect, stable
     from sim.collection.mirror import mirror
 
+    root = settings.dataset_path(settings.task.name, collection)
+    if is_dataset(root) and format_of(root) != NATIVE:
+        return root  # somebody else's, and whole: nothing is added to it
     if collection.endswith(MIRRORED):
-        source = dataset(settings, collection.removesuffix(MIRRORED))
-        return mirror(source, settings.dataset_path(settings.task.name, collection))
+        return mirror(dataset(settings, collection.removesuffix(MIRRORED)), root)
     if collection not in SEEDS:
-        root = settings.dataset_path(settings.task.name, collection)
-        if not (root / SCHEMA).is_file():
-            head, tail = f"{settings.task.name}-", settings.suffix
-            kept = sorted(path.parent.name for path in root.parent.glob(f"{head}*{tail}/{SCHEMA}"))
-            names = [name.removeprefix(head).removesuffix(tail) for name in kept]
-            raise DataError(
-                f"no collection {collection!r} in {root}",
-                ", ".join([*SEEDS, *(n for n in names if n not in SEEDS)]),
-                "practice comes from `robot-wm improve`; put a robot's log or other episodes into "
-                "that folder",
-            )
+        if not is_dataset(root):
+            raise _no_collection(settings, collection, root)
         return root
     config = collect_config(settings, collection)
     root = settings.dataset_path(config.task, collection)
-    if (root / SCHEMA).is_file():
+    if is_dataset(root):
         stored = read_record(root / SCHEMA, Schema).config
         check_same(root, stored, stable(config), "delete that folder")
-    shards = -(-config.episodes // config.episodes_per_shard)
-    if all((shard_path(root, index) / MANIFEST).is_file() for index in range(shards)):
+    shards = range(-(-config.episodes // config.episodes_per_shard))
+    if all(is_whole(root, index) for index in shards):
         return root
     say(f"collecting {config.episodes} episodes of {config.task}/{collection} into {root}")
     return collect(config, root)
+
+
+def _no_collection(settings: Settings, collection: str, root: Path) -> DataError:
+    from robot_wm.data.formats.base import SCHEMA
+
+    head, tail = f"{settings.task.name}-", settings.suffix
+    stored = sorted(path.parent.name for path in root.parent.glob(f"{head}*{tail}/{SCHEMA}"))
+    names = [name.removeprefix(head).removesuffix(tail) for name in stored]
+    return DataError(
+        f"no collection {collection!r} in {root}",
+        ", ".join([*SEEDS, *(n for n in names if n not in SEEDS)]),
+        "practice comes from `robot-wm improve`; put a robot's log or other episodes into "
+        "that folder",
+    )
 
 
 def collect_config(settings: Settings, collection: str) -> CollectConfig:

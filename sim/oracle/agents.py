@@ -11,7 +11,7 @@ import numpy as np
 
 from robot_wm.core.protocols import Agent, EnvSpec, History, WorldModel
 from sim.env import STATE, GoalEnv
-from sim.oracle.simulator import TrueSimulator
+from sim.oracle.simulator import BLOCK, TrueSimulator
 from sim.policies.registry import make_behaviour
 
 
@@ -75,7 +75,7 @@ class ExpertAgent:
         )
 
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
-        """Next control action, float32 ``[2]``."""
+        """Next control action, float32 ``[control_dim]``."""
         return self._behaviour.act(self._pose(obs))
 
 
@@ -115,9 +115,12 @@ def oracle_agent(
     planner: Callable[[WorldModel[np.ndarray]], Agent],
     threads: int = 0,
     horizon: int = 5,
+    block: int = BLOCK,
 ) -> Informed:
     """The planner on the true simulator, ready for an evaluator's ``inputs: state`` row."""
-    simulator = TrueSimulator(spec.task, spec.image_size, threads=threads, horizon=horizon)
+    simulator = TrueSimulator(
+        spec.task, spec.image_size, threads=threads, horizon=horizon, block=block
+    )
     return Informed(planner(simulator), simulator)
 
 

@@ -15,13 +15,15 @@ import mujoco
 import numpy as np
 from mujoco.rollout import Rollout
 
-from robot_wm.core.errors import ConfigError, InputError
+from robot_wm.core.config import unknown
+from robot_wm.core.errors import InputError
+from robot_wm.core.images import Size
 from robot_wm.core.protocols import History, ModelSpec, check_actions
 from sim.env import STATE, GoalEnv
 from sim.policies.registry import make_behaviour
 from sim.tasks import TASKS
 
-BLOCK = 5  # control steps in one model step
+BLOCK = 5  # control steps in one model step where nobody says otherwise
 
 
 class TrueSimulator:
@@ -33,10 +35,11 @@ class TrueSimulator:
 
     Args:
         task: registry name.
-        image_size: side of the images it is shown and ignores [px].
+        image_size: of the images it is shown and ignores [px].
         factors: of the scene it imagines; :meth:`set_factors` changes them.
         threads: rollout threads; 0 uses the calling thread. Does not change a cost.
         horizon: blocks, for ``spec`` only.
+        block: control steps in one.
 
     Raises:
         ConfigError: an unknown task or factor.
@@ -45,14 +48,15 @@ class TrueSimulator:
     def __init__(
         self,
         task: str,
-        image_size: int = 64,
+        image_size: Size = 64,
         factors: Mapping[str, Any] | None = None,
         threads: int = 0,
         horizon: int = 5,
+        block: int = BLOCK,
     ) -> None:
         if task not in TASKS:
-            raise ConfigError(f"unknown task {task!r}", str(sorted(TASKS)), "name one of these")
-        self.task, self._image_size = TASKS[task](), image_size
+            raise unknown("task", task, TASKS)
+        self.task = TASKS[task]()
         self._rollout, self._threads = Rollout(nthread=threads), max(1, threads)
         self.factors: dict[str, Any] | None = None
         self.set_factors(factors or {})
@@ -60,9 +64,9 @@ class TrueSimulator:
         row = 8 * (self._sizes[0] + self._model.nu)
         self.spec = ModelSpec(
             task=task,
-            action_low=(-1.0,) * 2 * BLOCK,
-            action_high=(1.0,) * 2 * BLOCK,
-            control_dim=2,
+            action_low=(-1.0,) * self.task.control_dim * block,
+            action_high=(1.0,) * self.task.control_dim * block,
+            control_dim=self.task.control_dim,
             control_dt=self.task.control_dt,
             context=1,
             horizon=horizon,
@@ -105,7 +109,7 @@ class TrueSimulator:
         return state
 
     def rollout(self, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """Poses after every control step, ``[N, T, K]``, of control actions ``[N, T, 2]``.
+        """Poses after every control step, ``[N, T, K]``, of control actions ``[N, T, C]``.
 
         The contact solver starts cold in every control step after the first (a batched rollout
         does not hand its warm start back): free motion is the scene's to the last bit, motion in
@@ -120,7 +124,7 @@ class TrueSimulator:
         actions = np.clip(np.asarray(actions, np.float64), -1, 1)
         n, steps, _ = actions.shape
         ends, warmth = np.tile(start, (n, 1)), np.tile(warm, (n, 1))
-        poses = np.empty((n, steps, len(task.pose_names)))
+        poses = np.empty((n, steps, len(task.pose_entries)))
         for t in range(steps):  # commands follow from where contacts left the joints
             control = task.controls(*self._joints(ends), actions[:, t : t + 1], self._gain)
             states, _ = self._rollout.rollout(
@@ -132,14 +136,17 @@ class TrueSimulator:
         return poses
 
     def _joints(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Positions and speeds in full physics states: time, qpos, qvel (no scene has more)."""
-        return states[:, 1 : 1 + self._model.nq], states[:, 1 + self._model.nq :]
+        """Positions and speeds in full physics states: time, qpos, qvel, and what else there is."""
+        _, qpos, qvel, *_ = np.split(states, np.cumsum([1, self._model.nq, self._model.nv]), axis=1)
+        return qpos, qvel
 
     def step_costs(self, state: np.ndarray, goal: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Distance to the goal's pose at the end of each block, float32 ``[N, H]``."""
         check_actions(actions, self.spec)
         n, horizon, _ = actions.shape
-        poses = self.rollout(state, actions.reshape(n, horizon * BLOCK, 2))[:, BLOCK - 1 :: BLOCK]
+        block = self.spec.block
+        controls = actions.reshape(n, horizon * block, self.spec.control_dim)
+        poses = self.rollout(state, controls)[:, block - 1 :: block]
         return self.task.distance(poses, self.pose(goal)).astype(np.float32)
 
     def propose(
@@ -149,7 +156,9 @@ class TrueSimulator:
 
         Sampling rarely finds the way around an object to its far side; the expert knows it.
         """
-        plans = np.empty((n, self.spec.horizon * BLOCK, 2), np.float32)
+        plans = np.empty(
+            (n, self.spec.horizon * self.spec.block, self.spec.control_dim), np.float32
+        )
         for plan, noise in zip(plans, np.linspace(0, 0.3, n), strict=True):
             expert = make_behaviour(self.task.name, "expert", float(noise))
             expert.reset(rng.spawn(1)[0], goal=self.pose(goal), factors=self.factors)

@@ -32,7 +32,7 @@ class Behaviour(ABC):
         """Start an episode; a given goal pose is kept, otherwise goals are drawn."""
         self.rng, self.goal, self._keep = rng, goal, goal is not None
         self.factors = factors or {}
-        self._last = np.zeros(2)
+        self._last = np.zeros(self.task.control_dim)
 
     def vary(self, rng: np.random.Generator) -> None:  # noqa: B027  (most know one way)
         """After ``reset``: draw another way of doing the same, where there are several."""
@@ -45,13 +45,15 @@ class Behaviour(ABC):
 
     @abstractmethod
     def choose(self, pose: np.ndarray) -> np.ndarray:
-        """Noise-free action in [-1, 1]²."""
+        """Noise-free action ``[control_dim]`` in [-1, 1]."""
 
     def act(self, pose: np.ndarray) -> np.ndarray:
-        """Action with noise, clipped and confined to the picture, float32 ``[2]``."""
+        """Action with noise, clipped and confined to the picture, float32 ``[control_dim]``."""
         if self.goal is None:
             self.goal = self._draw_goal()
-        action = self.choose(pose) + self.noise * self.rng.standard_normal(2)
+        # Chosen first, then shaken: the order of draws makes the data what it is.
+        chosen, size = self.choose(pose), self.task.control_dim
+        action = chosen + self.noise * self.rng.standard_normal(size)
         self._last = self.task.confine(pose, np.clip(action, -1, 1))
         return self._last.astype(np.float32)
 
@@ -60,5 +62,5 @@ class RandomBehaviour(Behaviour):
     """Independent uniform actions."""
 
     def choose(self, pose: np.ndarray) -> np.ndarray:
-        """Uniform in [-1, 1]²."""
-        return self.rng.uniform(-1, 1, 2)
+        """Uniform in [-1, 1]."""
+        return self.rng.uniform(-1, 1, self.task.control_dim)

@@ -1,27 +1,35 @@
-"""Behaviours by task and name."""
+"""Behaviours by task and name: every task names its own."""
 
 from __future__ import annotations
 
 from robot_wm.core.errors import ConfigError
-from sim.policies.base import Behaviour, RandomBehaviour
-from sim.policies.push_t import PushTExpert, PushTWeak
-from sim.policies.reacher import ReacherExpert
-from sim.policies.two_room import TwoRoomExpert, TwoRoomNoisy
+from robot_wm.core.instantiate import locate
+from sim.policies.base import Behaviour
+from sim.tasks import TASKS
 
-BEHAVIOURS: dict[str, dict[str, type[Behaviour]]] = {
-    "push_t": {"expert": PushTExpert, "weak": PushTWeak, "random": RandomBehaviour},
-    "two_room": {"expert": TwoRoomExpert, "noisy": TwoRoomNoisy, "random": RandomBehaviour},
-    "reacher": {"expert": ReacherExpert, "random": RandomBehaviour},
-}
+EVERY = {"random": "sim.policies.base:RandomBehaviour"}
+
+
+def behaviours(task: str) -> dict[str, str]:
+    """Dotted names of a task's behaviours, by name.
+
+    Raises:
+        ConfigError: no such task.
+    """
+    return {**EVERY, **TASKS[task].policies}
 
 
 def make_behaviour(task: str, name: str, noise: float = 0.0) -> Behaviour:
     """Build a behaviour.
 
     Raises:
-        ConfigError: no such behaviour for this task.
+        ConfigError: no such task, or no such behaviour for this task.
     """
-    if name not in BEHAVIOURS.get(task, {}):
-        known = {t: sorted(b) for t, b in BEHAVIOURS.items()}
-        raise ConfigError(f"behaviour {name!r} of task {task!r}", str(known), "name one of these")
-    return BEHAVIOURS[task][name](task, noise)
+    known = behaviours(task)
+    if name not in known:
+        raise ConfigError(
+            f"behaviour {name!r} of task {task!r}", ", ".join(sorted(known)),
+            "name one of these, or add it to the task's `policies`",
+        )  # fmt: skip
+    made: Behaviour = locate(known[name])(task, noise)
+    return made

@@ -1,8 +1,24 @@
-"""The tasks on offer. A new one is one file, one MJCF scene and one line here."""
+"""The tasks on offer. A new one is one file and one MJCF scene, named here or by an entry point.
 
+A package that is installed beside this one adds a task with::
+
+    [project.entry-points."robot_wm.tasks"]
+    my_arm = "my_package.arm:MyArm"
+
+See :class:`sim.tasks.base.Task` for what it must and may have; it is tried by
+:func:`sim.tasks.conformance.check_task`.
+"""
+
+from collections.abc import Mapping
+
+from robot_wm.core.registry import Registry
 from sim.tasks.base import Task
-from sim.tasks.push_t import PushT
-from sim.tasks.reacher import Reacher
-from sim.tasks.two_room import TwoRoom
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (PushT, TwoRoom, Reacher)}
+TASKS: Mapping[str, type[Task]] = Registry(
+    "robot_wm.tasks",
+    {
+        "push_t": "sim.tasks.push_t:PushT",
+        "two_room": "sim.tasks.two_room:TwoRoom",
+        "reacher": "sim.tasks.reacher:Reacher",
+    },
+)

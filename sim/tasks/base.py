@@ -11,6 +11,10 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
+from robot_wm.core.config import unknown
+from robot_wm.core.criteria import Criterion
+from robot_wm.core.errors import ConfigError
+from robot_wm.core.poses import PoseEntry
 from robot_wm.core.symmetry import Mirror
 from sim.randomization import Factor, Interval
 
@@ -62,48 +66,97 @@ def shared_factors(light: bool = False) -> dict[str, Factor]:
 
 
 class Task(ABC):
-    """One scene with its actions, pose, predicates and factors. Stateless.
+    """One scene with its actions, pose, predicates, factors and policies. Stateless.
+
+    An action is ``control_dim`` numbers in [-1, 1], whose meaning :meth:`controls` knows. Besides
+    the attributes without a value below, a task must define ``controls``, ``pose``, ``place`` and
+    ``distance``. What it may have in addition, and who asks for it:
+
+    * ``factors``, ``vary``: appearances and dynamics that differ between episodes;
+    * ``eligible``: families of pairs that not every recorded stretch is good for;
+    * ``confinement``: where nothing in the scene keeps the robot's target in the picture;
+    * a policy ``expert``: ``method=expert``, the proposals of ``method=oracle``, ``robot-wm teach``
+      and ``page``;
+    * ``mirror`` and ``Reflects``: mirrored collections, planning in the mirror image;
+    * ``Posable``: goals that ``robot-wm reach`` is told as a pose, the teacher's corrections;
+    * ``Calibrated``, predicates ``moderate`` and ``strict``: ``robot-wm calibrate``;
+    * commands linear in state and action, square pictures of the scene's first camera:
+      ``robot-wm page``.
+
+    ``robot-wm soak`` asks for nothing more, ``robot-wm probe`` for poses that change. Abilities in
+    capitals are protocols of :mod:`sim.tasks.abilities`; who lacks one is told by name.
 
     Class attributes:
-        name: registry name, also the stem of the MJCF file.
+        name: registry name.
+        scene: the MJCF file.
+        camera: the scene's camera that takes the pictures.
+        view: width that it sees [m], of which camera shifts are fractions.
+        control_dim: numbers in one control action.
         control_dt: seconds per control step [s].
         ctrl_rows: actuator commands per control step.
         hold_steps: physics steps per actuator command.
-        pose_names: entries of the pose vector, with units.
-        speed_dims: entries of the pose that are velocities.
-        view: width seen by the camera [m].
-        predicates: family name -> function of poses ``[T+1, K]`` and goal ``[K]``.
+        pose_entries: what the numbers of a pose are.
+        robot: entries of the pose that are the robot's own place.
+        extent: lowest and highest place [m] in the picture; None where that is no square of them.
+        proprio_dim: size of what the robot feels.
+        predicates: family name -> function of poses ``[T+1, K]`` and goal ``[K]``; ``official`` is
+            asked for where no family is named.
+        policies: dotted names of scripted behaviours, by name; ``random`` is every task's.
+        criteria: family name -> what its predicate measures, for reports.
         mirror: reflection that leaves the nominal scene and its dynamics as they are, if any.
         confinement: box for the robot's target, where nothing in the scene keeps it in the picture.
     """
 
     name: ClassVar[str]
+    scene: ClassVar[Path]
+    camera: ClassVar[str]
+    view: ClassVar[float]
+    control_dim: ClassVar[int]
     control_dt: ClassVar[float]
     ctrl_rows: ClassVar[int] = 1
     hold_steps: ClassVar[int]
-    pose_names: ClassVar[tuple[str, ...]]
+    pose_entries: ClassVar[tuple[PoseEntry, ...]]
+    robot: ClassVar[tuple[int, ...]]
+    extent: ClassVar[tuple[float, float] | None] = None
     proprio_dim: ClassVar[int]
-    view: ClassVar[float]
-    factors: ClassVar[Mapping[str, Factor]]
     predicates: ClassVar[Mapping[str, Predicate]]
+    criteria: ClassVar[Mapping[str, tuple[Criterion, ...]]] = {}
+    factors: ClassVar[Mapping[str, Factor]] = {}
+    policies: ClassVar[Mapping[str, str]] = {}
     mirror: ClassVar[Mirror | None] = None
     confinement: ClassVar[Confinement | None] = None
 
+    def check(self) -> None:
+        """Refuse a task that lacks what every task must have.
+
+        Raises:
+            ConfigError: an attribute without a value, or no such scene or camera in it.
+        """
+        if missing := [name for name in Task.__annotations__ if not hasattr(self, name)]:
+            raise ConfigError(
+                f"task {type(self).__name__} without {', '.join(missing)}",
+                "a value of every attribute that has none in sim/tasks/base.py", "add them",
+            )  # fmt: skip
+        if not self.scene.is_file():
+            raise ConfigError(f"task {self.name}: no scene {self.scene}", "an MJCF file",
+                              "correct `scene`")  # fmt: skip
+        cameras = [camera.name for camera in self.spec().cameras]
+        if self.camera not in cameras:
+            raise unknown(f"camera of task {self.name}:", self.camera, cameras)
+
     def spec(self) -> mujoco.MjSpec:
         """The unvaried scene, parsed."""
-        return mujoco.MjSpec.from_file(str(SCENES / f"{self.name}.xml"))
+        return mujoco.MjSpec.from_file(str(self.scene))
 
     def vary(self, spec: mujoco.MjSpec, factors: Mapping[str, Any]) -> None:
-        """Apply the factors that every scene offers; subclasses add their own."""
-        camera = spec.camera("top")
-        shift = np.array([factors.get("camera_shift_x", 0.0), factors.get("camera_shift_y", 0.0)])
-        camera.pos = camera.pos + np.append(shift * self.view, 0.0)
-        yaw = np.deg2rad(factors.get("camera_yaw", 0.0))
-        camera.quat = [np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]
-        light = self.factors["light"]
-        gain = factors.get("light", light.nominal) / light.nominal
-        head = spec.visual.headlight
-        head.ambient, head.diffuse = head.ambient * gain, head.diffuse * gain
+        """Apply the factors of :func:`shared_factors`; subclasses add their own."""
+        shift = factors.get("camera_shift_x", 0.0), factors.get("camera_shift_y", 0.0)
+        turn_camera(spec, self.camera, factors.get("camera_yaw", 0.0), np.array(shift) * self.view)
+        if "light" in self.factors:
+            light = self.factors["light"]
+            gain = factors.get("light", light.nominal) / light.nominal
+            head = spec.visual.headlight
+            head.ambient, head.diffuse = head.ambient * gain, head.diffuse * gain
 
     def compile(self, factors: Mapping[str, Any]) -> mujoco.MjModel:
         """Model of the scene under these factors."""
@@ -134,11 +187,6 @@ class Task(ABC):
     def pose(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
         """Privileged pose ``[..., K]`` of joint states ``[..., nq]``, ``[..., nv]``."""
 
-    def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
-        """Bring the joints into a pose ``[K]``, at rest: the inverse of :meth:`pose`."""
-        data.qpos[:] = pose[: len(data.qpos)]
-        data.qvel[:] = 0
-
     @abstractmethod
     def place(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Draw an initial state into ``data`` (velocities zero)."""
@@ -147,9 +195,12 @@ class Task(ABC):
     def distance(self, poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
         """Privileged, smooth distance to the goal ``[...]``, 0 at the goal: oracle and scoring."""
 
-    def reflect(self, data: mujoco.MjData) -> None:
-        """Put the physics state into its mirror image."""
-        raise NotImplementedError(f"{self.name} has no mirror image")
+    def landmarks(self, poses: np.ndarray) -> dict[str, np.ndarray]:
+        """World points ``[..., 3]`` [m] of poses ``[..., K]`` to follow in pictures, by name.
+
+        The robot's own comes first; a scene without any has no paths in its reports.
+        """
+        return {}
 
     def confine(self, pose: np.ndarray, action: np.ndarray) -> np.ndarray:
         """An action, changed if its target lies outside the picture.
@@ -170,6 +221,43 @@ class Task(ABC):
     def eligible(self, poses: np.ndarray, family: str) -> bool:
         """Whether a recorded stretch ``[T+1, K]`` may serve as a pair of a family but official."""
         return True
+
+    def inside(self, pose: np.ndarray, margin: float = 0.0) -> bool:
+        """Whether every place of a pose lies in the picture, so far from its edge [m]."""
+        low, high = self.extent or (-np.inf, np.inf)
+        places = [v for e, v in zip(self.pose_entries, pose, strict=True) if e.unit == "m"]
+        return all(low + margin < value < high - margin for value in places)
+
+
+def turn_camera(spec: mujoco.MjSpec, name: str, yaw: float, shift: np.ndarray) -> None:
+    """Turn a camera about its optical axis [deg], then shift it in its picture's plane ``[2]`` [m].
+
+    Args:
+        name: of the camera, however tilted.
+    """
+    camera, compiler, radians = spec.camera(name), spec.compiler, np.deg2rad(yaw)
+    if camera.alt.type != mujoco.mjtOrientation.mjORIENTATION_QUAT:  # xyaxes, euler and the like
+        camera.quat = spec.resolve_orientation(
+            degree=compiler.degree, sequence=compiler.eulerseq, orientation=camera.alt
+        )
+        camera.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
+    upright, turned, axes = camera.quat.copy(), np.empty(4), np.empty(9)
+    mujoco.mju_quat2Mat(axes, upright / np.linalg.norm(upright))
+    camera.pos = camera.pos + axes.reshape(3, 3) @ np.append(shift, 0.0)
+    about = np.array([np.cos(radians / 2), 0.0, 0.0, np.sin(radians / 2)])
+    mujoco.mju_mulQuat(turned, upright, about)
+    camera.quat = turned
+
+
+def met(criteria: tuple[Criterion, ...], poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """Where all criteria hold: bool ``[T]`` of poses ``[T, K]`` and a goal ``[K]``."""
+    held = [criterion.error(poses, goal) < criterion.limit for criterion in criteria]
+    return np.logical_and.reduce(held)
+
+
+def on_plane(points: np.ndarray, height: float = 0.0) -> np.ndarray:
+    """Points ``[..., 2]`` of a horizontal plane as world points ``[..., 3]`` [m]."""
+    return np.concatenate([points, np.full((*points.shape[:-1], 1), height)], -1)
 
 
 def colour_geoms(spec: mujoco.MjSpec, names: tuple[str, ...], rgb: tuple[float, ...]) -> None:

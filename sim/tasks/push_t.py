@@ -12,9 +12,23 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
+from robot_wm.core.criteria import Criterion
+from robot_wm.core.poses import PoseEntry
 from robot_wm.core.symmetry import Mirror
 from sim.randomization import Choice, Factor, Interval, colours
-from sim.tasks.base import Confinement, Predicate, Task, colour_geoms, hold, shared_factors, wrap
+from sim.tasks.abilities import Published
+from sim.tasks.base import (
+    SCENES,
+    Confinement,
+    Predicate,
+    Task,
+    colour_geoms,
+    hold,
+    met,
+    on_plane,
+    shared_factors,
+    wrap,
+)
 
 ORIGIN_OFFSET = 0.045  # centre of gravity -> reported origin, along the block's +y [m]
 VIEW = 0.512  # width of the picture [m]
@@ -35,27 +49,57 @@ SHAPES: dict[str, tuple[tuple[float, float, float, float], tuple[float, float, f
 }
 
 
+def _both(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(poses[..., :4] - goal[:4], axis=-1)
+
+
+def _block(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(poses[..., 2:4] - goal[2:4], axis=-1)
+
+
+def _turn(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    return np.abs(wrap(poses[..., 4] - goal[4]))
+
+
+OFFICIAL = (
+    Criterion("pusher and block position", "m", 0.020, _both),
+    Criterion("block angle", "rad", np.pi / 9, _turn),
+)
+STRICT = (
+    Criterion("block position", "m", 0.010, _block),
+    Criterion("block angle", "rad", np.deg2rad(10), _turn),
+)
+
+
 def _official(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    position = np.linalg.norm(poses[1:, :4] - goal[:4], axis=1) < 0.020
-    return position & (np.abs(wrap(poses[1:, 4] - goal[4])) < np.pi / 9)
+    return met(OFFICIAL, poses[1:], goal)
 
 
 def _strict(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    position = np.linalg.norm(poses[1:, 2:4] - goal[2:4], axis=1) < 0.010
-    return hold(position & (np.abs(wrap(poses[1:, 4] - goal[4])) < np.deg2rad(10)), 3)
+    return hold(met(STRICT, poses[1:], goal), 3)
 
 
 class PushT(Task):
     """See the module's docstring."""
 
     name = "push_t"
+    scene = SCENES / "push_t.xml"
+    camera = "top"
+    control_dim = 2
     control_dt = 0.1
     ctrl_rows = 10
     hold_steps = 5
-    pose_names = (
-        "pusher_x [m]", "pusher_y [m]", "block_x [m]", "block_y [m]", "block_angle [rad]",
-        "pusher_vx [m/s]", "pusher_vy [m/s]",
-    )  # fmt: skip
+    pose_entries = (
+        PoseEntry("pusher_x", "m", "position"),
+        PoseEntry("pusher_y", "m", "position"),
+        PoseEntry("block_x", "m", "position"),
+        PoseEntry("block_y", "m", "position"),
+        PoseEntry("block_angle", "rad", "angle"),
+        PoseEntry("pusher_vx", "m/s", "velocity"),
+        PoseEntry("pusher_vy", "m/s", "velocity"),
+    )
+    robot = (0, 1)
+    extent = (0.0, VIEW)
     proprio_dim = 4
     view = VIEW
     # The diagonal x = y, the axis of the static mark. Opposite walls differ by 1 mm.
@@ -82,6 +126,17 @@ class PushT(Task):
         "moderate": _official,
         "strict": _strict,
     }
+    criteria: ClassVar[Mapping[str, tuple[Criterion, ...]]] = {
+        "official": OFFICIAL,
+        "long": OFFICIAL,
+        "moderate": OFFICIAL,
+        "strict": STRICT,
+    }
+    policies: ClassVar[Mapping[str, str]] = {
+        "expert": "sim.policies.push_t:PushTExpert",
+        "weak": "sim.policies.push_t:PushTWeak",
+    }
+    published = Published(solved=(0.22, 22.96), random=(4.0, 4.0, 5.0), oracle=95.0)
 
     def vary(self, spec: mujoco.MjSpec, factors: Mapping[str, Any]) -> None:
         """Colours, sizes and shapes; ``mass`` and ``friction`` scale mass and slide damping."""
@@ -135,8 +190,12 @@ class PushT(Task):
         angle = np.mod(angle, 2 * np.pi)[..., None]
         return np.concatenate([qpos[..., 3:5], origin, angle, qvel[..., 3:5]], -1)
 
+    def landmarks(self, poses: np.ndarray) -> dict[str, np.ndarray]:
+        """Pusher and block, both in the plane of the table."""
+        return {"pusher": on_plane(poses[..., :2]), "block": on_plane(poses[..., 2:4])}
+
     def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
-        """See :class:`Task`."""
+        """See :class:`~sim.tasks.abilities.Posable`."""
         angle = pose[4]
         centre = pose[2:4] - ORIGIN_OFFSET * np.array([-np.sin(angle), np.cos(angle)])
         data.qpos[:] = [*centre, angle, *pose[:2]]

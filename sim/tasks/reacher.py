@@ -8,9 +8,22 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
+from robot_wm.core.criteria import Criterion
+from robot_wm.core.poses import PoseEntry
 from robot_wm.core.symmetry import Mirror
 from sim.randomization import Factor, Interval, colours
-from sim.tasks.base import Predicate, Task, colour_geoms, hold, shared_factors, wrap
+from sim.tasks.abilities import Published
+from sim.tasks.base import (
+    SCENES,
+    Predicate,
+    Task,
+    colour_geoms,
+    hold,
+    met,
+    on_plane,
+    shared_factors,
+    wrap,
+)
 
 LINK = 0.12  # both links [m]
 
@@ -21,28 +34,57 @@ def fingertip(joints: np.ndarray) -> np.ndarray:
     return LINK * np.stack([np.cos(first) + np.cos(both), np.sin(first) + np.sin(both)], -1)
 
 
+def _shoulder(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """Not wrapped, as in the reference."""
+    return np.abs(poses[..., 0] - goal[0])
+
+
+def _turned(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    return np.abs(wrap(poses[..., 0] - goal[0]))
+
+
+def _wrist(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    return np.abs(poses[..., 1] - goal[1])
+
+
+def _tip(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(fingertip(poses) - fingertip(goal), axis=-1)
+
+
+WRIST = Criterion("wrist angle", "rad", 0.05, _wrist)
+OFFICIAL = (Criterion("shoulder angle", "rad", 0.05, _shoulder), WRIST)
+MODERATE = (Criterion("shoulder angle", "rad", 0.05, _turned), WRIST)
+STRICT = (Criterion("fingertip position", "m", 0.01, _tip),)
+
+
 def _official(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """Joints not wrapped, as in the reference."""
-    return (np.abs(poses[1:, :2] - goal[:2]) < 0.05).all(axis=1)
+    return met(OFFICIAL, poses[1:], goal)
 
 
 def _moderate(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    shoulder = np.abs(wrap(poses[1:, 0] - goal[0]))
-    return np.maximum(shoulder, np.abs(poses[1:, 1] - goal[1])) < 0.05
+    return met(MODERATE, poses[1:], goal)
 
 
 def _strict(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    gap = np.linalg.norm(fingertip(poses[1:]) - fingertip(goal), axis=1)
-    return hold(gap <= 0.01, 2)
+    return hold(_tip(poses[1:], goal) <= STRICT[0].limit, 2)
 
 
 class Reacher(Task):
     """See the module's docstring."""
 
     name = "reacher"
+    scene = SCENES / "reacher.xml"
+    camera = "top"
+    control_dim = 2
     control_dt = 0.04
     hold_steps = 2
-    pose_names = ("shoulder [rad]", "wrist [rad]", "shoulder_speed [rad/s]", "wrist_speed [rad/s]")
+    pose_entries = (
+        PoseEntry("shoulder", "rad", "joint"),
+        PoseEntry("wrist", "rad", "joint"),
+        PoseEntry("shoulder_speed", "rad/s", "velocity"),
+        PoseEntry("wrist_speed", "rad/s", "velocity"),
+    )
+    robot = (0, 1)
     proprio_dim = 4
     view = 0.62
     # The diagonal x = -y: the floor's pattern is the same on both sides.
@@ -60,6 +102,14 @@ class Reacher(Task):
         "moderate": _moderate,
         "strict": _strict,
     }
+    criteria: ClassVar[Mapping[str, tuple[Criterion, ...]]] = {
+        "official": OFFICIAL,
+        "long": OFFICIAL,
+        "moderate": MODERATE,
+        "strict": STRICT,
+    }
+    policies: ClassVar[Mapping[str, str]] = {"expert": "sim.policies.reacher:ReacherExpert"}
+    published = Published(solved=(0.57, 2.24), random=(13.0, 7.3, 8.0), oracle=98.0)
 
     def vary(self, spec: mujoco.MjSpec, factors: Mapping[str, Any]) -> None:
         """Colours; ``mass`` scales the links' density, ``friction`` the joints' damping."""
@@ -87,6 +137,15 @@ class Reacher(Task):
     def pose(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
         """(shoulder, wrist) [rad] and their speeds [rad/s]; the shoulder is not wrapped."""
         return np.concatenate([qpos, qvel], -1)
+
+    def landmarks(self, poses: np.ndarray) -> dict[str, np.ndarray]:
+        """The fingertip, at the height of the arm."""
+        return {"fingertip": on_plane(fingertip(poses), 0.01)}
+
+    def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
+        """See :class:`~sim.tasks.abilities.Posable`: the pose begins with the joints."""
+        data.qpos[:] = pose[: len(data.qpos)]
+        data.qvel[:] = 0
 
     def reflect(self, data: mujoco.MjData) -> None:
         """Both joints turn the other way."""

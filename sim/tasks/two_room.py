@@ -8,9 +8,22 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
+from robot_wm.core.criteria import Criterion
+from robot_wm.core.poses import PoseEntry
 from sim.randomization import Factor, Interval, colours
-from sim.tasks.base import Predicate, Task, colour_geoms, hold, shared_factors
+from sim.tasks.abilities import Published
+from sim.tasks.base import (
+    SCENES,
+    Predicate,
+    Task,
+    colour_geoms,
+    hold,
+    met,
+    on_plane,
+    shared_factors,
+)
 
+VIEW = 2.24  # width of the picture [m]
 SPEED = 0.5  # [m/s] per unit action
 RADIUS = 0.07  # [m]
 WALL_X, WALL_HALF = 1.12, 0.05  # [m]
@@ -18,8 +31,16 @@ DOOR_Y, DOOR_HALF = 1.75, 0.14  # [m]
 INNER = (0.21, 2.03)  # range of the disc's centre [m]
 
 
+def _gap(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(poses - goal, axis=-1)
+
+
+OFFICIAL = (Criterion("position", "m", 0.16, _gap),)
+STRICT = (Criterion("position", "m", 0.08, _gap),)
+
+
 def _official(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(poses[1:] - goal, axis=1) < 0.16
+    return met(OFFICIAL, poses[1:], goal)
 
 
 def _strict(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
@@ -29,7 +50,7 @@ def _strict(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
     """
     side = np.sign(poses[:, 0] - WALL_X)
     crossed = np.maximum.accumulate(np.abs(np.diff(side, prepend=side[0])) > 0)[1:]
-    near = np.linalg.norm(poses[1:] - goal, axis=1) < 0.08
+    near = met(STRICT, poses[1:], goal)
     return hold(near & crossed & (side[1:] == np.sign(goal[0] - WALL_X)), 1)
 
 
@@ -37,11 +58,16 @@ class TwoRoom(Task):
     """See the module's docstring."""
 
     name = "two_room"
+    scene = SCENES / "two_room.xml"
+    camera = "top"
+    control_dim = 2
     control_dt = 0.1
     hold_steps = 50
-    pose_names = ("agent_x [m]", "agent_y [m]")
+    pose_entries = (PoseEntry("agent_x", "m", "position"), PoseEntry("agent_y", "m", "position"))
+    robot = (0, 1)
+    extent = (0.0, VIEW)
     proprio_dim = 4
-    view = 2.24
+    view = VIEW
     factors: ClassVar[Mapping[str, Factor]] = {
         "agent_color": colours((1.0, 0.0, 0.0), "blue", "green", "black"),
         "canvas_color": colours((1.0, 1.0, 1.0), "red", "blue", "black"),
@@ -57,6 +83,17 @@ class TwoRoom(Task):
         "moderate": _official,
         "strict": _strict,
     }
+    criteria: ClassVar[Mapping[str, tuple[Criterion, ...]]] = {
+        "official": OFFICIAL,
+        "long": OFFICIAL,
+        "moderate": OFFICIAL,
+        "strict": STRICT,
+    }
+    policies: ClassVar[Mapping[str, str]] = {
+        "expert": "sim.policies.two_room:TwoRoomExpert",
+        "noisy": "sim.policies.two_room:TwoRoomNoisy",
+    }
+    published = Published(solved=(8.82, 2.44), random=(26.0, 6.7, 1.7), oracle=99.0)
 
     def vary(self, spec: mujoco.MjSpec, factors: Mapping[str, Any]) -> None:
         """Colours, disc size and the door's place (its centre y [m])."""
@@ -86,6 +123,15 @@ class TwoRoom(Task):
     def pose(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
         """Disc centre (x, y) [m]."""
         return qpos.copy()
+
+    def landmarks(self, poses: np.ndarray) -> dict[str, np.ndarray]:
+        """The disc's centre."""
+        return {"disc": on_plane(poses)}
+
+    def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
+        """See :class:`~sim.tasks.abilities.Posable`: the pose is that of the joints."""
+        data.qpos[:] = pose[: len(data.qpos)]
+        data.qvel[:] = 0
 
     def place(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Uniform in both rooms, clear of the wall."""

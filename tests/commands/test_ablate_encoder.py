@@ -1,9 +1,9 @@
-"""Every variant of the ablation is a valid recipe that differs in one thing; the table by hand."""
+"""Every variant of the ablation is a valid recipe that differs in one thing; overview by hand."""
 
 import pytest
 
 from robot_wm.cli import main as cli
-from robot_wm.commands.ablate_encoder import VARIANTS, chosen, slug, table, vary
+from robot_wm.commands.ablate_encoder import VARIANTS, chosen, overview, slug, vary
 from robot_wm.core.errors import ConfigError
 
 
@@ -34,7 +34,7 @@ def test_the_table_shows_the_better_probe_and_what_is_missing() -> None:
         return {"variant": variant, "task": "t", "factor": factor, "probe": probe, "r2": r2,
                 "frames": 1200, "steps": 400}  # fmt: skip
 
-    text = table([
+    text = overview([
         row("full", "x", "mlp", 0.5), row("full", "x", "attentive", 0.25),
         row("full", "y", "mlp", 0.125), row("other", "x", "mlp", 0.75),
         row("other", "y", "mlp", None),

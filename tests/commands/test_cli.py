@@ -125,6 +125,7 @@ def test_other_tasks_keep_experiments_but_not_this_tasks_numbers() -> None:
         (("evaluate", "method=magic"), "method 'magic'"),
         (("train", "demo.tasks=[]"), "demo.tasks = []"),
         (("train", "encoder_tasks=[]"), "encoder_tasks = []"),
+        (("train", "launcher=proces"), "did you mean 'process'"),
         (("train", "provider=foo"), "CPUExecutionProvider"),
         (("evaluate", "evaluate.seeds=[7]"), "pairs.eval_seeds = [0, 1, 42]"),
         (("train", "ablate.variants=[foo]"), "no-dense-loss"),
@@ -140,7 +141,7 @@ def test_other_tasks_keep_experiments_but_not_this_tasks_numbers() -> None:
         (("train", "~train"), "train is missing"),
         (("train", "~task.steps"), "task.steps"),
         (
-            ("train", "method=jepa,random"),
+            ("train", "method=[jepa,random]"),
             "write method=[jepa,random] for a list, or",
         ),
         (("train", "planner=cem,icem"), "add --multirun"),

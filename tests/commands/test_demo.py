@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -27,13 +28,14 @@ def run(home, *arguments):
 def test_the_demo_plans_with_the_shipped_bundles_and_without_torch(tmp_path):
     done = run(tmp_path, "demo", "demo.tasks=two_room", "demo.pairs=2", "workers=1")
     assert done.returncode == 0, done.stderr
-    header, line, page = done.stdout.strip().splitlines()
+    header, line, page, index = done.stdout.strip().splitlines()
     assert header.split()[:2] == ["task", "planned"]
     # The planner reaches nearly every goal here, random actions one in five.
     assert line.split()[:2] == ["two_room", "100"]
     assert (tmp_path / "runs/evaluate-demo/report-two_room.html").samefile(
         page.removeprefix("report: ")
     )
+    assert "evaluate-demo/report-two_room.html" in Path(index.removeprefix("index: ")).read_text()
 
 
 def test_what_needs_torch_says_so(tmp_path):

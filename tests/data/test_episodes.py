@@ -7,16 +7,9 @@ import pytest
 
 from robot_wm.core.errors import DataError, StorageError
 from robot_wm.core.storage.provenance import write_json, write_manifest
-from robot_wm.data.episodes import (
-    COLUMNS,
-    Episode,
-    EpisodeStore,
-    Schema,
-    open_dataset,
-    shard_path,
-    split_of,
-    write_shard,
-)
+from robot_wm.data.episodes import COLUMNS, Episode, Schema, split_of
+from robot_wm.data.formats.native import EpisodeStore, open_dataset, write_shard
+from robot_wm.data.shards import shard_path
 
 SCHEMA = Schema(
     task="toy", collection="c", image_size=4, frame_every=5, control_dt=0.1,

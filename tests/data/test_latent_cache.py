@@ -4,7 +4,7 @@ import torch
 from moving_square import TINY, make_dataset, tiny_encoder
 
 from robot_wm.core.errors import DataError
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.data.formats.native import EpisodeStore
 from robot_wm.data.latent_cache import LatentStore, build_latents, cache_path
 from robot_wm.data.sequences import Windows, block_actions, is_demonstration, sample_tokens
 from robot_wm.encoders.token_pca import Reduce
@@ -15,7 +15,7 @@ def built(tmp_path_factory):
     root = tmp_path_factory.mktemp("latents")
     store = make_dataset(root / "data", episodes=30)
     encoder = tiny_encoder()
-    return store, encoder, build_latents(store.root, encoder, root / "cache", threads=1)
+    return store, encoder, build_latents(store.root, encoder, root / "cache")
 
 
 def test_every_episode_gets_the_tokens_of_its_own_frames(built):
@@ -31,7 +31,7 @@ def test_every_episode_gets_the_tokens_of_its_own_frames(built):
 def test_a_finished_cache_is_not_touched_again(built):
     store, encoder, folder = built
     before = (folder / "shard-00000" / "tokens.npy").stat().st_mtime_ns
-    assert build_latents(store.root, encoder, folder.parent, threads=1) == folder
+    assert build_latents(store.root, encoder, folder.parent) == folder
     assert (folder / "shard-00000" / "tokens.npy").stat().st_mtime_ns == before
 
 
@@ -50,13 +50,13 @@ def test_an_interrupted_build_goes_on_at_the_missing_shard(built, tmp_path):
             return tiny_encoder().encode_frames(frames)
 
     with pytest.raises(KeyboardInterrupt):
-        build_latents(store.root, Dying(), tmp_path, threads=1)
+        build_latents(store.root, Dying(), tmp_path)
     folder = cache_path(tmp_path, "tiny", store.sha256)
     assert [p.name for p in folder.iterdir()] == ["shard-00000"]
     with pytest.raises(DataError):  # unfinished: no manifest yet
         LatentStore(folder, store, "tiny")
     first = (folder / "shard-00000" / "tokens.npy").stat().st_mtime_ns
-    build_latents(store.root, tiny_encoder(), tmp_path, threads=1)
+    build_latents(store.root, tiny_encoder(), tmp_path)
     assert (folder / "shard-00000" / "tokens.npy").stat().st_mtime_ns == first
     for shard in ("shard-00000", "shard-00001"):
         a, b = (np.load(root / shard / "tokens.npy") for root in (folder, whole))

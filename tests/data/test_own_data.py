@@ -23,11 +23,13 @@ from robot_wm.core.errors import ConfigError, DataError, StorageError
 from robot_wm.core.instantiate import deferred
 from robot_wm.core.storage import provenance as manifest
 from robot_wm.core.storage.provenance import MANIFEST, lock, write_manifest
-from robot_wm.data.episodes import EpisodeStore, Schema, open_dataset, shard_path, write_shard
+from robot_wm.data.episodes import Schema
+from robot_wm.data.formats.native import EpisodeStore, open_dataset, write_shard
 from robot_wm.data.frame_pairs import ClipSampler
 from robot_wm.data.latent_cache import LatentStore, build_latents
 from robot_wm.data.normalization import Statistics
 from robot_wm.data.sequences import Windows, open_pairs
+from robot_wm.data.shards import shard_path
 from robot_wm.encoders.frozen import save_encoder
 from robot_wm.encoders.token_pca import Reduce
 from robot_wm.encoders.vit import VideoEncoder
@@ -71,7 +73,7 @@ def place(tmp_path_factory):
     stores = [make_dataset(root / "nominal", episodes=40, blocks=14), robot(root / "robot")]
     save_encoder(root / "encoder", VideoEncoder(TINY), {}, {}, "random weights")
     encoder = tiny_encoder()
-    return stores, encoder, [build_latents(s.root, encoder, root, threads=1) for s in stores]
+    return stores, encoder, [build_latents(s.root, encoder, root) for s in stores]
 
 
 def long_ones(store: EpisodeStore, split: str) -> list[int]:
@@ -172,7 +174,7 @@ def alter(path: Path, change) -> None:
 @pytest.fixture
 def fresh(tmp_path):
     store, encoder = make_dataset(tmp_path / "data", episodes=40, blocks=14), tiny_encoder()
-    return store, encoder, build_latents(store.root, encoder, tmp_path, threads=1)
+    return store, encoder, build_latents(store.root, encoder, tmp_path)
 
 
 @pytest.mark.parametrize("column", ["actions", "frames"])
@@ -183,7 +185,7 @@ def test_altered_episodes_are_never_learnt_from(fresh, tmp_path, column) -> None
     for learn in (
         lambda: train(tiny_run(), store.root, cache, encoder, tmp_path / "run"),
         lambda: pretrain(pixels, [store.root], tmp_path / "encoder"),
-        lambda: build_latents(store.root, encoder, tmp_path / "more", threads=1),
+        lambda: build_latents(store.root, encoder, tmp_path / "more"),
         lambda: mirror(store.root, tmp_path / "mirrored"),
     ):
         with pytest.raises(DataError, match=r"shard-00001.*collect again"):
@@ -235,7 +237,7 @@ def test_a_cache_that_says_something_else_is_refused(fresh, change) -> None:
 def test_episodes_of_another_robot_are_refused_with_both_values(place, tmp_path, change, text):
     stores, encoder, caches = place
     other = robot(tmp_path / "other", 4, replace(SCHEMA, **change))
-    cache = build_latents(other.root, encoder, tmp_path, threads=1)
+    cache = build_latents(other.root, encoder, tmp_path)
     roots = [stores[0].root, other.root]
     with pytest.raises(DataError, match=text):
         train(tiny_run(), roots, [caches[0], cache], encoder, tmp_path / "run")
@@ -249,14 +251,14 @@ def test_images_of_another_size_are_refused_with_both_values(tmp_path) -> None:
     small = replace(made, frames=made.frames[:, :16, :16], states=nothing, poses=nothing)
     write_shard(tmp_path / "small", 0, [small])
     with pytest.raises(DataError, match=r"16 px.*32 px"):
-        build_latents(tmp_path / "small", tiny_encoder(), tmp_path, threads=1)
+        build_latents(tmp_path / "small", tiny_encoder(), tmp_path)
 
 
 def test_a_model_of_another_robot_is_not_tuned(place, tmp_path) -> None:
     stores, encoder, caches = place
     first = train(tiny_run(eval_every=99), stores[0].root, caches[0], encoder, tmp_path / "first")
     strong = robot(tmp_path / "strong", 40, replace(SCHEMA, control_high=(2.0, 1.0)))
-    cache = build_latents(strong.root, encoder, tmp_path, threads=1)
+    cache = build_latents(strong.root, encoder, tmp_path)
     config = tiny_run(steps=0, embed=0, tuned=True, latent_of=str(first))
     with pytest.raises(DataError, match=r"action_high.*2\.0"):
         train(config, strong.root, cache, encoder, tmp_path / "run")
@@ -341,10 +343,10 @@ WORK = ("collecting", "mirroring", "practising", "training", "pretraining")
 
 @pytest.mark.parametrize("work", WORK)
 def test_one_process_writes_at_a_time(writers, tmp_path, work) -> None:
-    target = tmp_path / "target"
+    target, said = tmp_path / "target", work.removeprefix("pre")
     with (
         lock(target, f"{work} into"),
-        pytest.raises(StorageError, match=f"another process is {work} into .*target"),
+        pytest.raises(StorageError, match=f"another process is {said} into .*target"),
     ):
         writers[work](target)
     assert not target.exists()
@@ -354,7 +356,7 @@ def test_one_process_encodes_at_a_time(place, tmp_path) -> None:
     stores, encoder, caches = place
     target = tmp_path / caches[0].name
     with lock(target, "x"), pytest.raises(StorageError, match="another process"):
-        build_latents(stores[0].root, encoder, tmp_path, threads=1)
+        build_latents(stores[0].root, encoder, tmp_path)
 
 
 @contextlib.contextmanager
@@ -382,5 +384,5 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(writers, tmp_path, 
 def test_a_full_disk_while_encoding(place, tmp_path) -> None:
     stores, encoder, _ = place
     with full_disk(4000), pytest.raises(StorageError, match="free space"):
-        build_latents(stores[0].root, encoder, tmp_path, threads=1)
+        build_latents(stores[0].root, encoder, tmp_path)
     assert not list(tmp_path.rglob("tokens.npy"))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from moving_square import SIZE, draw, tiny_encoder
-from test_jepa_model import SIZES, SPEC
+from tiny_jepa import SIZES, SPEC
 
 from export.build.bundle import ExportConfig, contract_of, export
 from export.build.external_weights import NAME as WEIGHTS
@@ -31,7 +31,7 @@ from robot_wm.core.errors import ConfigError, DataError, InputError, WeightsErro
 from robot_wm.core.protocols import History, Proposer, WorldModel
 from robot_wm.core.storage.provenance import read_manifest, write_json, write_manifest
 from robot_wm.core.symmetry import Mirror
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.data.formats.native import EpisodeStore
 from robot_wm.training.checkpoint import full_precision, half_precision
 from robot_wm.world_models.jepa.model import JEPAWorldModel, Network
 

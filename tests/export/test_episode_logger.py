@@ -11,7 +11,7 @@ from export.robot.controller import Controller, Frame, Limits
 from export.robot.episode_logger import RobotLog
 from robot_wm.core.errors import DataError, StorageError
 from robot_wm.core.protocols import ModelSpec
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.data.formats.native import EpisodeStore
 
 BLOCK = 5
 SPEC = ModelSpec("square", (-1.0,) * 10, (1.0,) * 10, 2, 0.02, 2, 3, SIZE, {"world_model": "abc"})
@@ -116,7 +116,7 @@ def test_the_controller_logs_what_it_sent_and_a_model_can_learn_from_it(tmp_path
     save_encoder(tmp_path / "encoder", VideoEncoder(TINY), {}, {}, "random weights")
     encoder = FrozenEncoder.load(tmp_path / "encoder")
     roots = [data.root, store.root]
-    caches = [build_latents(root, encoder, tmp_path, threads=1) for root in roots]
+    caches = [build_latents(root, encoder, tmp_path) for root in roots]
     few = {"steps": 2, "settle": 2, "batch": 4, "settle_batch": 4, "keypoints": 2, "reduced": 4,
            "decoded": 4, "channels": 4, "width": 8, "blocks": 1, "threads": 1}  # fmt: skip
     shared = {"shares": (0.5, 0.5), "embedding": 0}

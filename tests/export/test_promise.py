@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_controller import BLOCK, DT, SIZE, SPEC, image
+from scripted_agent import BLOCK, DT, SIZE, SPEC, image
 
 from export.robot.controller import OVERHEAD, Controller, Fault, Frame, Limits, Workspace
 from robot_wm.core.errors import ConfigError, InputError, RobotWMError, StorageError

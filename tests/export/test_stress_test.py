@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_controller import LIMITS, Agent, image
+from scripted_agent import LIMITS, Agent, image
 
 from export.robot.controller import Controller
 from export.robot.senses import Camera, Pace

@@ -181,7 +181,7 @@ def site(request, tmp_path_factory):
     from robot_wm.world_models.jepa.model import JEPAWorldModel
 
     weights, env = PACKAGE / "weights", GoalEnv(request.param)
-    model = JEPAWorldModel.load(weights / request.param, weights / "encoder", 1)
+    model = JEPAWorldModel.load(weights / request.param, weights / "encoder")
     frames = np.concatenate([d.images for d in demonstrations(env, 16)])
     env.close()
     options = {"candidates": 64, "iterations": 2, "elites": 8, "beta": 3.0, "decay": 1.0}

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 from moving_square import EVERY, draw, episode, tiny_encoder
-from test_jepa_model import SIZES, SPEC, history
+from tiny_jepa import SIZES, SPEC, history
 
 from export.build.external_weights import SharedWeights
 from export.build.graphs import graphs
 from export.build.onnx_files import write_onnx
 from planning.agent.costs import LastCost, Objective
 from planning.optimizers import make
-from robot_wm.core.errors import WeightsError
+from robot_wm.core.errors import DataError, WeightsError
 from robot_wm.core.protocols import History, Proposer, proposal_chance, spec_to_json
 from robot_wm.core.symmetry import Mirror
 from robot_wm.data.lessons import Lesson, LessonStore, open_lessons, write_lessons
@@ -243,6 +243,11 @@ def test_hindsight_aims_at_what_came_later(taught):
     torch.testing.assert_close(d.goal - d.z, d.togo[:, None])
     start = (d.z == 0) | (d.z == 4)
     torch.testing.assert_close(d.z_prev, torch.where(start, d.z, d.z - 1))
+
+
+def test_no_demonstrations_are_told(model):
+    with pytest.raises(DataError, match="no demonstration"):
+        Recorded.load([], model, 0.2)
 
 
 def run(place, taught, out, config=CONFIG):

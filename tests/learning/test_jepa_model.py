@@ -4,24 +4,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from moving_square import SIZE, draw, tiny_encoder
+from moving_square import draw, tiny_encoder
+from tiny_jepa import SIZES, SPEC, history
 
 from robot_wm.core.errors import ConfigError, DataError, InputError
-from robot_wm.core.protocols import History, ModelSpec, Proposer, WorldModel
-from robot_wm.world_models.jepa import losses
-from robot_wm.world_models.jepa.model import JEPAWorldModel, Network, Sizes
+from robot_wm.core.protocols import History, Proposer, WorldModel
+from robot_wm.training import losses
+from robot_wm.training.losses import contrast
+from robot_wm.world_models.jepa.model import JEPAWorldModel, Network
 from robot_wm.world_models.jepa.projector import Decoder, Projector, Whiten, grid_places
-
-SIZES = Sizes(
-    positions=16, encoder_width=32, action=10, reduced=6, channels=4, keypoints=2, embedding=7,
-    embedding_width=16, embedding_blocks=1, width=32,
-    blocks=2, horizon=3, heads=3, proposer_width=16, proposer_blocks=1,
-    distance_width=16, distance_blocks=1, slow=2,
-)  # fmt: skip
-SPEC = ModelSpec(
-    task="square", action_low=(-1.0,) * 10, action_high=(1.0,) * 10, control_dim=2,
-    control_dt=0.02, context=2, horizon=3, image_size=SIZE,
-)  # fmt: skip
 
 
 @pytest.fixture
@@ -33,13 +24,6 @@ def model():
     torch.nn.init.normal_(network.reduce.basis)
     torch.nn.init.normal_(network.embedding.directions)
     return JEPAWorldModel(network.requires_grad_(False), tiny_encoder(), SPEC)
-
-
-def history(frames=3, seed=0):
-    rng = np.random.default_rng(seed)
-    images = np.stack([draw(rng.uniform(6, SIZE - 6, 2)) for _ in range(frames)])
-    actions = rng.uniform(-1, 1, (frames - 1, 10)).astype(np.float32)
-    return History(images, np.zeros((frames, 0), np.float32), actions)
 
 
 def plans(n, h=4, seed=1):
@@ -195,7 +179,7 @@ def test_moving_tokens_weigh_more_and_weights_are_normalised():
 
 
 def test_keypoints_follow_the_tokens_and_draw_themselves_back():
-    projector = Projector(positions=16, dims=1, channels=4, keypoints=1)
+    projector = Projector((4, 4), dims=1, channels=4, keypoints=1)
     for parameter in projector.parameters():
         torch.nn.init.zeros_(parameter)
     # One bright token, passed through the middle of both kernels, attended to sharply.
@@ -205,11 +189,11 @@ def test_keypoints_follow_the_tokens_and_draw_themselves_back():
     tokens[torch.arange(16), torch.arange(16)] = 5.0
     z = projector(tokens).detach()
     assert z.shape == (16, 4)
-    torch.testing.assert_close(z[:, :2], grid_places(4), atol=1e-3, rtol=0)
+    torch.testing.assert_close(z[:, :2], grid_places(4, 4), atol=1e-3, rtol=0)
     assert z[0, :2].tolist() == pytest.approx([-1.5, -1.5], abs=1e-3)  # patches, from the middle
     assert z[1, :2].tolist() == pytest.approx([-0.5, -1.5], abs=1e-3)  # x first
 
-    decoder = Decoder(positions=16, dims=1, channels=4, keypoints=1)
+    decoder = Decoder((4, 4), dims=1, channels=4, keypoints=1)
     drawn = []
     decoder.near.register_forward_hook(lambda _, inputs, __: drawn.append(inputs[0].detach()))
     assert decoder(z[None]).shape == (1, 16, 16, 1)
@@ -252,11 +236,11 @@ def test_contrast_is_the_cross_entropy_of_the_right_frame():
     sharp = torch.tensor(0.5)
     logits = -torch.exp(sharp) * (now - now.T).square()
     both = [logits.log_softmax(dim).diagonal().mean() for dim in (0, 1)]
-    value = losses.contrast(now, now, torch.ones(3, 3, dtype=torch.bool), sharp)
+    value = contrast(now, now, torch.ones(3, 3, dtype=torch.bool), sharp)
     assert float(value) == pytest.approx(-float(both[0] + both[1]) / 2, rel=1e-5)
     # The second and the third row, alike, are not compared.
     gap = float(torch.exp(-torch.exp(sharp)))
     expected = (math.log1p(2 * gap) + 2 * math.log1p(gap)) / 3
     which = torch.tensor([0, 1, 1])
-    twice = losses.contrast(now[which], now[which], which[:, None] != which, sharp)
+    twice = contrast(now[which], now[which], which[:, None] != which, sharp)
     assert float(twice) == pytest.approx(expected, rel=1e-5)

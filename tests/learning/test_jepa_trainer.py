@@ -15,11 +15,12 @@ from robot_wm.encoders.frozen import FrozenEncoder, save_encoder
 from robot_wm.encoders.token_pca import Reduce
 from robot_wm.encoders.vit import VideoEncoder
 from robot_wm.training.checkpoint import load_artifact
+from robot_wm.training.ema import average
 from robot_wm.world_models.jepa.config import TrainConfig
 from robot_wm.world_models.jepa.model import JEPAWorldModel, Sizes
 from robot_wm.world_models.jepa.objective import Trainee
 from robot_wm.world_models.jepa.projector import Embedding
-from robot_wm.world_models.jepa.trainer import average, learning_rate, train
+from robot_wm.world_models.jepa.trainer import learning_rate, train
 
 SMALL = {
     "task": "square", "batch": 48, "window": 8, "lr": 2e-3, "warmup": 20, "ema": 0.98, "threads": 1,
@@ -50,7 +51,7 @@ def place(tmp_path_factory):
     torch.manual_seed(0)
     save_encoder(root / "encoder", VideoEncoder(TINY), {}, {}, "random weights")
     encoder = FrozenEncoder.load(root / "encoder")
-    return root, store, encoder, build_latents(store.root, encoder, root, threads=1)
+    return root, store, encoder, build_latents(store.root, encoder, root)
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +112,13 @@ def test_the_true_actions_cost_less_than_random_ones(place, trained):
 
 
 def test_imagination_shows_where_the_square_will_be(place, trained):
-    from planning.commands.agents import load_jepa
+    from robot_wm.world_models.base import load_world_model
 
     def centre(frame):
         weight = frame[..., 0].astype(float)
         return np.array([weight.sum(axis) @ np.arange(SIZE) for axis in (0, 1)]) / weight.sum()
 
-    model = load_jepa(str(trained), str(place[0] / "encoder"), illustrate=True)
+    model = load_world_model(trained, place[0] / "encoder", illustrate=True)
     rng, errors, still = np.random.default_rng(6), [], []
     for _ in range(30):
         start, push = rng.uniform(12, SIZE - 12, 2), rng.uniform(-1, 1, 2)
@@ -328,8 +329,8 @@ def test_bad_configurations_are_refused():
 
 def test_longer_rollouts_count_only_at_the_end():
     config = tiny_run(steps=10, embed=5, settle=100, rollout_share=0.2)
-    assert [config.ahead(step) for step in (16, 95, 96, 115)] == [1, 1, 3, 3]
-    assert tiny_run(rollout_share=1.0).ahead(16) == 3
+    assert [config.dynamics_stage.rollout_blocks(step) for step in (1, 80, 81, 100)] == [1, 1, 3, 3]
+    assert tiny_run(rollout_share=1.0).dynamics_stage.rollout_blocks(1) == 3
 
 
 def test_schedule_and_average_closed_forms():
@@ -368,7 +369,7 @@ def contrasted(episodes):
     trainee.network.embedding.scale.std.copy_(windows.x.std(0).clamp(min=0.1))
     optimizer = torch.optim.AdamW(trainee.parameters(), 3e-3)
     for _ in range(200):
-        terms = trainee.embed(windows.transitions(32, 8, rng))
+        terms = trainee.embedding_loss(windows.transitions(32, 8, rng))
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()

@@ -31,7 +31,7 @@ def test_every_token_is_equally_likely() -> None:
 def test_multiblock_hides_rectangles_reaching_the_last_row() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
-        mask = multiblock(rng, 64, 8, blocks=1, area=0.25, aspect=(1.0, 1.0))
+        mask = multiblock(rng, 64, (8, 8), blocks=1, area=0.25, aspect=(1.0, 1.0))
         assert is_partition(mask, 64)  # one block: all rows hide the same number, nothing is cut
         grid = np.zeros((64, 64), bool)
         np.put_along_axis(grid, mask.masked, True, axis=1)
@@ -44,7 +44,7 @@ def test_multiblock_cuts_to_the_batch_minimum_and_keeps_enough() -> None:
     rng = np.random.default_rng(0)
     kept = []
     for _ in range(200):
-        mask = multiblock(rng, 16, 8, blocks=8, area=0.15, min_visible=8)
+        mask = multiblock(rng, 16, (8, 8), blocks=8, area=0.15, min_visible=8)
         assert mask.visible.shape[1] >= 8
         for seen, hidden in zip(*mask, strict=True):
             assert not set(seen) & set(hidden)
@@ -58,7 +58,7 @@ def test_same_seed_same_mask() -> None:
     for sampler in (
         lambda rng: future_frame(rng, 4, 64),
         lambda rng: random_tokens(rng, 4, 64),
-        lambda rng: multiblock(rng, 4, 8),
+        lambda rng: multiblock(rng, 4, (8, 8)),
     ):
         one, two, three = (sampler(np.random.default_rng(seed)) for seed in (1, 1, 2))
         assert all((a == b).all() for a, b in zip(one, two, strict=True))
@@ -72,4 +72,13 @@ def test_impossible_masks_are_refused() -> None:
     with pytest.raises(ConfigError):
         future_frame(rng, 2, 4, visible=4)
     with pytest.raises(ConfigError):
-        multiblock(rng, 2, 8, blocks=1, area=1.0, aspect=(1.0, 1.0))
+        multiblock(rng, 2, (8, 8), blocks=1, area=1.0, aspect=(1.0, 1.0))
+
+
+def test_blocks_reach_every_edge_of_an_oblong_grid() -> None:
+    rng, seen = np.random.default_rng(0), np.zeros((3, 5), bool)
+    for _ in range(20):
+        mask = multiblock(rng, 8, (3, 5), blocks=1, area=0.2, min_visible=4)
+        assert mask.visible.shape[1] + mask.masked.shape[1] <= 15
+        seen.flat[mask.masked.flatten()] = True
+    assert seen.all()

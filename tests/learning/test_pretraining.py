@@ -8,21 +8,15 @@ import pytest
 import torch
 
 from robot_wm.core.errors import DataError, WeightsError
-from robot_wm.data.episodes import (
-    Episode,
-    EpisodeStore,
-    Schema,
-    open_dataset,
-    split_of,
-    write_shard,
-)
+from robot_wm.core.poses import entries
+from robot_wm.data.episodes import Episode, Schema, split_of
+from robot_wm.data.formats.native import EpisodeStore, open_dataset, write_shard
 from robot_wm.data.frame_pairs import ClipSampler
 from robot_wm.encoders.frozen import FrozenEncoder
 from robot_wm.encoders.vit import EncoderConfig
 from robot_wm.pretraining.collapse_metrics import (
     health,
     kernel_ridge_r2,
-    participation_ratio,
     pixel_tokens,
     pose_targets,
     rankme,
@@ -30,6 +24,7 @@ from robot_wm.pretraining.collapse_metrics import (
 )
 from robot_wm.pretraining.trainer import PretrainConfig, learning_rate, pretrain
 from robot_wm.training.checkpoint import WEIGHTS
+from robot_wm.training.metrics import participation_ratio
 
 CONFIG = PretrainConfig(
     steps=6,
@@ -168,10 +163,10 @@ def test_bad_data_is_refused(data, tmp_path) -> None:
 
 def test_learning_rate_rises_then_falls_to_its_floor() -> None:
     config = replace(CONFIG, steps=1000, lr=1.0, warmup=0.1, lr_end=0.05)
-    assert learning_rate(config, 0) == pytest.approx(0.01)
-    assert learning_rate(config, 99) == pytest.approx(1)
-    assert learning_rate(config, 550) == pytest.approx(0.525)
-    assert learning_rate(config, 1000) == pytest.approx(0.05)
+    assert learning_rate(config, 1) == pytest.approx(0.01)
+    assert learning_rate(config, 100) == pytest.approx(1)
+    assert learning_rate(config, 551) == pytest.approx(0.525)
+    assert learning_rate(config, 1001) == pytest.approx(0.05)
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
@@ -239,9 +234,9 @@ def test_meters_of_isotropic_and_rank_one_features() -> None:
     line = rng.standard_normal((500, 4, 1)) * np.arange(1, 9)
     sigma = spectrum(line)
     assert rankme(sigma) == pytest.approx(1, abs=1e-4)
-    assert participation_ratio(sigma) == pytest.approx(1, abs=1e-9)
+    assert participation_ratio(sigma**2) == pytest.approx(1, abs=1e-9)
     # σ² = (4, 1): participation 25/17, RankMe exp(entropy(2/3, 1/3)).
-    assert participation_ratio(np.array([2.0, 1.0])) == pytest.approx(25 / 17)
+    assert participation_ratio(np.array([4.0, 1.0])) == pytest.approx(25 / 17)
     assert rankme(np.array([2.0, 1.0])) == pytest.approx(3 / 2 ** (2 / 3))
 
 
@@ -294,7 +289,7 @@ def test_probe_does_not_lose_what_lies_outside_the_main_directions() -> None:
 
 def test_angles_become_cosine_and_sine_but_speeds_do_not() -> None:
     poses = np.array([[0.5, np.pi / 6, 2.0]])
-    values, labels = pose_targets(poses, ("x [m]", "a [rad]", "w [rad/s]"))
+    values, labels = pose_targets(poses, entries(("x [m]", "a [rad]", "w [rad/s]")))
     assert labels == ["x [m]", "cos a [rad]", "sin a [rad]", "w [rad/s]"]
     np.testing.assert_allclose(values[0], [0.5, np.sqrt(3) / 2, 0.5, 2.0])
 

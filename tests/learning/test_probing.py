@@ -11,15 +11,10 @@ from moving_square import EVERY, SIZE, make_dataset, tiny_encoder
 
 from robot_wm.commands.probe import others
 from robot_wm.core.errors import ConfigError, DataError
+from robot_wm.core.poses import entries
 from robot_wm.core.storage.provenance import provenance
-from robot_wm.data.episodes import (
-    Episode,
-    EpisodeStore,
-    Schema,
-    open_dataset,
-    split_of,
-    write_shard,
-)
+from robot_wm.data.episodes import Episode, Schema, split_of
+from robot_wm.data.formats.native import EpisodeStore, open_dataset, write_shard
 from robot_wm.probing.features import features
 from robot_wm.probing.gate import ProbeConfig, gate, probe, write_gate
 from robot_wm.probing.probes import Samples, draw, factors_of, group_of, score
@@ -107,14 +102,14 @@ def test_groups_of_the_scenes_pose_names():
 
 def test_angles_become_cos_and_sin_and_a_given_velocity_is_not_derived():
     poses = np.array([[1.0, 0.0, 5.0], [2.0, np.pi / 2, 6.0], [3.0, np.pi, 7.0]])
-    values, labels = factors_of(poses, TWO, np.array([1]), dt=0.1)
+    values, labels = factors_of(poses, entries(TWO), np.array([1]), dt=0.1)
     assert labels == ["x [m]", "cos angle [rad]", "sin angle [rad]", "v [m/s]"]
     np.testing.assert_allclose(values, [[2.0, 0.0, 1.0, 6.0]], atol=1e-12)
 
 
 def test_missing_velocities_are_central_differences_and_angles_wrap():
     poses = np.array([[1.0, 3.1], [9.0, 0.0], [1.5, -3.1]])
-    values, labels = factors_of(poses, TWO[:2], np.array([1]), dt=0.25)
+    values, labels = factors_of(poses, entries(TWO[:2]), np.array([1]), dt=0.25)
     assert labels == ["x [m]", "d x [m/s]", *[f"{f} angle [rad]" for f in ("cos", "sin")],
                       "d angle [rad/s]"]  # fmt: skip
     assert values[0, 1] == pytest.approx(0.5 / 0.5)

@@ -62,8 +62,8 @@ def test_tokens_follow_the_grid_row_by_row() -> None:
 
 
 def test_positions_are_distinct_and_time_zero_is_plain() -> None:
-    clip = position_table(3, 4, 16)
-    torch.testing.assert_close(clip[:16], position_table(1, 4, 16))
+    clip = position_table(3, (4, 4), 16)
+    torch.testing.assert_close(clip[:16], position_table(1, (4, 4), 16))
     distances = torch.cdist(clip, clip) + torch.eye(48) * 9
     assert distances.min() > 0.1
 
@@ -171,3 +171,22 @@ def test_a_colour_offset_of_the_whole_image_changes_nothing(encoder: VideoEncode
     part = still.clone()
     part[:, :, :8] += offset
     assert (encoder(part) - before).abs().max() > 0.05
+
+
+def test_oblong_pictures_are_cut_into_rows_and_columns() -> None:
+    config = EncoderConfig(image_size=(8, 16), patch=4, width=16, depth=1, heads=2)
+    assert (config.grid, config.tokens) == ((2, 4), 8)
+    torch.manual_seed(0)
+    encoder = VideoEncoder(config).eval()
+    frames = torch.zeros(2, 8, 16, 3, dtype=torch.uint8)
+    frames[1, 4:8, 12:16] = 200  # second row, fourth column
+    assert encoder.encode_frames(frames).shape == (2, 8, 16)
+    patches, _ = encoder._patches(frames[:, None])
+    changed = (patches[1] - patches[1, 0]).abs().amax(-1) > 1
+    assert changed.nonzero().flatten().tolist() == [7]
+    assert encoder.positions.shape == (8, 16)
+    torch.testing.assert_close(encoder.positions[0, :8], encoder.positions[3, :8])  # the same row
+    with pytest.raises(InputError, match="8, 16, 3"):
+        encoder(torch.zeros(1, 1, 16, 8, 3))
+    with pytest.raises(ConfigError, match="image 18x8"):
+        EncoderConfig(image_size=(8, 18), patch=4, width=16, heads=2)

@@ -19,7 +19,9 @@ SMALL = {
 
 def objective(**options: object) -> VJEPA:
     torch.manual_seed(0)
-    built = make_objective("vjepa", TINY, {**SMALL, **options}, scenes=2, action_dim=4)
+    built = make_objective(
+        "vjepa", TINY, {**SMALL, **options}, scenes=2, action_dim=4, control_dim=2
+    )
     assert isinstance(built, VJEPA)
     return built
 
@@ -294,4 +296,4 @@ def test_unknown_names_are_refused() -> None:
     with pytest.raises(ConfigError):
         objective(masks="stripes")
     with pytest.raises(ConfigError):
-        make_objective("nothing", TINY, {}, 1, 3)
+        make_objective("nothing", TINY, {}, 1, 3, 3)

@@ -3,14 +3,17 @@
 import pytest
 
 from planning.evaluation.calibration import gates, judge
+from sim import TASKS
+
+PUSH_T = TASKS["push_t"].published
 
 
 def test_references_pass_their_own_gates_and_what_is_missing_fails():
-    values = {name: reference for name, (reference, _) in gates("push_t").items()}
-    assert judge("push_t", values)["calibrated"]
+    values = {name: reference for name, (reference, _) in gates(PUSH_T).items()}
+    assert judge(PUSH_T, values)["calibrated"]
     for name in values:
         rest = {key: value for key, value in values.items() if key != name}
-        verdict = judge("push_t", rest)
+        verdict = judge(PUSH_T, rest)
         assert not verdict["calibrated"]
         assert verdict["why"] == f"{name}: not measured"
 
@@ -25,10 +28,10 @@ def test_references_pass_their_own_gates_and_what_is_missing_fails():
     ],
 )
 def test_tolerances(task, name, good, bad):
-    values = {key: reference for key, (reference, _) in gates(task).items()}
+    values = {key: reference for key, (reference, _) in gates(TASKS[task].published).items()}
     for value in good:
-        assert judge(task, {**values, name: value})["calibrated"], value
+        assert judge(TASKS[task].published, {**values, name: value})["calibrated"], value
     for value in bad:
-        verdict = judge(task, {**values, name: value})
+        verdict = judge(TASKS[task].published, {**values, name: value})
         assert not verdict["calibrated"], value
         assert verdict["why"].startswith(name)

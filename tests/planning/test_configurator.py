@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_mpc import SPEC, ProposingModel, ToyModel
+from toy_models import SPEC, ProposingModel, ToyModel
 
 from planning.agent.configurator import LEAST, REFINED, Budget, Speed, fit, timed
 from planning.agent.mpc import MPCAgent

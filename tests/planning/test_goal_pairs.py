@@ -8,6 +8,7 @@ from point_world import PointEnv, point_store
 from planning.evaluation.goal_pairs import PairList, pose_change, solved_standing
 from planning.evaluation.sample_pairs import PairsConfig, calibration, make_pair_lists
 from robot_wm.core.errors import DataError
+from robot_wm.core.poses import entries
 from robot_wm.data.episodes import split_of
 
 SUCCESS = PointEnv().success
@@ -108,7 +109,9 @@ def test_damaged_files_are_refused(store, tmp_path, damage):
 
 
 def test_pose_change_takes_the_short_way_round_for_angles():
-    got = pose_change(("x [m]", "T angle [rad]"), np.array([1.0, 0.1]), np.array([-1.0, 6.2]))
+    got = pose_change(
+        entries(("x [m]", "T angle [rad]")), np.array([1.0, 0.1]), np.array([-1.0, 6.2])
+    )
     assert got["x [m]"] == 2.0
     assert got["T angle [rad]"] == pytest.approx(2 * np.pi - 6.1)
 

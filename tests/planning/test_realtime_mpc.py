@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_mpc import SPEED, ProposingModel, ToyModel, agent_of, drive
+from toy_models import SPEED, ProposingModel, ToyModel, agent_of, drive
 
 from planning.agent.costs import Objective
 from planning.agent.realtime_mpc import ClockAgent

@@ -10,7 +10,9 @@ from planning.evaluation.rollout_collection import PracticeConfig, practise
 from planning.evaluation.sample_pairs import PairsConfig, make_pair_lists
 from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.instantiate import deferred
-from robot_wm.data.episodes import COLUMNS, EpisodeStore, shard_path
+from robot_wm.data.episodes import COLUMNS
+from robot_wm.data.formats.native import EpisodeStore
+from robot_wm.data.shards import shard_path
 
 CONFIG = PracticeConfig(episodes=6, noise=(0.0, 0.5), episodes_per_shard=4, seed=3)
 

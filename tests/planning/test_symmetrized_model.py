@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_mpc import SIZE, SPEC, ProposingModel, ToyModel, agent_of, drive, observe
+from toy_models import SIZE, SPEC, ProposingModel, ToyModel, agent_of, drive, observe
 
 from planning.agent.symmetrized_model import mirrored
 from robot_wm.core.errors import ConfigError

@@ -244,7 +244,8 @@ def manifests(rng: np.random.Generator, work: Path) -> None:
 
 
 def _tiny_store(root: Path) -> list[Any]:
-    from robot_wm.data.episodes import Episode, Schema, open_dataset, write_shard
+    from robot_wm.data.episodes import Episode, Schema
+    from robot_wm.data.formats.native import open_dataset, write_shard
 
     rng, made = np.random.default_rng(0), []
     schema = Schema(
@@ -282,7 +283,8 @@ def _change_column(path: Path, rng: np.random.Generator) -> None:
 
 def shards(rng: np.random.Generator, work: Path) -> None:
     """A data set: schema, records, columns."""
-    from robot_wm.data.episodes import COLUMNS, EpisodeStore
+    from robot_wm.data.episodes import COLUMNS
+    from robot_wm.data.formats.native import EpisodeStore
 
     root = work / "data"
     wrote, shard = _tiny_store(root), root / "shard-00000"

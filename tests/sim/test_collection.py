@@ -9,7 +9,8 @@ import pytest
 
 from robot_wm.core.errors import ConfigError, DataError, StorageError
 from robot_wm.core.storage.provenance import read_json
-from robot_wm.data.episodes import COLUMNS, EpisodeStore
+from robot_wm.data.episodes import COLUMNS
+from robot_wm.data.formats.native import EpisodeStore
 from sim.collection import collect as room
 from sim.collection.collect import CollectConfig, Mix, collect
 from sim.env import GoalEnv
@@ -88,7 +89,7 @@ def test_collecting_again_adds_only_what_is_missing(tiny, tiny_config, tmp_path)
 KILLED = """
 import os, signal
 from pathlib import Path
-from robot_wm.data import episodes
+from robot_wm.data.formats import native as episodes
 from sim.collection.collect import CollectConfig, Mix, collect
 
 written, write_json = [], episodes.write_json

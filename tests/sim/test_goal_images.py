@@ -68,7 +68,7 @@ def test_only_the_block_matters():
 
 
 def test_pictures_of_a_recording(tmp_path):
-    from robot_wm.data.episodes import EpisodeStore
+    from robot_wm.data.formats.native import EpisodeStore
 
     config = CollectConfig(
         "two_room", "nominal", 1, 50, (Mix("random", 1.0),), episodes_per_shard=1, workers=1
@@ -85,7 +85,7 @@ def test_ordered_goals_of_a_pair(tmp_path):
     from types import SimpleNamespace
 
     from robot_wm.core.errors import DataError
-    from robot_wm.data.episodes import EpisodeStore
+    from robot_wm.data.formats.native import EpisodeStore
     from sim.goal_images import ALTERNATIVES, ordered
 
     mix = (Mix("random", 1.0),)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robot_wm.core.errors import ConfigError
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.data.formats.native import EpisodeStore
 from sim import make
 from sim.collection.collect import CollectConfig, Mix, collect
 from sim.collection.mirror import mirror

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 
 from robot_wm.core.errors import ConfigError
-from sim.policies.registry import BEHAVIOURS, make_behaviour
+from sim import TASKS
+from sim.policies.registry import behaviours, make_behaviour
 from sim.tasks.push_t import REACH
 from sim.tasks.two_room import WALL_X
 
-PAIRS = [(task, name) for task in sorted(BEHAVIOURS) for name in sorted(BEHAVIOURS[task])]
+PAIRS = [(task, name) for task in sorted(TASKS) for name in sorted(behaviours(task))]
 
 
 def run(env, behaviour, steps, seed, goal=None):
@@ -111,6 +112,16 @@ def test_random_is_uniform():
     assert abs(np.corrcoef(actions[1:, 0], actions[:-1, 0])[0, 1]) < 0.05
 
 
+def test_the_order_of_draws_is_that_of_the_data_on_file():
+    behaviour = make_behaviour("reacher", "random", noise=0.3)
+    behaviour.reset(np.random.default_rng(5), goal=np.zeros(4))
+    by_hand = np.random.default_rng(5)
+    for _ in range(3):
+        wanted = by_hand.uniform(-1, 1, 2) + 0.3 * by_hand.standard_normal(2)
+        wanted = np.clip(wanted, -1, 1).astype(np.float32)
+        assert np.array_equal(behaviour.act(np.zeros(4)), wanted)
+
+
 def test_weak_stays_around_the_block():
     behaviour = make_behaviour("push_t", "weak")
     behaviour.reset(np.random.default_rng(0))
@@ -126,6 +137,8 @@ def test_weak_stays_around_the_block():
 
 
 def test_unknown_behaviours_are_named():
-    for task, name in (("push_t", "noisy"), ("cube", "expert"), ("reacher", "weak")):
-        with pytest.raises(ConfigError, match=name):
+    for task, name, told in (
+        ("push_t", "noisy", "noisy"), ("cube", "expert", "cube"), ("reacher", "weak", "weak"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=told):
             make_behaviour(task, name)

@@ -10,7 +10,9 @@ import pytest
 from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.data.lessons import LessonStore
 from sim.collection.collect import CollectConfig, Mix, collect
-from sim.collection.teacher import KINDS, Asker, TeacherConfig, answer, pictures, teach
+from sim.collection.questions import Asker
+from sim.collection.teacher import answer, pictures, teach
+from sim.collection.teacher_config import KINDS, TeacherConfig
 from sim.env import GoalEnv
 from sim.policies.registry import make_behaviour
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from robot_wm.data.episodes import Episode, EpisodeStore, Schema, open_dataset, write_shard
+from robot_wm.data.episodes import Episode, Schema
+from robot_wm.data.formats.native import EpisodeStore, open_dataset, write_shard
 from robot_wm.encoders.frozen import FrozenEncoder
 from robot_wm.encoders.vit import EncoderConfig
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from robot_wm.core.errors import WeightsError
+from robot_wm.core.poses import entries
 from robot_wm.core.protocols import EnvSpec
-from robot_wm.data.episodes import Episode, EpisodeStore, Schema, open_dataset, write_shard
+from robot_wm.data.episodes import Episode, Schema
+from robot_wm.data.formats.native import EpisodeStore, open_dataset, write_shard
 
 SIZE, SPEED, HOLD = 16, 0.1, 3
 
@@ -21,7 +23,7 @@ class PointEnv:
 
     def __init__(self) -> None:
         self.spec = EnvSpec(
-            "point", (-1.0, -1.0), (1.0, 1.0), 0.1, SIZE, 2, ("x [m]", "y [m]"),
+            "point", (-1.0, -1.0), (1.0, 1.0), 0.1, SIZE, 2, entries(("x [m]", "y [m]")),
             ("official", "moderate", "strict"),
         )  # fmt: skip
         self.place = np.zeros(2)

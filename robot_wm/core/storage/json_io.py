@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,16 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+def write_lines(target: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows in one step, one JSON object a line, keys sorted.
+
+    Raises:
+        StorageError: the disk is full or not writable; the old file stays.
+    """
+    lines = (json.dumps(dict(row), sort_keys=True, allow_nan=False) + "\n" for row in rows)
+    atomic_write(target, "".join(lines))
+
+
 def append_line(path: Path, value: Any) -> None:
     """Add one JSON value as a line to a log.
 
@@ -74,13 +85,17 @@ def append_line(path: Path, value: Any) -> None:
             stream.write(line)
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path, whole: bool = False) -> list[dict[str, Any]]:
     """The records of a log, one JSON object a line; a last line that was cut is left out.
 
     A power loss or a full disk cuts the end of a log, and only that: damage elsewhere is told.
 
+    Args:
+        path: the file.
+        whole: for files that are written in one step: the last line must be good as well.
+
     Raises:
-        DataError: the file cannot be read, or a line before the last is no JSON object.
+        DataError: the file cannot be read, or a line (before the last) is no JSON object.
     """
     try:
         lines = path.read_bytes().split(b"\n")
@@ -97,7 +112,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             if not isinstance(record, dict):
                 raise ValueError("not an object")
         except ValueError as error:
-            if number == last:
+            if number == last and not whole:
                 break
             raise DataError(
                 f"line {number + 1} of {path}: {error}", "one JSON object per line",

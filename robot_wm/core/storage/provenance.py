@@ -29,6 +29,7 @@ from robot_wm.core.storage.json_io import (
     read_lines,
     sha256_of,
     write_json,
+    write_lines,
 )
 from robot_wm.core.storage.locks import lock, queue
 from robot_wm.core.storage.records import read_record
@@ -38,7 +39,7 @@ __all__ = [
     "MANIFEST", "Manifest", "append_line", "atomic_folder", "atomic_write", "canonical_json",
     "check_name", "check_parent", "claim", "git_commit", "hardware", "lock", "provenance", "queue",
     "read_json", "read_lines", "read_manifest", "sha256_file", "sha256_of", "storage_root",
-    "usable_cores", "write_json", "write_manifest",
+    "usable_cores", "write_json", "write_lines", "write_manifest",
 ]  # fmt: skip
 _verified: set[tuple[str, int, int, int, str]] = set()
 

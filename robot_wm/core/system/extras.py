@@ -10,7 +10,8 @@ EXTRAS = {
     "array_api_compat": ("array-api-compat", "sim"), "torch": ("torch", "train"),
     "safetensors": ("safetensors", "train"), "onnxruntime": ("onnxruntime", "robot"),
     "onnx": ("onnx", "export"), "onnxscript": ("onnxscript", "export"),
-    "hydra": ("hydra-core", "cli"),
+    "hydra": ("hydra-core", "cli"), "jinja2": ("jinja2", "cli"),
+    "matplotlib": ("matplotlib", "cli"),
 }  # fmt: skip
 
 

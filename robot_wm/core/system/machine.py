@@ -6,9 +6,12 @@ import contextlib
 import os
 import platform
 import subprocess
+import sys
+import time
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).parents[2]
 
@@ -18,6 +21,28 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux alone
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def use_threads(count: int) -> None:
+    """Let this process compute with ``count`` threads: torch, imported already or later on.
+
+    Called where a process begins, by the command line and by each worker, and nowhere else:
+    loading a model or training one changes nothing of the process.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(count)  # what torch reads when it is imported
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(count)
+
+
+def matmul_gflops(matrix: Any) -> float:
+    """Speed of one product of a square float32 matrix with itself [GFLOP/s].
+
+    Args:
+        matrix: ``[S, S]``, of the library whose speed is asked for, e.g. of NumPy or torch.
+    """
+    start = time.perf_counter()
+    _ = matrix @ matrix
+    return 2e-9 * len(matrix) ** 3 / (time.perf_counter() - start)
 
 
 @cache

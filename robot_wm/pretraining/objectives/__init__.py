@@ -37,7 +37,10 @@ class Objective(nn.Module):
 
     @abstractmethod
     def loss(self, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Scalar to minimise, and its parts for the log. All chance comes from ``rng``."""
+        """Scalar to minimise; its parts for the log, ``loss`` (itself) among them.
+
+        All chance comes from ``rng``.
+        """
 
     def after_step(self, progress: float) -> None:
         """Called after each optimiser step; ``progress`` runs over (0, 1]."""
@@ -49,6 +52,7 @@ def make_objective(
     options: Mapping[str, Any],
     scenes: int,
     action_dim: int,
+    control_dim: int,
 ) -> Objective:
     """Build a registered objective.
 
@@ -56,11 +60,12 @@ def make_objective(
         options: the objective's own configuration, checked strictly.
         scenes: number of scenes that batches may mix.
         action_dim: ``A``, size of an action block.
+        control_dim: ``C``, size of one control action.
 
     Raises:
         ConfigError: an unknown objective or option.
     """
-    objective: Objective = REGISTRY[name](encoder, options, scenes, action_dim)
+    objective: Objective = REGISTRY[name](encoder, options, scenes, action_dim, control_dim)
     return objective
 
 

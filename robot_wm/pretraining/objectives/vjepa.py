@@ -49,6 +49,7 @@ from robot_wm.pretraining.objectives.vjepa_modules import (
     Seen,
     VJEPAConfig,
 )
+from robot_wm.training.ema import average
 
 
 def centred(tokens: Tensor, groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -94,16 +95,16 @@ class VJEPA(Objective):
         options: Mapping[str, Any],
         scenes: int,
         action_dim: int,
-        control_dim: int = 2,
+        control_dim: int,
     ) -> None:
         super().__init__()
         self.config = strict(VJEPAConfig, options)
-        self.tokens, self.scenes = encoder.tokens, scenes
+        self.tokens, self.grid, self.scenes = encoder.tokens, encoder.grid, scenes
         self.context = VideoEncoder(encoder)
         self.target = copy.deepcopy(self.context).requires_grad_(False)
         self.predictor = Predictor(self.config, encoder, scenes, action_dim)
         if self.config.masks == "tubes":
-            self._tubes(np.random.default_rng(0), 16, encoder.tokens)  # told now if impossible
+            self._tubes(np.random.default_rng(0), 16)  # told now if impossible
         if self.config.inverse_weight:
             self.inverse = InverseDynamics(self.config, encoder, scenes, control_dim)
         if self.config.contrast_weight:
@@ -113,11 +114,10 @@ class VJEPA(Objective):
         # Batches seen per scene: the running means start as the first batch's, not as zero.
         self.register_buffer("target_count", torch.zeros(scenes))
 
-    def _tubes(self, rng: np.random.Generator, batch: int, count: int) -> Any:
+    def _tubes(self, rng: np.random.Generator, batch: int) -> Any:
         """Indices of shown and hidden tokens, the same in both frames."""
-        c, least = self.config, min(8, count // 2)
-        side = math.isqrt(count)
-        return multiblock(rng, batch, side, c.tube_blocks, c.tube_area, min_visible=least)
+        c, least = self.config, min(8, self.tokens // 2)
+        return multiblock(rng, batch, self.grid, c.tube_blocks, c.tube_area, min_visible=least)
 
     @property
     def encoder(self) -> VideoEncoder:
@@ -163,12 +163,9 @@ class VJEPA(Objective):
         numbers["target_std"] = math.sqrt(float(self.get_buffer("target_square")))
         return total, numbers
 
-    @torch.no_grad()
     def after_step(self, progress: float) -> None:
         """Target ← m·target + (1−m)·context, m along a half cosine from ema_start to ema_end."""
-        momentum = self.momentum(progress)
-        for slow, fast in zip(self.target.parameters(), self.context.parameters(), strict=True):
-            slow.lerp_(fast, 1 - momentum)
+        average(self.target, self.context, self.momentum(progress))
 
     def momentum(self, progress: float) -> float:
         """EMA momentum at ``progress`` in [0, 1]."""
@@ -190,7 +187,7 @@ class VJEPA(Objective):
             where = torch.cat([every, keep + count], dim=1)
             return Seen(torch.cat([first, second], dim=1), where, hidden + count)
         if c.masks == "tubes":
-            sides = [np.repeat(index, 2, axis=0) for index in self._tubes(rng, batch, count)]
+            sides = [np.repeat(index, 2, axis=0) for index in self._tubes(rng, batch)]
         else:
             sides = list(random_tokens(rng, 2 * batch, count, c.ratio))
         keep, hidden = (torch.from_numpy(side).to(device) for side in sides)
@@ -201,11 +198,11 @@ class VJEPA(Objective):
 
     def _weights(self, frames: Tensor) -> Tensor:
         """1, plus ``motion_weight`` where a patch changed between the two frames: ``[B, 2P]``."""
-        batch, _, size, _, _ = frames.shape
-        grid = math.isqrt(self.tokens)
+        batch, _, height, width, _ = frames.shape
+        rows, columns = self.grid
         change = (frames[:, 0].int() - frames[:, 1].int()).abs().amax(-1)
-        side = size // grid
-        patches = change.view(batch, grid, side, grid, side).amax((2, 4)).flatten(1)
+        cut = change.view(batch, rows, height // rows, columns, width // columns)
+        patches = cut.amax((2, 4)).flatten(1)
         moved = (patches > 8).float()
         return 1 + self.config.motion_weight * torch.cat([moved, moved], dim=1)
 

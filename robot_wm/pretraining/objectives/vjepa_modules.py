@@ -13,7 +13,7 @@ from robot_wm.core.config import Fraction, NonNegative, Within, check_fields
 from robot_wm.core.errors import ConfigError
 from robot_wm.encoders.transformer import take
 from robot_wm.encoders.vit import EncoderConfig
-from robot_wm.world_models.jepa.losses import contrast
+from robot_wm.training.losses import contrast
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class GridBlock(nn.Module):
         self.out = nn.Conv2d(width, width, 1)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Grid ``[B, W, g, g]`` and condition ``[B, W]`` to a grid."""
+        """Grid ``[B, W, rows, columns]`` and condition ``[B, W]`` to a grid."""
         scale, shift = self.film(condition)[:, :, None, None].chunk(2, dim=1)
         x_normal = self.norm(x) * (1 + scale) + shift
         return x + self.out(F.gelu(self.near(x_normal)))
@@ -110,14 +110,14 @@ class Predictor(nn.Module):
     ) -> None:
         super().__init__()
         width = config.predictor_width
-        self.grid, self.scenes = encoder.grid, scenes
+        self.grid, self.tokens, self.scenes = encoder.grid, encoder.tokens, scenes
         # One map per scene: the same numbers mean other things to another robot. Without actions
         # the scene alone conditions.
         self.uses_action = config.action_token
         self.act = nn.Linear(scenes * (actions + 1), width)
         self.mask = nn.Parameter(torch.zeros(encoder.width))
         self.enter = nn.Conv2d(2 * (encoder.width + 1), width, 1)
-        self.places = nn.Parameter(torch.zeros(width, encoder.grid, encoder.grid))
+        self.places = nn.Parameter(torch.zeros(width, *encoder.grid))
         self.blocks = nn.ModuleList(GridBlock(width) for _ in range(config.predictor_depth))
         self.norm = nn.GroupNorm(1, width)
         self.leave = nn.Conv2d(width, 2 * encoder.width, 1)
@@ -129,7 +129,7 @@ class Predictor(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Predictions at hidden places ``[B, M, D]`` and at context rows ``dense`` [B, V, D]."""
         batch, width = len(scene), seen.tokens.shape[-1]
-        count = 2 * self.grid**2
+        count = 2 * self.tokens
         index = seen.where[..., None].expand(-1, -1, width)
         filled = self.mask.expand(batch, count, width).scatter(1, index, seen.tokens)
         known = torch.zeros(batch, count, 1, device=filled.device).scatter(
@@ -147,16 +147,16 @@ class Predictor(nn.Module):
         return take(self._to_tokens(self.leave(x)), seen.hidden), visible
 
     def _to_grid(self, tokens: Tensor) -> Tensor:
-        """``[B, 2P, C]`` to ``[B, 2C, g, g]``: both frames side by side in the channels."""
+        """``[B, 2P, C]`` to ``[B, 2C, rows, columns]``: both frames beside in the channels."""
         batch, _, width = tokens.shape
-        cut = tokens.view(batch, 2, self.grid, self.grid, width).permute(0, 1, 4, 2, 3)
-        return cut.reshape(batch, 2 * width, self.grid, self.grid)
+        cut = tokens.view(batch, 2, *self.grid, width).permute(0, 1, 4, 2, 3)
+        return cut.reshape(batch, 2 * width, *self.grid)
 
     def _to_tokens(self, x: Tensor) -> Tensor:
         """Inverse of :meth:`_to_grid`."""
         batch, channels = x.shape[:2]
-        cut = x.view(batch, 2, channels // 2, self.grid**2).transpose(2, 3)
-        return cut.reshape(batch, 2 * self.grid**2, channels // 2)
+        cut = x.view(batch, 2, channels // 2, self.tokens).transpose(2, 3)
+        return cut.reshape(batch, 2 * self.tokens, channels // 2)
 
 
 class InverseDynamics(nn.Module):

@@ -9,6 +9,7 @@ from typing import Any
 
 from robot_wm.core.errors import ConfigError, DataError, WeightsError
 from robot_wm.core.protocols import ModelSpec, spec_to_json
+from robot_wm.core.storage.markdown import card, table
 from robot_wm.data.sequences import Pair
 from robot_wm.encoders.frozen import FrozenEncoder
 from robot_wm.training.checkpoint import full_precision, load_artifact, load_module
@@ -35,8 +36,10 @@ def describe(
             f"model.reduced = {config.reduced}", f"at most {width}, the encoder's width",
             "lower model.reduced",
         )  # fmt: skip
+    rows, columns = encoder.config.grid
     sizes = Sizes(
         positions=positions,
+        columns=0 if rows == columns else columns,
         encoder_width=width,
         action=schema.frame_every * len(schema.control_low),
         **{name: getattr(config, name) for name in CHOSEN},
@@ -114,17 +117,21 @@ def take_over(network: Network, folder: Path, embedded: bool, whole: bool) -> fl
 def card_of(config: TrainConfig, facts: Mapping[str, Any], parents: Mapping[str, str]) -> str:
     """The model card, Markdown."""
     measured = facts["last"].get("validation", {})
-    rows = "".join(f"| {name} | {value:.3f} |\n" for name, value in measured.items())
-    return (
-        f"# World model for `{config.task}`\n\n"
+    return card(
+        f"World model for `{config.task}`",
         "Predicts the compact latent of the next frame, one block of control steps ahead, over a "
-        "frozen video encoder, and judges plans by their distance to a goal image.\n\n"
-        f"* Parents: {', '.join(f'{role} `{sha[:12]}`' for role, sha in parents.items())}\n"
-        f"* {facts['parameters']:,} parameters in half precision, {_stages(config)}, "
-        f"seed {config.seed}; weights are the running average at the last step\n"
-        f"* The fixed reduction keeps {facts['explained_variance']:.1%} of the token variance\n"
-        "* Trained for this scene, camera and robot only; it has no notion of safety\n\n"
-        f"| held-out episodes | value |\n| --- | --- |\n{rows}"
+        "frozen video encoder, and judges plans by their distance to a goal image.",
+        [
+            f"Parents: {', '.join(f'{role} `{sha[:12]}`' for role, sha in parents.items())}",
+            f"{facts['parameters']:,} parameters in half precision, {_stages(config)}, "
+            f"seed {config.seed}; weights are the running average at the last step",
+            f"The fixed reduction keeps {facts['explained_variance']:.1%} of the token variance",
+            "Trained for this scene, camera and robot only; it has no notion of safety",
+        ],
+        table(
+            ["held-out episodes", "value"],
+            [[name, f"{value:.3f}"] for name, value in measured.items()],
+        ),
     )
 
 

@@ -6,7 +6,6 @@ the same minute, turn by turn, and with their ratio, which travels better than t
 
 from __future__ import annotations
 
-import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -19,19 +18,16 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.images import sides
 from robot_wm.core.storage.provenance import provenance
+from robot_wm.core.system.machine import matmul_gflops
 from robot_wm.data.sequences import Batch
 from robot_wm.encoders.frozen import FrozenEncoder
+from robot_wm.training.ema import Averaged
+from robot_wm.training.optim import make_optimizer
 from robot_wm.world_models.jepa.config import TrainConfig
 from robot_wm.world_models.jepa.model import Sizes
 from robot_wm.world_models.jepa.objective import Trainee
-from robot_wm.world_models.jepa.trainer import average
-
-
-def matmul_gflops(size: int = 768) -> float:
-    """Speed of one float32 product of two ``[size, size]`` matrices [GFLOP/s]."""
-    a = torch.ones(size, size)
-    return 2e-9 * size**3 / _seconds(lambda: a @ a)
 
 
 def bench_encode(
@@ -52,9 +48,9 @@ def bench_encode(
     Raises:
         ConfigError: a count below 1.
     """
-    size = encoder.config.image_size
+    shape = (batch, *sides(encoder.config.image_size), 3)
     generator = torch.Generator().manual_seed(0)
-    frames = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8, generator=generator)
+    frames = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     return _row(
         "encode", "latents/s", lambda: encoder.encode_frames(frames, batch), batch, threads, repeats
     )
@@ -66,6 +62,7 @@ def bench_training(
     encoder_width: int = 128,
     action: int = 10,
     control: int = 2,
+    columns: int = 0,
     threads: int = 2,
     repeats: int = 5,
 ) -> dict[str, Any]:
@@ -75,6 +72,7 @@ def bench_training(
         config: sizes, batch and losses of the world model.
         positions, encoder_width: ``P`` and ``D`` of the encoder's tokens.
         action, control: ``A``, size of one block's action, and of one control step's.
+        columns: of the grid of tokens; 0 where it is square.
         threads, repeats: see :func:`bench_encode`.
 
     Returns:
@@ -83,23 +81,26 @@ def bench_training(
     Raises:
         ConfigError: a count below 1.
     """
-    shape = dict[str, Any](positions=positions, encoder_width=encoder_width, action=action)
+    shape = dict[str, Any](
+        positions=positions, columns=columns, encoder_width=encoder_width, action=action
+    )
     shared = {f.name: getattr(config, f.name) for f in fields(Sizes) if hasattr(config, f.name)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         live = Trainee(Sizes(**shape, **shared), config, control)
-    kept = copy.deepcopy(live).requires_grad_(False)
-    optimizer = torch.optim.AdamW([p for p in live.parameters() if p.requires_grad], config.lr)
+    state, stage = Averaged(live), config.representation_stage
+    optimizer = make_optimizer(live, config.lr, config.weight_decay)
     generator = torch.Generator().manual_seed(config.seed)
     batch = synthetic_batch(config, positions, action, generator)
 
     def step() -> None:
-        loss = torch.stack(list(live.shape(batch, generator).values())).sum()
+        terms = live.representation_loss(stage, batch, generator)
+        loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(live.parameters(), config.clip)
         optimizer.step()
-        average(kept, live, config.ema)
+        state.update(config.ema, 1)
 
     return _row("train", "windows/s", step, config.batch, threads, repeats)
 
@@ -132,12 +133,13 @@ def _row(
         raise ConfigError(
             f"batch, threads, repeats = {samples, threads, repeats}", "1 or more", "raise them"
         )
+    reference = torch.ones(768, 768)
     with _threads(threads):
         with FlopCounterMode(display=False) as counter:  # also the warm-up
             work()
         # Turn by turn: a neighbour on this machine slows both alike.
-        turns = [(matmul_gflops(), _seconds(work)) for _ in range(repeats)]
-    reference, seconds = (statistics.median(column) for column in zip(*turns, strict=True))
+        turns = [(matmul_gflops(reference), _seconds(work)) for _ in range(repeats)]
+    speed, seconds = (statistics.median(column) for column in zip(*turns, strict=True))
     gflop = counter.get_total_flops() / 1e9
     return {
         "bench": name,
@@ -146,8 +148,8 @@ def _row(
         "samples": samples,
         "seconds": seconds,
         "gflop_per_sample": gflop / samples,
-        "matmul_gflops": reference,
-        "ratio": gflop / seconds / reference,
+        "matmul_gflops": speed,
+        "ratio": gflop / seconds / speed,
         "threads": threads,
         "repeats": repeats,
         **provenance(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 from robot_wm.core.config import (
@@ -19,8 +20,12 @@ from robot_wm.core.config import (
 from robot_wm.core.errors import ConfigError
 from robot_wm.world_models.jepa.model import COSTS
 from robot_wm.world_models.jepa.projector import Embedding
-
-PAIRS = 2**14
+from robot_wm.world_models.jepa.stages import (
+    DynamicsStage,
+    EmbeddingStage,
+    RepresentationStage,
+    Stage,
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class TrainConfig:
     First the projector learns a latent that keeps the pose and can be predicted. Then it is fixed,
     latents are computed once, and the embedding finds in them what persists. Then that is fixed
     and whitened too, and a fresh predictor, the proposer and the goal distance settle on it, at a
-    fraction of the price per window.
+    fraction of the price per window. ``stages`` has them one by one.
 
     Attributes:
         task: must be the data set's.
@@ -49,7 +54,7 @@ class TrainConfig:
             and after tuning often beats both (Wortsman et al. 2022, arXiv:2109.01903).
         lr, warmup, weight_decay, clip, ema: AdamW with linear warm-up and cosine decay to 0 in each
             stage, gradient norm clip, decay of the weight average that is validated and shipped.
-        seed, threads, device: of torch.
+        seed, threads, device: of torch; the command line sets the threads, here they are recorded.
         eval_every, checkpoint_every, log_every: in steps.
         reduced, channels, keypoints: projector (see ``jepa.Sizes``).
         embedding, embedding_width, embedding_blocks, slow: see ``jepa.Sizes``.
@@ -132,30 +137,49 @@ class TrainConfig:
 
     @property
     def total(self) -> int:
-        """All optimiser steps."""
+        """All optimizer steps."""
         return self.steps + self.embed + self.settle
 
-    def stage(self, step: int) -> tuple[str, int]:
-        """Name of the stage to which a step (from 1) belongs, and how many steps came before."""
-        if step <= self.steps:
-            return "shape", 0
-        if step <= self.steps + self.embed:
-            return "embed", self.steps
-        return "settle", self.steps + self.embed
+    @cached_property
+    def representation_stage(self) -> RepresentationStage:
+        """The first stage."""
+        return RepresentationStage(
+            self.steps, self.batch, self.rollout, self.motion, self.stop_gradient,
+            self.straightening, self.inverse, self.reconstruction,
+        )  # fmt: skip
 
-    def ahead(self, step: int) -> int:
-        """Blocks that a step of the last stage rolls out."""
-        alone = round((1 - self.rollout_share) * self.settle)
-        return len(self.settle_rollout) if step - self.steps - self.embed > alone else 1
+    @cached_property
+    def embedding_stage(self) -> EmbeddingStage:
+        """The second stage."""
+        return EmbeddingStage(self.embed, self.embed_episodes, self.embed_frames)
+
+    @cached_property
+    def dynamics_stage(self) -> DynamicsStage:
+        """The last stage."""
+        return DynamicsStage(
+            self.settle, self.settle_batch, self.settle_rollout, self.rollout_share,
+            self.proposer, self.distance, self.judged, self.tuned,
+        )  # fmt: skip
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that are trained, in their order."""
+        every = (self.representation_stage, self.embedding_stage, self.dynamics_stage)
+        return tuple(stage for stage in every if stage.steps)
+
+    def stage_of(self, step: int) -> tuple[Stage, int]:
+        """The stage to which a step (from 1) belongs, and how many steps came before it."""
+        start = 0
+        for stage in self.stages[:-1]:
+            if step <= start + stage.steps:
+                return stage, start
+            start += stage.steps
+        return self.stages[-1], start
 
     def __post_init__(self) -> None:
         check_fields(self, "train")
+        _ = self.stages  # each of which checks itself
         checks = {
-            "batch, settle_batch, settle, eval_every, checkpoint_every, log_every": (
-                min(self.settle, self.eval_every, self.checkpoint_every, self.log_every) >= 1
-                and min(self.batch, self.settle_batch) >= 2,
-                "at least 1 (batches 2)",
-            ),
             "steps, latent_of": (
                 self.steps == 0 if self.latent_of else self.steps >= 1,
                 "at least 1, or 0 with the latent of another model",
@@ -175,36 +199,20 @@ class TrainConfig:
                 not self.tuned or (bool(self.latent_of) and self.embed == 0),
                 "tuned only with latent_of, and with embed 0",
             ),
-            "proposer, distance, tuned": (
-                min(self.proposer, self.distance) >= 0
-                and (self.tuned or min(self.proposer, self.distance) > 0),
-                "above 0, or 0 (left as it is) when tuned",
-            ),
             "kept, tuned": (
                 0 <= self.kept < 1 and (self.tuned or not self.kept),
                 "0 … below 1, above 0 only when tuned",
-            ),
-            "embed_episodes, embed_frames": (
-                self.embed_episodes * self.embed_frames <= PAIRS,
-                f"{PAIRS} frames a step or fewer: every one is compared with every other",
             ),
             "window": (
                 self.window >= max(4, 1 + len(self.rollout), 1 + len(self.settle_rollout)),
                 "≥ 4 and > rollout, settle_rollout",
             ),
-            "rollout, settle_rollout": (
-                sum(self.rollout) > 0 and sum(self.settle_rollout) > 0,
-                "one weight or more, not all 0",
-            ),
-            "rollout_share": (0 <= self.rollout_share <= 1, "0 … 1"),
-            "motion": (self.motion >= 0, "0 or more"),
             "cost": (self.cost in COSTS, f"one of {COSTS}"),
             "decoded": (1 <= self.decoded <= self.reduced, "1 … reduced"),
             "shares": (
                 not self.shares or (min(self.shares) >= 0 and sum(self.shares) > 0),
                 "0 or more each, not all 0",
             ),
-            "judged, goal_range": (min(self.judged, self.goal_range) >= 1, "1 or more"),
         }
         for name, (good, accepted) in checks.items():
             if not good:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from robot_wm.data.lessons import LessonStore
 from robot_wm.data.sequences import open_pairs
 from robot_wm.encoders.base import load_encoder
@@ -45,8 +43,7 @@ class JEPAFamily:
         self, folder: Path, encoder_folder: Path, cost: str = "", illustrate: bool = False
     ) -> JEPAWorldModel:
         """Load a stored model; illustrated with the training frames beside it."""
-        threads = torch.get_num_threads()
-        loaded = JEPAWorldModel.load(folder, encoder_folder, threads, cost or None)
+        loaded = JEPAWorldModel.load(folder, encoder_folder, cost or None)
         sheet = folder / SHEET
         shown = illustrate and sheet.is_file()
         return IllustratedModel.illustrate(loaded, sheet) if shown else loaded

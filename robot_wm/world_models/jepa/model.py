@@ -72,22 +72,18 @@ class JEPAWorldModel:
         self.network, self.encoder, self.spec, self.cost = network.eval(), encoder, spec, cost
 
     @staticmethod
-    def load(
-        folder: Path, encoder_folder: Path, threads: int = 1, cost: str | None = None
-    ) -> JEPAWorldModel:
+    def load(folder: Path, encoder_folder: Path, cost: str | None = None) -> JEPAWorldModel:
         """Load a trained world model and its encoder.
 
         Args:
             folder: artefact of kind ``world_model``.
             encoder_folder: artefact of kind ``encoder``.
-            threads: of torch, for the whole process.
             cost: replaces the stored choice.
 
         Raises:
             WeightsError: missing, altered or misshapen weights.
             DataError: the encoder is not the one this model was trained on.
         """
-        torch.set_num_threads(threads)
         encoder = load_encoder(encoder_folder)
         tensors, config, manifest = load_artifact(folder, KIND)
         check_parent(manifest, "encoder", encoder.sha256)

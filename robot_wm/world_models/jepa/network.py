@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ class Sizes:
 
     Attributes:
         positions, encoder_width: ``P`` and ``D`` of the encoder's tokens.
+        columns: of the grid of tokens; 0 where it is square.
         action: ``A``, size of one block's action.
         reduced, channels, keypoints: ``R``, width and ``K`` of the projector.
         embedding, embedding_width, embedding_blocks: numbers learned by the embedding and its MLP;
@@ -58,9 +60,21 @@ class Sizes:
     distance_blocks: Size
     slow: Annotated[int, Within(0, 4096)] = 0
     actor: bool = False
+    columns: Annotated[int, Within(0, 2**16)] = 0
 
     def __post_init__(self) -> None:
         check_fields(self, "sizes")
+        if math.prod(self.grid) != self.positions:
+            raise ConfigError(
+                f"sizes: {self.positions} tokens in {self.grid[1]} columns", "a full grid",
+                "set sizes.columns, the encoder's columns of patches",
+            )  # fmt: skip
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the encoder's tokens."""
+        columns = self.columns or math.isqrt(self.positions)
+        return self.positions // columns, columns
 
     @staticmethod
     def stored(config: Mapping[str, Any], folder: Path) -> Sizes:
@@ -90,7 +104,7 @@ class Network(nn.Module):
         super().__init__()
         s = self.sizes = sizes
         self.reduce = Reduce(s.positions, s.encoder_width, s.reduced)
-        self.projector = Projector(s.positions, s.reduced, s.channels, s.keypoints)
+        self.projector = Projector(s.grid, s.reduced, s.channels, s.keypoints)
         self.embedding = (
             Embedding(4 * s.keypoints, s.embedding, s.embedding_width, s.embedding_blocks, s.slow)
             if s.embedding

@@ -7,11 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robot_wm.data.sequences import Batch
-from robot_wm.world_models.jepa import losses
+from robot_wm.training import losses
+from robot_wm.training.losses import contrast
+from robot_wm.training.metrics import participation_ratio, r2
 from robot_wm.world_models.jepa.config import TrainConfig
 from robot_wm.world_models.jepa.dynamics import Predictor
 from robot_wm.world_models.jepa.model import Network, Sizes
 from robot_wm.world_models.jepa.projector import Decoder, Embedding
+from robot_wm.world_models.jepa.stages import DynamicsStage, RepresentationStage
 
 
 class Trainee(nn.Module):
@@ -30,7 +33,7 @@ class Trainee(nn.Module):
         self.inverse = nn.Sequential(
             nn.Linear(8 * sizes.keypoints, 256), nn.GELU(), nn.Linear(256, sizes.action)
         )
-        self.decoder = Decoder(sizes.positions, config.decoded, sizes.channels, sizes.keypoints)
+        self.decoder = Decoder(sizes.grid, config.decoded, sizes.channels, sizes.keypoints)
         raw = 4 * sizes.keypoints
         self.guide = Predictor(raw, sizes.action, sizes.width, sizes.blocks)
         self.moved = nn.Linear(Embedding.MOVED, control)
@@ -82,14 +85,15 @@ class Trainee(nn.Module):
             predicted.append(following)
         return predicted
 
-    def shape(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def representation_loss(
+        self, stage: RepresentationStage, batch: Batch, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """Weighted terms of the first stage, in which the projector learns."""
-        c = self.config
-        z = self.network.projector(batch.x)
+        c, z = stage, self.network.projector(batch.x)
         z_prev, a_prev = self.context(z, batch.actions, generator)
         predicted = self.unroll(self.guide, z, z_prev, a_prev, batch.actions, len(c.rollout))
         normal = self.network.predictor.scale(batch.actions)
-        rebuilt = losses.moving(self.decode(z), batch.x[..., : c.decoded], c.motion)
+        rebuilt = losses.moving(self.decode(z), batch.x[..., : self.config.decoded], c.motion)
         return {
             **_errors(predicted, z.detach() if c.stop_gradient else z, c.rollout),
             "straighten": c.straightening * losses.straightening(z),
@@ -97,7 +101,9 @@ class Trainee(nn.Module):
             "reconstruct": c.reconstruction * rebuilt,
         }
 
-    def embed(self, transitions: tuple[Tensor, Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
+    def embedding_loss(
+        self, transitions: tuple[Tensor, Tensor, Tensor, Tensor]
+    ) -> dict[str, Tensor]:
         """Terms of the second stage; see ``Windows.transitions``, rows being projected frames."""
         now, later, actions, frames = transitions
         embedding = self.network.embedding
@@ -108,7 +114,7 @@ class Trainee(nn.Module):
         push = push / push.std(dim=0).clamp(min=1e-6)
         read = self.moved((second - first)[:, seen:])
         return {
-            "contrast": losses.contrast(
+            "contrast": contrast(
                 first[:, :seen],
                 second[:, :seen],
                 frames[:, None] != frames[None],  # a frame drawn twice is no negative of itself
@@ -117,35 +123,43 @@ class Trainee(nn.Module):
             "moved": F.mse_loss(read, push),
         }
 
-    def settle(
-        self, batch: Batch, shown: Batch, ahead: int, generator: torch.Generator
+    def dynamics_loss(
+        self,
+        stage: DynamicsStage,
+        batch: Batch,
+        shown: Batch,
+        ahead: int,
+        generator: torch.Generator,
     ) -> dict[str, Tensor]:
         """Weighted terms of the last stage; the batches hold latents in place of tokens.
 
         Args:
+            stage: has the weights.
             batch: of all episodes, for predictor and goal distance.
             shown: of demonstrations, for the proposer.
             ahead: blocks to roll out.
         """
-        c, head = self.config, self.network.proposer
+        c, head = stage, self.network.proposer
         z = batch.x
         z_prev, a_prev = self.context(z, batch.actions, generator)
         predictor = self.network.predictor
         predicted = self.unroll(predictor, z, z_prev, a_prev, batch.actions, ahead)
-        terms = _errors(predicted, z, c.settle_rollout[:ahead])
+        terms = _errors(predicted, z, c.rollout[:ahead])
         if c.proposer:
             plans, logits, target, mask = self.propose(shown, shown.x, shown.near, generator)
             loss, winner = losses.winner_takes_all(plans, logits, target, mask)
             head.track(plans, target, mask, winner)
             terms["propose"] = c.proposer * loss
         if c.distance:
-            terms["distance"] = c.distance * self._distances(batch, predicted[0], generator)
+            terms["distance"] = c.distance * self._distances(
+                batch, predicted[0], stage.goal_frames, generator
+            )
         return terms
 
     def _distances(
-        self, batch: Batch, predicted: Tensor, generator: torch.Generator | None
+        self, batch: Batch, predicted: Tensor, frames: int, generator: torch.Generator | None
     ) -> Tensor:
-        """Error of the goal distance, see ``settle``.
+        """Error of the goal distance, see ``dynamics_loss``.
 
         The critic also sees predicted latents: those are what it judges while planning. It judges
         a few frames of a window, for it has a goal for each and would cost more than the rest.
@@ -153,7 +167,7 @@ class Trainee(nn.Module):
         z = batch.x
         far = batch.far[:, None].expand_as(z)
         order = torch.randperm(z.shape[1] - 1, generator=generator).to(z.device)
-        some = order[: self.config.judged]
+        some = order[:frames]
         distances = (
             self._distance(z[:, some], far[:, some], batch.k_far[:, some]),
             self._distance(z[:, some], batch.near[:, some], batch.k_near[:, some]),
@@ -203,10 +217,11 @@ class Trainee(nn.Module):
             error = (row[:, 1:] - truth).square().sum()
             out[f"EF_{j + 1}"] = float(1 - error / (copy - truth).square().sum())
         if self.config.steps:  # otherwise the latent came without what shaped it
-            out["inverse_r2"] = r2(self.invert(raw), self.network.predictor.scale(batch.actions))
-            out["reconstruct_r2"] = r2(self.decode(raw), batch.x[..., : self.config.decoded])
-        spectrum = torch.linalg.eigvalsh(torch.cov(z.flatten(0, 1).T))
-        out["rank"] = float(spectrum.sum().square() / spectrum.square().sum())
+            wanted = self.network.predictor.scale(batch.actions)
+            out["inverse_r2"] = float(r2(self.invert(raw), wanted, axis=None))
+            tokens = batch.x[..., : self.config.decoded]
+            out["reconstruct_r2"] = float(r2(self.decode(raw), tokens, axis=None))
+        out["rank"] = participation_ratio(torch.linalg.eigvalsh(torch.cov(z.flatten(0, 1).T)))
         out["latent_std"] = float(z.flatten(0, 1).std(0).mean())
         if not settled:
             return out
@@ -219,7 +234,8 @@ class Trainee(nn.Module):
         out["proposer_first"] = float(errors[shown, logits[shown].argmax(1)].mean())
         ahead = batch.k_far >= 0
         guess = self.network.distance(z, far[:, None].expand_as(z))
-        out["distance_r2"] = r2(guess[ahead], torch.log1p(batch.k_far[ahead].float()))
+        steps_to_go = torch.log1p(batch.k_far[ahead].float())
+        out["distance_r2"] = float(r2(guess[ahead], steps_to_go, axis=None))
         return out
 
 
@@ -231,9 +247,3 @@ def _errors(
         f"predict_{j + 1}": weight * losses.prediction(row, target[:, j + 1 :])
         for j, (weight, row) in enumerate(zip(weights, predicted, strict=True))
     }
-
-
-def r2(guess: Tensor, truth: Tensor) -> float:
-    """1 - Σ(guess - truth)² / Σ(truth - mean)², the mean taken per trailing dimension(s)."""
-    spread = (truth - truth.mean(dim=0)).square().sum()
-    return float(1 - (guess - truth).square().sum() / spread)

@@ -17,10 +17,10 @@ from robot_wm.core.errors import DataError
 from robot_wm.world_models.jepa.dynamics import ResidualMLP, Scale
 
 
-def grid_places(grid: int) -> Tensor:
+def grid_places(rows: int, columns: int) -> Tensor:
     """Centres of the tokens in patches, the image's centre being 0: ``[P, 2]``, x then y."""
-    axis = torch.arange(grid) - (grid - 1) / 2
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    axes = (torch.arange(count) - (count - 1) / 2 for count in (rows, columns))
+    y, x = torch.meshgrid(*axes, indexing="ij")
     return torch.stack([x.flatten(), y.flatten()], dim=1)
 
 
@@ -34,7 +34,7 @@ class Projector(nn.Module):
     the same tokens, lost twice as much of the block's pose.
 
     Args:
-        positions: ``P``, a square grid.
+        grid: rows and columns of tokens, ``P`` in all.
         dims: ``R``, reduced components per token.
         channels: of the convolutions.
         keypoints: ``K``; ``Z`` is ``4 K``.
@@ -43,19 +43,19 @@ class Projector(nn.Module):
     CONTENT = 2
     SHARPNESS = 10.0  # of attention: with softer maps a fresh keypoint hardly moves
 
-    def __init__(self, positions: int, dims: int, channels: int, keypoints: int) -> None:
+    def __init__(self, grid: tuple[int, int], dims: int, channels: int, keypoints: int) -> None:
         super().__init__()
-        self.grid, self.keypoints = math.isqrt(positions), keypoints
+        self.grid, self.keypoints = grid, keypoints
         self.near = nn.Conv2d(dims, channels, 3, padding=1)
         self.far = nn.Conv2d(channels, channels, 3, padding=1)
         self.maps = nn.Conv2d(channels, keypoints, 1)
         self.values = nn.Conv2d(channels, keypoints * (2 + self.CONTENT), 1)
-        self.register_buffer("places", grid_places(self.grid), persistent=False)
+        self.register_buffer("places", grid_places(*grid), persistent=False)
 
     def forward(self, reduced: Tensor) -> Tensor:
         """Reduced tokens ``[..., P, R]`` to latents ``[..., 4 K]``."""
         lead, (count, dims) = reduced.shape[:-2], reduced.shape[-2:]
-        grid = reduced.reshape(-1, self.grid, self.grid, dims).permute(0, 3, 1, 2)
+        grid = reduced.reshape(-1, *self.grid, dims).permute(0, 3, 1, 2)
         x = F.gelu(self.far(F.gelu(self.near(grid))))
         attention = (self.SHARPNESS * self.maps(x).flatten(2)).softmax(dim=-1)  # [B, K, P]
         values = self.values(x).reshape(len(x), self.keypoints, 2 + self.CONTENT, count)
@@ -68,11 +68,12 @@ class Projector(nn.Module):
 class Embedding(nn.Module):
     """The projector's latent to fewer numbers, in which what the task is about varies most.
 
-    Most of the numbers are learned by contrast in time (``losses.contrast``): what two frames one
-    block apart share, and other frames do not, is the pose of what is pushed. In the projector's
-    latent that pose hides in directions of little variance, bent so that no linear map finds it;
-    autoencoders and slow feature analysis did not either (docs/log.md). The last ``MOVED`` of them
-    change in proportion to the action, which is the pose of what the robot moves itself.
+    Most of the numbers are learned by contrast in time (``training.losses.contrast``): what two
+    frames one block apart share, and other frames do not, is the pose of what is pushed. In the
+    projector's latent that pose hides in directions of little variance, bent so that no linear map
+    finds it; autoencoders and slow feature analysis did not either (docs/log.md). The last
+    ``MOVED`` of them change in proportion to the action, which is the pose of what the robot moves
+    itself.
 
     Contrast is content with half of the precision that the keypoints have of a place. So the
     ``slow`` linear directions in which they change least for their variance follow (slow feature
@@ -212,18 +213,18 @@ class Decoder(nn.Module):
     arXiv:1806.07823, there with pixels).
 
     Args:
-        positions, channels, keypoints: as the projector's.
+        grid, channels, keypoints: as the projector's.
         dims: components per token to rebuild.
     """
 
-    def __init__(self, positions: int, dims: int, channels: int, keypoints: int) -> None:
+    def __init__(self, grid: tuple[int, int], dims: int, channels: int, keypoints: int) -> None:
         super().__init__()
-        self.grid, self.keypoints = math.isqrt(positions), keypoints
+        self.grid, self.keypoints = grid, keypoints
         self.log_width = nn.Parameter(torch.zeros(keypoints))  # [log patches]
         self.near = nn.Conv2d(keypoints * (1 + Projector.CONTENT), channels, 3, padding=1)
         self.far = nn.Conv2d(channels, channels, 3, padding=1)
         self.out = nn.Conv2d(channels, dims, 1)
-        self.register_buffer("places", grid_places(self.grid), persistent=False)
+        self.register_buffer("places", grid_places(*grid), persistent=False)
 
     def forward(self, z: Tensor) -> Tensor:
         """Latents ``[..., 4 K]`` to tokens ``[..., P, dims]``."""
@@ -231,6 +232,6 @@ class Decoder(nn.Module):
         gap = rows[:, :, None, :2] - self.get_buffer("places")  # [B, K, P, 2]
         drawn = (-gap.square().sum(-1) / (2 * self.log_width.exp().square()[:, None])).exp()
         maps = torch.cat([drawn[:, :, None], drawn[:, :, None] * rows[..., 2:, None]], dim=2)
-        x = maps.reshape(len(rows), -1, self.grid, self.grid)
+        x = maps.reshape(len(rows), -1, *self.grid)
         x = self.out(F.gelu(self.far(F.gelu(self.near(x)))))
-        return x.flatten(2).transpose(1, 2).reshape(*lead, self.grid**2, -1)
+        return x.flatten(2).transpose(1, 2).reshape(*lead, math.prod(self.grid), -1)

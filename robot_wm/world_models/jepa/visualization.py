@@ -13,14 +13,15 @@ import numpy as np
 import torch
 
 from robot_wm.core.errors import WeightsError
-from robot_wm.data.episodes import EpisodeStore
+from robot_wm.core.images import Size, sides
+from robot_wm.data.formats.base import EpisodeReader
 from robot_wm.world_models.jepa.model import JepaState, JEPAWorldModel
 
 SHEET = "frames.png"
 SIDE = 16  # frames along one side of the sheet
 
 
-def contact_sheet(stores: Sequence[EpisodeStore], seed: int) -> bytes:
+def contact_sheet(stores: Sequence[EpisodeReader], seed: int) -> bytes:
     """PNG of up to ``SIDE²`` training frames drawn at random, in reading order."""
     from PIL import Image
 
@@ -28,19 +29,21 @@ def contact_sheet(stores: Sequence[EpisodeStore], seed: int) -> bytes:
     places = [
         (store, i) for store in stores for i in store.indices("train", store.schema.frame_every)
     ]
-    size = stores[0].schema.image_size
-    sheet = np.zeros((SIDE, size, SIDE, size, 3), np.uint8)
+    height, width = sides(stores[0].schema.image_size)
+    sheet = np.zeros((SIDE, height, SIDE, width, 3), np.uint8)
     for k in range(SIDE**2):
         store, i = places[int(rng.integers(len(places)))]
         frames = store[i].frames
         sheet[k // SIDE, :, k % SIDE] = frames[int(rng.integers(len(frames)))]
     stream = io.BytesIO()
-    Image.fromarray(sheet.reshape(SIDE * size, SIDE * size, 3)).save(stream, "PNG", optimize=True)
+    Image.fromarray(sheet.reshape(SIDE * height, SIDE * width, 3)).save(
+        stream, "PNG", optimize=True
+    )
     return stream.getvalue()
 
 
-def read_sheet(path: Path, size: int) -> np.ndarray:
-    """Frames of a contact sheet, uint8 ``[SIDE², size, size, 3]``.
+def read_sheet(path: Path, size: Size) -> np.ndarray:
+    """Frames of a contact sheet, uint8 ``[SIDE², height, width, 3]``.
 
     Raises:
         WeightsError: a sheet of another size, or no whole picture.
@@ -55,14 +58,15 @@ def read_sheet(path: Path, size: int) -> np.ndarray:
         raise WeightsError(
             f"{path}: {error}", "a whole PNG", "train the world model again"
         ) from error
-    if pixels.shape != (SIDE * size, SIDE * size, 3):
+    height, width = sides(size)
+    if pixels.shape != (SIDE * height, SIDE * width, 3):
         raise WeightsError(
             f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels",
-            f"{SIDE * size}x{SIDE * size}",
+            f"{SIDE * width}x{SIDE * height}",
             "train the world model again",
         )
-    tiles = pixels.reshape(SIDE, size, SIDE, size, 3).swapaxes(1, 2)
-    return tiles.reshape(-1, size, size, 3)
+    tiles = pixels.reshape(SIDE, height, SIDE, width, 3).swapaxes(1, 2)
+    return tiles.reshape(-1, height, width, 3)
 
 
 class IllustratedModel(JEPAWorldModel):

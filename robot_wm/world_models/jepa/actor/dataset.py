@@ -213,7 +213,11 @@ class Recorded:
     @staticmethod
     @torch.inference_mode()
     def load(pairs: Sequence[Pair], model: JEPAWorldModel, noise: float) -> Recorded:
-        """Training episodes of demonstrators with at most this action noise."""
+        """Training episodes of demonstrators with at most this action noise.
+
+        Raises:
+            DataError: there are none.
+        """
         latents, blocks, lengths = [], [], []
         for store, cache in pairs:
             for i in store.indices("train"):
@@ -224,6 +228,11 @@ class Recorded:
                     missing = torch.zeros(len(tokens) - len(own), own.shape[1])
                     blocks.append(torch.cat([own, missing]))
                     lengths.append(len(tokens))
+        if not latents:
+            raise DataError(
+                f"no demonstration with action noise up to {noise} in the training episodes",
+                "an expert's or agent's episode", "teach without them: teach.actor.recorded=0",
+            )  # fmt: skip
         return Recorded(torch.cat(latents), torch.cat(blocks), np.array(lengths))
 
     def wander(self, count: int, rng: np.random.Generator, most: int, lost: float) -> Draw:

@@ -4,23 +4,20 @@ Three kinds of rows make a step: lessons, seen truly or from up to three blocks 
 predictor's imagination; the same ways in hindsight, where any later state is a goal; and, where
 they are given, recorded episodes in hindsight. Hindsight rows carry a mark that shifts the trunk by
 one learned vector, so that they teach how to get about and not what to do.
-
-Everything random in a step comes from generators seeded with (seed, step): a resumed run makes the
-batches of an uninterrupted one.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robot_wm.core.config import (
     Count,
@@ -32,23 +29,21 @@ from robot_wm.core.config import (
     Within,
     check_fields,
 )
-from robot_wm.core.storage.provenance import lock
-from robot_wm.core.system.progress import progress
 from robot_wm.training.checkpoint import (
     half_precision,
     load_artifact,
-    load_training_state,
     save_artifact,
-    save_training_state,
 )
+from robot_wm.training.ema import Averaged
+from robot_wm.training.loop import Pace, Training, fit, generators_of
+from robot_wm.training.optim import warmup_cosine
 from robot_wm.world_models.jepa.actor.dataset import Draw, Recorded, Taught
 from robot_wm.world_models.jepa.actor.model import Actor
 from robot_wm.world_models.jepa.model import KIND, JEPAWorldModel, Network
-from robot_wm.world_models.jepa.trainer import average
 from robot_wm.world_models.jepa.visualization import SHEET
 
 # These may change between the two halves of a resumed run; everything else decides the result.
-FREE = ("threads", "checkpoint_every")
+FREE = ("threads", "checkpoint_every", "log_every")
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ class ActorConfig:
     """How an actor is trained.
 
     Attributes:
-        steps, batch: optimiser steps, lesson rows a step.
+        steps, batch: optimizer steps, lesson rows a step.
         hindsight, recorded: rows in hindsight of lessons and of recorded episodes, as a share of
             ``batch``.
         imagined: share of the lesson rows that are seen in imagination.
@@ -65,8 +60,8 @@ class ActorConfig:
         heads, width, blocks: of :class:`Actor`.
         lr, warmup, weight_decay, clip, ema: see ``world_models.jepa.config``.
         half: compute in bfloat16, which pays where the processor does.
-        seed, threads: of torch.
-        checkpoint_every: in steps.
+        seed, threads: of torch; the command line sets the threads, here they are recorded.
+        checkpoint_every, log_every: in steps.
     """
 
     steps: Count = 12_000
@@ -88,6 +83,7 @@ class ActorConfig:
     seed: Seed = 0
     threads: Annotated[int, Within(1, 1024)] = 1
     checkpoint_every: Count = 1_000
+    log_every: Natural = 100
 
     def __post_init__(self) -> None:
         check_fields(self, "teach.actor")
@@ -113,43 +109,68 @@ def train_actor(
     Raises:
         WeightsError: ``out`` holds a run with another configuration.
     """
-    with lock(out, "training into"):
-        return _train(config, taught, recorded, model, parent, out, facts)
+    make = partial(ActorTraining, config, taught, recorded, model, parent, Path(out), facts)
+    return fit(make, out)
 
 
-def _train(
-    config: ActorConfig,
-    taught: Taught,
-    recorded: Recorded | None,
-    model: JEPAWorldModel,
-    parent: Path,
-    out: Path,
-    facts: Mapping[str, Any],
-) -> Path:
-    """Train with one process at a time in ``out``."""
-    torch.set_num_threads(config.threads)
-    _, stored, manifest = load_artifact(parent, KIND)
-    identity = {k: v for k, v in asdict(config).items() if k not in FREE}
-    identity |= {"parents": {**manifest["parents"], "latent": manifest["sha256"]}, **facts}
-    live = actor_of(config, model, taught)
-    both = nn.ModuleDict({"live": live, "ema": copy.deepcopy(live).requires_grad_(False)})
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in live.parameters() if p.ndim > 1]},
-        {"params": [p for p in live.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    decay = config.weight_decay
-    optimizer = torch.optim.AdamW(groups, config.lr, weight_decay=decay, fused=True)
-    step = load_training_state(out / "state", both, optimizer, {}, identity)
-    with progress("train the actor", config.steps) as report:
-        while step < config.steps:
-            step += 1
-            loss = _step(config, step, taught, recorded, both, optimizer)
-            report(step, f"loss {loss:.3f}" if step % 100 == 0 else "")
-            if step % config.checkpoint_every == 0 or step == config.steps:
-                save_training_state(out / "state", step, both, optimizer, {}, identity)
-    network = with_actor(model.network, both["ema"], config)  # type: ignore[arg-type]
-    measured = validate(network.proposer, taught)
-    return _ship(network, stored, manifest, parent, out, identity, measured)
+class ActorTraining(Training):
+    """An actor, learning from lessons; see :func:`train_actor`."""
+
+    title, section = "train the actor", "teach.actor"
+    state: Averaged[Actor]
+
+    def __init__(
+        self,
+        config: ActorConfig,
+        taught: Taught,
+        recorded: Recorded | None,
+        model: JEPAWorldModel,
+        parent: Path,
+        out: Path,
+        facts: Mapping[str, Any],
+    ) -> None:
+        self.config, self.taught, self.recorded = config, taught, recorded
+        self.model, self.parent, self.out = model, parent, out
+        _, self.stored, self.manifest = load_artifact(parent, KIND)
+        kept = {k: v for k, v in asdict(config).items() if k not in FREE}
+        parents = {**self.manifest["parents"], "latent": self.manifest["sha256"]}
+        self.identity = {**kept, "parents": parents, **facts}
+        self.state = Averaged(actor_of(config, model, taught))
+        self.trained = self.state.live
+        self.generators = {}
+        self.pace = Pace(
+            config.steps, config.log_every, 0, config.checkpoint_every, config.weight_decay,
+            config.clip,
+        )  # fmt: skip
+        self.last = torch.zeros(())
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up, then half a cosine to 0."""
+        c = self.config
+        # Peak times a share, in this order: otherwise the last bit differs from earlier trainings.
+        return c.lr * warmup_cosine(1.0, step, c.steps, c.warmup)
+
+    def loss(self, step: int) -> Tensor:
+        """Negative log likelihood of a step's rows."""
+        loss = _step(self.config, step, self.taught, self.recorded, self.state.live)
+        self.last = loss.detach()
+        return loss
+
+    def after_step(self, step: int, norm: Tensor) -> None:
+        """Move the average."""
+        self.state.update(self.config.ema, step)
+
+    def line(self) -> dict[str, Any]:
+        """Loss of the last step."""
+        return {"loss": float(self.last)}
+
+    def finish(self) -> Path:
+        """Write the world model with its new actor."""
+        network = with_actor(self.model.network, self.state.ema, self.config)
+        measured = validate(network.proposer, self.taught)
+        return _ship(
+            network, self.stored, self.manifest, self.parent, self.out, self.identity, measured
+        )
 
 
 def actor_of(config: ActorConfig, model: JEPAWorldModel, taught: Taught) -> Actor:
@@ -183,19 +204,10 @@ def with_actor(network: Network, actor: Actor, config: ActorConfig) -> Network:
 
 
 def _step(
-    config: ActorConfig,
-    step: int,
-    taught: Taught,
-    recorded: Recorded | None,
-    both: nn.ModuleDict,
-    optimizer: torch.optim.Optimizer,
-) -> float:
-    """One optimiser step; its loss."""
-    rng, c = np.random.default_rng([config.seed, step]), config
-    live: Any = both["live"]
-    for group in optimizer.param_groups:
-        done = max(0, step - c.warmup) / max(1, c.steps - c.warmup)
-        group["lr"] = c.lr * min(1.0, step / c.warmup) * 0.5 * (1 + math.cos(math.pi * done))
+    config: ActorConfig, step: int, taught: Taught, recorded: Recorded | None, live: Actor
+) -> Tensor:
+    """Loss of a step, whose rows are drawn by (seed, step)."""
+    c, (rng, _) = config, generators_of(config.seed, step)
     draws = [taught.draw(c.batch, rng, c.imagined, c.lost)]
     if count := round(c.hindsight * c.batch):
         draws.append(taught.wander(count, rng, c.ahead))
@@ -208,12 +220,7 @@ def _step(
     marks = torch.cat([torch.full((len(d.z),), float(i > 0)) for i, d in enumerate(draws)])
     with torch.autocast("cpu", torch.bfloat16, enabled=c.half):
         loss: Tensor = live.loss(z_prev, z, a_prev, goal, action, marks)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(live.parameters(), c.clip, error_if_nonfinite=True)
-    optimizer.step()
-    average(both["ema"], live, min(c.ema, (1 + step) / (10 + step)))
-    return float(loss.detach())
+    return loss
 
 
 @torch.no_grad()

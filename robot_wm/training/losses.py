@@ -1,4 +1,4 @@
-"""The terms of world-model training, one function each; the weights live in ``TrainConfig``.
+"""Losses, one function each; their weights live in the configurations of trainings.
 
 Letters: ``B`` windows, ``T`` frames of a window, ``Z`` latent size, ``A`` action size, ``M`` heads.
 """
@@ -8,11 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-
-def prediction(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean over all axes of (ẑ - z)²; squared L2 beats L1 in every published comparison."""
-    return (predicted - target).square().mean()
 
 
 def contrast(now: Tensor, later: Tensor, apart: Tensor, log_sharpness: Tensor) -> Tensor:
@@ -32,6 +27,11 @@ def contrast(now: Tensor, later: Tensor, apart: Tensor, log_sharpness: Tensor) -
     compared = apart | (rows[:, None] == rows[None])
     logits = (-gaps * log_sharpness.exp()).masked_fill(~compared, -torch.inf)
     return (F.cross_entropy(logits, rows) + F.cross_entropy(logits.T, rows)) / 2
+
+
+def prediction(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean over all axes of (ẑ - z)²; squared L2 beats L1 in every published comparison."""
+    return (predicted - target).square().mean()
 
 
 def straightening(z: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Spread independent jobs over processes without changing a single result."""
+"""Jobs on processes of this machine."""
 
 from __future__ import annotations
 
@@ -7,34 +7,15 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from typing import Any
 
 from robot_wm.core.errors import RobotWMError
-from robot_wm.core.instantiate import locate
-
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Factory:
-    """A recipe that travels to worker processes: ``"package.module:callable"`` and keywords."""
-
-    target: str
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-
-    def __call__(self, *args: Any) -> Any:
-        """Import the callable and call it.
-
-        Raises:
-            ConfigError: no such module or callable.
-        """
-        return locate(self.target)(*args, **self.kwargs)
-
+from robot_wm.core.parallel.base import Result
+from robot_wm.core.system.machine import use_threads
 
 _task: Callable[[int], Any] | None = None  # of a worker process
 
@@ -42,6 +23,7 @@ _task: Callable[[int], Any] | None = None  # of a worker process
 def _open(task: Callable[[int], Any], parent: Connection) -> None:
     global _task
     _task = task
+    use_threads(1)  # processes of several threads each would fight for the same cores
     # The parent decides when to stop; Ctrl-C reaches every process of a terminal.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -65,27 +47,24 @@ def _run(index: int) -> Any:
         raise RuntimeError(f"in a worker process:\n{traceback.format_exc()}") from None
 
 
-def spread(task: Callable[[int], Result], count: int, workers: int) -> Iterator[tuple[int, Result]]:
-    """Yield ``(index, task(index))`` for ``index < count``, in order of completion.
+def run(job: Callable[[int], Result], count: int, workers: int) -> Iterator[tuple[int, Result]]:
+    """See :class:`~robot_wm.core.parallel.base.Launcher`.
 
-    With one worker or one job everything happens in this process, in order. Otherwise ``task`` is
-    sent once to each of ``workers`` spawned processes (a fork would copy renderer and thread
-    state). They end with this process, however it ends, and at the first error.
+    ``job`` is sent once to each of ``workers`` spawned processes (a fork would copy renderer and
+    thread state), which compute with one thread. They end with this process, however it ends, and
+    at the first error.
 
     Raises:
-        RobotWMError: the very error ``task`` raised, or a worker process died.
-        RuntimeError: any other error of ``task`` in a worker, with its traceback.
+        RobotWMError: the very error ``job`` raised, or a worker process died.
+        RuntimeError: any other error of ``job``, with its traceback.
     """
-    if min(workers, count) <= 1:
-        yield from ((index, task(index)) for index in range(count))
-        return
     context = multiprocessing.get_context("spawn")
     theirs, ours = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(min(workers, count), context, _open, (task, theirs))
+    pool = ProcessPoolExecutor(workers, context, _open, (job, theirs))
     try:
         jobs = {pool.submit(_run, index): index for index in range(count)}
-        for job in as_completed(jobs):
-            yield jobs[job], job.result()
+        for done in as_completed(jobs):
+            yield jobs[done], done.result()
         pool.shutdown()
     except BrokenProcessPool as error:
         raise RobotWMError(

@@ -1,0 +1,1 @@
+"""Data formats: how episodes lie on a disk, ours and other people's."""

@@ -1,0 +1,143 @@
+"""What every family of world models keeps to, and every YAML that names one."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import is_dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from moving_square import TINY, draw, make_dataset
+from toy_family import FAMILY as LINEAR
+from toy_family import LinearConfig
+
+from robot_wm.cli.main import compose
+from robot_wm.core.protocols import History, Proposer, WorldModel
+from robot_wm.core.storage.provenance import read_manifest
+from robot_wm.data.latent_cache import build_latents
+from robot_wm.encoders.base import load_encoder
+from robot_wm.encoders.frozen import save_encoder
+from robot_wm.encoders.vit import VideoEncoder
+from robot_wm.world_models.base import (
+    OLDEST,
+    WORLD_MODELS,
+    Exportable,
+    TrainingData,
+    WorldModelFamily,
+)
+from robot_wm.world_models.jepa.config import TrainConfig
+
+ROOT = Path(__file__).parents[2]
+FAMILIES = {**WORLD_MODELS, "toy": LINEAR}
+# A training of seconds. A family that is added needs a line here, or the test below says so.
+TINY_RUNS = {
+    "jepa": TrainConfig(
+        task="square", steps=2, embed=2, settle=2, batch=8, settle_batch=8, window=8, threads=1,
+        reduced=4, decoded=2, channels=4,
+        keypoints=2, embedding=6, embedding_width=8, embedding_blocks=1,
+        embed_frames=4, embed_episodes=4, slow=2, width=16, blocks=1, horizon=3, heads=2,
+        proposer_width=8, proposer_blocks=1, distance_width=8, distance_blocks=1,
+    ),
+    "toy": LinearConfig("square", steps=5, horizon=3),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
+    root = tmp_path_factory.mktemp("conformance")
+    store = make_dataset(root / "data", episodes=24, blocks=12)
+    torch.manual_seed(0)
+    save_encoder(root / "encoder", VideoEncoder(TINY), {}, {}, "random weights")
+    encoder = load_encoder(root / "encoder")
+    return TrainingData(
+        [store.root], root / "encoder", lambda path: build_latents(path, encoder, root)
+    )
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def stored(request, data, tmp_path_factory):
+    """A family, and an artefact of it."""
+    family: WorldModelFamily = FAMILIES[request.param]
+    out = tmp_path_factory.mktemp(request.param)
+    return family, family.train(TINY_RUNS[request.param], data, out), data
+
+
+def seen(seed: int, frames: int, spec) -> History:
+    rng = np.random.default_rng(seed)
+    images = np.stack([draw(rng.uniform(6, 26, 2)) for _ in range(frames)])
+    actions = rng.uniform(-1, 1, (frames - 1, spec.action_dim)).astype(np.float32)
+    return History(images, np.zeros((frames, 0), np.float32), actions)
+
+
+def test_artefacts_name_family_parents_and_what_decided_them(stored) -> None:
+    family, folder, data = stored
+    manifest = read_manifest(folder, "world_model")
+    assert manifest["facts"].get("family", OLDEST) == family.name
+    assert manifest["parents"]["encoder"] == load_encoder(data.encoder).sha256
+    assert {"config", "datasets"} <= manifest["facts"].keys()
+    assert is_dataclass(family.config)
+    assert set(family.free) <= set(family.config.__dataclass_fields__)
+    assert not set(family.free) & set(manifest["facts"]["config"])
+    assert {"folder", "encoder_folder", "cost", "illustrate"} <= set(
+        inspect.signature(family.load).parameters
+    )
+
+
+def test_costs_are_pure_and_saved_models_are_equal(stored) -> None:
+    family, folder, data = stored
+    one, other = (family.load(folder, data.encoder) for _ in range(2))
+    assert isinstance(one, WorldModel)
+    spec = one.spec
+    actions = np.random.default_rng(1).uniform(-1, 1, (9, 3, spec.action_dim)).astype(np.float32)
+    state, goal = one.encode(seen(0, 2, spec)), one.encode(seen(1, 1, spec))
+    costs = one.step_costs(state, goal, actions)
+    assert (costs.dtype, costs.shape) == (np.float32, (9, 3))
+    assert np.isfinite(costs).all()
+    assert costs.tobytes() == one.step_costs(state, goal, actions).tobytes()
+    np.testing.assert_allclose(one.step_costs(state, goal, actions[4:5]), costs[4:5], rtol=1e-4)
+    told = other.encode(seen(0, 2, spec)), other.encode(seen(1, 1, spec))
+    assert other.step_costs(*told, actions).tobytes() == costs.tobytes()
+
+
+def test_proposals_stay_within_bounds_and_depend_on_the_seed_alone(stored) -> None:
+    family, folder, data = stored
+    model = family.load(folder, data.encoder)
+    if not isinstance(model, Proposer):
+        return
+    spec = model.spec
+    given = model.encode(seen(0, 2, spec)), model.encode(seen(1, 1, spec))
+    first, again = (model.propose(*given, 7, np.random.default_rng(3)) for _ in range(2))
+    assert first.shape == (7, spec.horizon, spec.action_dim)
+    assert first.tobytes() == again.tobytes()
+    assert (first >= np.float32(spec.action_low)).all()
+    assert (first <= np.float32(spec.action_high)).all()
+
+
+def test_what_is_exported_costs_alike(stored) -> None:
+    family, folder, data = stored
+    model = family.load(folder, data.encoder)
+    if not isinstance(model, Exportable):
+        return
+    parts, spec = model.export_parts(), model.spec
+    frames = np.concatenate([seen(0, 2, spec).frames, seen(1, 1, spec).frames])
+    actions = np.random.default_rng(1).uniform(-1, 1, (5, parts.horizon, spec.action_dim))
+    with torch.inference_mode():
+        z, novelty = parts.encode(torch.from_numpy(frames))
+        assert (z.shape, novelty.shape) == ((3, parts.latent), (3,))
+        before = torch.from_numpy(seen(0, 2, spec).actions)
+        rows = torch.from_numpy(actions.astype(np.float32))
+        found = parts.step_costs(z[:1], z[1:2], before, z[2:], rows).numpy()
+    given = model.encode(seen(0, 2, spec)), model.encode(seen(1, 1, spec))
+    wanted = model.step_costs(*given, actions.astype(np.float32))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs").glob("*model/*.yaml")), ids=lambda p: p.stem
+)
+def test_every_yaml_makes_a_training(path: Path) -> None:
+    settings = compose([f"{path.parent.name}={path.stem}"])
+    assert settings.family is WORLD_MODELS[settings.family.name]
+    assert isinstance(settings.train_config(), settings.family.config)
