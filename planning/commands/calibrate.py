@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot_wm.cli.artifacts import dataset, scene
+from robot_wm.cli.artifacts import dataset, scene, tasks
+from robot_wm.core.instantiate import locate
 from robot_wm.core.storage.provenance import read_json, write_json
 
 if TYPE_CHECKING:
@@ -22,12 +23,11 @@ FILE = "calibration.json"
 def run(session: Session) -> int:
     """Measure, judge, write ``calibration.json`` beside the rows; exit 1 if a gate fails."""
     from planning.evaluation.calibration import judge
-    from sim.tasks import TASKS
-    from sim.tasks.abilities import Calibrated, able
 
+    able, calibrated = (locate(f"sim.tasks.abilities.{name}") for name in ("able", "Calibrated"))
     settings = session.settings
     task, path = settings.task.name, settings.results / FILE
-    references = able(TASKS[task](), Calibrated, "robot-wm calibrate").published
+    references = able(tasks()[task](), calibrated, "robot-wm calibrate").published
     verdict = judge(references, {**solved_starts(settings), **rates(settings)})
     known = read_json(path) if path.is_file() else {}
     write_json(path, {**known, task: verdict})
