@@ -28,7 +28,7 @@ demo: $(if $(SETUP),$(RUNS))  ## shipped planners against random actions on thre
 	@$(BIN)/robot-wm demo $(DEMO)
 
 browser: $(if $(SETUP),$(RUNS)) $(PAGE)/node_modules  ## planner and scene as a web page (needs npm; TASK=reacher for another)
-	@$(BIN)/robot-wm page task=$(TASK)
+	@$(BIN)/robot-wm web-demo task=$(TASK)
 
 $(PAGE)/node_modules: $(PAGE)/package-lock.json
 	@npm ci --silent --no-audit --no-fund --ignore-scripts --prefix $(PAGE)
@@ -52,7 +52,7 @@ results: $(SETUP)  ## regenerate docs/results.md from results/
 	@$(BIN)/robot-wm results
 
 bench: $(SETUP)  ## measure rendering, encoding and planning on this machine
-	@$(BIN)/robot-wm bench
+	@$(BIN)/robot-wm benchmark
 
 doctor: $(if $(SETUP),$(RUNS))  ## check this machine
 	@$(BIN)/robot-wm doctor

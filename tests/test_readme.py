@@ -45,9 +45,13 @@ TINY = (*QUICK, "train.steps=6", "train.embed=2", "train.settle=4", "pretrain.st
 RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
     "robot-wm doctor": ((), {}, False),
     "robot-wm demo": (("demo.pairs=1", "demo.tasks=two_room", *QUICK), {}, False),
-    "robot-wm evaluate preset=smoke": (TINY, {}, True),
-    "robot-wm train task=push_t preset=cpu": (TINY, {"preset=cpu": "preset=smoke"}, True),
-    "robot-wm probe preset=cpu": (TINY, {"preset=cpu": "preset=smoke"}, True),
+    "robot-wm evaluate experiment=smoke": (TINY, {}, True),
+    "robot-wm train task=push_t experiment=cpu": (
+        TINY,
+        {"experiment=cpu": "experiment=smoke"},
+        True,
+    ),
+    "robot-wm probe experiment=cpu": (TINY, {"experiment=cpu": "experiment=smoke"}, True),
     "robot-wm evaluate task=push_t method=[jepa,random,oracle] planner=cem": (
         (*FEW, "oracle.options.iterations=1", "planner.options.iterations=2"),
         {},
@@ -59,9 +63,9 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
         {},
         False,
     ),
-    "robot-wm reach task=two_room": (QUICK, {}, False),
-    "robot-wm reach task=push_t reach.pose.block_angle=1.0": (QUICK, {}, False),
-    "robot-wm reach task=push_t reach.only=block": (QUICK, {}, True),
+    "robot-wm reach-goal task=two_room": (QUICK, {}, False),
+    "robot-wm reach-goal task=push_t reach.pose.block_angle=1.0": (QUICK, {}, False),
+    "robot-wm reach-goal task=push_t reach.only=block": (QUICK, {}, True),
     "robot-wm report task=two_room": (
         (*FEW, "method=onnx", "report.episodes=1", "report.explain=false"),
         {},
@@ -74,21 +78,21 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
         {},
         False,
     ),
-    "robot-wm page task=two_room": ((), {}, False),
-    "robot-wm soak task=two_room": (
+    "robot-wm web-demo task=two_room": ((), {}, False),
+    "robot-wm stress-test task=two_room": (
         (*QUICK, "soak.ticks=300", "planner.options.iterations=1"),
         {},
         False,
     ),
-    "robot-wm improve task=push_t": (
-        (*TINY, "preset=smoke", "weights=smoke", "encoder_name=smoke"),
+    "robot-wm self-improve task=push_t": (
+        (*TINY, "experiment=smoke", "weights=smoke", "encoder_name=smoke"),
         {},
         True,
     ),
     "robot-wm teach task=push_t": (
         (
             *QUICK,
-            "preset=smoke",
+            "experiment=smoke",
             "weights=smoke",
             "encoder_name=smoke",
             "teach.rounds=1",
@@ -101,27 +105,30 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
         {},
         True,
     ),
-    "robot-wm modules task=push_t": (("evaluate.limit=1", *QUICK), {}, True),
+    "robot-wm ablate-planner task=push_t": (("evaluate.limit=1", *QUICK), {}, True),
     "robot-wm calibrate task=two_room": (
-        ("preset=smoke", "task.steps=30", *QUICK),
+        ("experiment=smoke", "task.steps=30", *QUICK),
         {},
         False,
     ),
-    "robot-wm ablate preset=cpu": (TINY, {"preset=cpu": "preset=smoke"}, True),
+    "robot-wm ablate-encoder experiment=cpu": (TINY, {"experiment=cpu": "experiment=smoke"}, True),
     "robot-wm evaluate task=reacher evaluate.factors.camera_yaw=5.0": (
         (*FEW, "method=onnx"),
         {},
         False,
     ),
-    "robot-wm train preset=smoke train.steps=50 --dry-run": ((), {}, False),
-    "robot-wm bench": (QUICK, {}, True),
+    "robot-wm train experiment=smoke train.steps=50 --dry-run": ((), {}, False),
+    "robot-wm benchmark": (QUICK, {}, True),
     "robot-wm results": ((), {}, False),
 }
 # Where something else than success is the right answer.
 CODES = {
-    "robot-wm page task=two_room": (0, 2),  # what `make browser` installs is missing: told at once
+    "robot-wm web-demo task=two_room": (
+        0,
+        2,
+    ),  # what `make browser` installs is missing: told at once
     "robot-wm calibrate task=two_room": (1,),  # a handful of episodes is no calibrated collection
-    "robot-wm probe preset=cpu": (0, 1, 3),  # nor is a smoke-sized encoder one that passes
+    "robot-wm probe experiment=cpu": (0, 1, 3),  # nor is a smoke-sized encoder one that passes
     "robot-wm doctor": (0, 1),  # what a machine lacks is not the README's fault
 }
 

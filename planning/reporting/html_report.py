@@ -11,12 +11,12 @@ import numpy as np
 
 from planning.evaluation.tables import MISSING, number
 from planning.reporting import charts, units
+from planning.reporting.pages import environment
 from planning.reporting.pictures import Film, Picture, film, picture
 from planning.reporting.records import EpisodeRecord, PlanView
 from robot_wm.core.storage.provenance import atomic_write
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
     from markupsafe import Markup
 
 Row = Mapping[str, Any]
@@ -25,16 +25,6 @@ PROVENANCE = (
     "encoder_sha256", "backend", "hardware", "threads", "os", "python", "date",
 )  # fmt: skip
 CANVAS = 1000  # width of the drawing over a picture, in its own units
-
-
-def environment() -> Environment:
-    """The templates: everything put into them is escaped, and nothing may be missing."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    return Environment(
-        loader=PackageLoader("planning.reporting"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from planning.reporting.html_report import environment
+from planning.reporting.pages import environment
 from planning.reporting.pictures import Picture, picture
 from planning.reporting.records import EpisodeRecord
 from robot_wm.core.config import Natural
