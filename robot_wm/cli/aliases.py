@@ -1,6 +1,8 @@
-"""Names of before, which answer as the ones of today: the one table of all renamings."""
+"""Names of before, which answer as the ones of today: options of sections are in core/aliases."""
 
 from __future__ import annotations
+
+from robot_wm.core.aliases import OPTIONS as SECTIONS
 
 COMMANDS = {
     "ablate": "ablate-encoder",
@@ -26,8 +28,9 @@ def key_of(name: str) -> str:
     """Today's name of a dotted key; the longest entry of the table that it begins with decides."""
     for old in sorted(KEYS, key=len, reverse=True):
         if name == old or name.startswith(f"{old}."):
-            return KEYS[old] + name[len(old) :]
-    return name
+            name = KEYS[old] + name[len(old) :]
+            break
+    return SECTIONS.get(name, name)
 
 
 def option_of(group: str, name: str) -> str:

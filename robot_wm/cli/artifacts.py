@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from robot_wm.cli.paths import SEEDS, SHIPPED
 from robot_wm.cli.settings import Settings
+from robot_wm.core.aliases import current
 from robot_wm.core.errors import DataError, WeightsError
 from robot_wm.core.images import Size
 from robot_wm.core.registry import Registry
@@ -221,9 +222,9 @@ def _check_encoder(session: Session, folder: Path) -> None:
         return
     free = ("threads", "device", "log_every", "checkpoint_every", "monitor_every",
             "monitor_train", "monitor_test")  # fmt: skip
-    asked = {k: v for k, v in settings.pretrain_config().to_json().items() if k not in free}
+    wanted = {k: v for k, v in settings.pretrain_config().to_json().items() if k not in free}
     way_out = f"delete {folder.parent}"
-    check_same(folder, manifest["facts"].get("pretrain", {}), asked, way_out)
+    check_same(folder, manifest["facts"].get("pretrain", {}), wanted, way_out)
     for task in settings.encoder_tasks:
         for collection in SEEDS:
             root = session.for_task(task).dataset_path(task, collection)
@@ -241,11 +242,14 @@ def _check_model(settings: Settings, folder: Path) -> None:
     """
     if find_spec("torch") is None:
         return
-    stored = read_manifest(folder, "world_model", verify=False)["facts"].get("config", {})
-    asked = {
-        k: v for k, v in asdict(settings.train_config()).items() if k not in settings.family.free
+    facts = read_manifest(folder, "world_model", verify=False)["facts"]
+    stored = current("train", facts.get("config", {}))
+    wanted = {
+        k: v
+        for k, v in current("train", asdict(settings.train_config())).items()
+        if k not in settings.family.free
     }
-    check_same(folder, stored, asked, f"delete {folder.parent}")
+    check_same(folder, stored, wanted, f"delete {folder.parent}")
 
 
 def _no_such_model(settings: Settings, name: str) -> WeightsError:

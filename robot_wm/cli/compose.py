@@ -33,8 +33,8 @@ class Session:
         """The same settings for another task. Overrides of ``task.*`` belong to the named task."""
         if task == self.settings.task.name:
             return self.settings
-        kept = [o for o in self.overrides if not o.lstrip("+~").startswith(("task=", "task."))]
-        return compose([*kept, f"task={task}"])
+        others = [o for o in self.overrides if not o.lstrip("+~").startswith(("task=", "task."))]
+        return compose([*others, f"task={task}"])
 
 
 def missing(error: ImportError) -> ConfigError:

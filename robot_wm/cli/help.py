@@ -44,12 +44,12 @@ def section_rows(settings: Settings, section: str) -> list[Row]:
         if f.name not in hidden
     ]
     if section in ("planner", "oracle", "diagnosis"):
-        optimiser = made.search(f"{section}.options")
-        words, prefix = document(type(optimiser)), f"{section}.options"
+        optimizer = made.search(f"{section}.options")
+        words, prefix = document(type(optimizer)), f"{section}.options"
         rows = [row for row in rows if row[0] != prefix]
         rows += [
-            (f"{prefix}.{f.name}", _shown(getattr(optimiser, f.name)), words.get(f.name, ""))
-            for f in fields(optimiser)
+            (f"{prefix}.{f.name}", _shown(getattr(optimizer, f.name)), words.get(f.name, ""))
+            for f in fields(optimizer)
         ]
     return rows
 

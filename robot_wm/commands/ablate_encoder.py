@@ -57,9 +57,9 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "no inverse dynamics": {"options": {"inverse_weight": 0.0}},
     "no contrast": {"options": {"contrast_weight": 0.0}},
     "no variance terms": {"options": {"variance_weight": 0.0, "covariance_weight": 0.0}},
-    "no centring": {"options": {"centring": False}},
+    "no centring": {"options": {"centering": False}},
     "no action token": {"options": {"action_token": False}},
-    "nominal scenes only": {"pretrain": {"shares": {"nominal": 1.0, "varied": 0.0}}},
+    "nominal scenes only": {"pretrain": {"dataset_weights": {"nominal": 1.0, "varied": 0.0}}},
     "patch 16": {"encoder": {"patch": 16}},
 }
 
@@ -137,16 +137,16 @@ def probed(session: Session, settings: Settings, folder: Path) -> list[Row]:
     from robot_wm.encoders.base import load_encoder
     from robot_wm.pretraining.trainer import pretrain
 
-    kept = folder / "rows.json"
-    if kept.is_file():
-        return stored(kept)
+    rows_file = folder / "rows.json"
+    if rows_file.is_file():
+        return stored(rows_file)
     if not (folder / "encoder" / MANIFEST).is_file():
         say(f"pretraining {folder.name}")
         pretrain(settings.pretrain_config(), encoder_datasets(session), folder)
     rows = _probe(session, settings, load_encoder(folder / "encoder"), ("encoder",))
     steps = settings.pretrain_config().steps
     rows = [{**row, "steps": steps} for row in rows]
-    write_json(kept, rows)
+    write_json(rows_file, rows)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return rows
 
@@ -155,13 +155,13 @@ def references(session: Session, settings: Settings, out: Path) -> list[Row]:
     """Raw pixels and random weights, on the same frames."""
     from robot_wm.encoders.base import load_encoder
 
-    kept = out / "references.json"
-    if not kept.is_file():
+    rows_file = out / "references.json"
+    if not rows_file.is_file():
         frozen = load_encoder(out / slug("full recipe") / "encoder")
         found = _probe(session, settings, frozen, REFERENCES)
         rows = [{"variant": row["kind"], "steps": 0, **row} for row in found]
-        write_json(kept, rows)
-    return stored(kept)
+        write_json(rows_file, rows)
+    return stored(rows_file)
 
 
 def stored(path: Path) -> list[Row]:

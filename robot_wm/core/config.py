@@ -43,13 +43,13 @@ class Within:
         return bool(self.low <= value <= self.high and self.above < value < self.below)
 
     def __str__(self) -> str:
-        told = (
+        bounds = (
             (math.isfinite(self.low), f"at least {self.low:g}"),
             (math.isfinite(self.above), f"above {self.above:g}"),
             (math.isfinite(self.high), f"at most {self.high:g}"),
             (math.isfinite(self.below), f"below {self.below:g}"),
         )
-        return ", ".join(text for holds, text in told if holds)
+        return ", ".join(text for holds, text in bounds if holds)
 
 
 @dataclass(frozen=True)
@@ -238,8 +238,8 @@ def naming(section: str) -> Iterator[None]:
     except ConfigError as error:
         if section.partition(".")[0] in error.received:
             raise
-        told = f"{section}: {error.received}"
-        raise ConfigError(told, error.accepted, error.next_step) from error
+        received = f"{section}: {error.received}"
+        raise ConfigError(received, error.accepted, error.next_step) from error
 
 
 def join(section: Mapping[str, Any], where: str, **given: Any) -> dict[str, Any]:

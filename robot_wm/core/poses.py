@@ -50,8 +50,8 @@ class PoseEntry:
     def label(self) -> str:
         """As files spell it: ``block_x [m]``, and ``yaw [rad, angle]`` if the kind is unusual."""
         usual = self.kind == usual_kind(self.name, self.unit)
-        told = ", ".join(filter(None, (self.unit, "" if usual else self.kind)))
-        return f"{self.name} [{told}]" if told else self.name
+        details = ", ".join(filter(None, (self.unit, "" if usual else self.kind)))
+        return f"{self.name} [{details}]" if details else self.name
 
     @staticmethod
     def parse(label: str) -> PoseEntry:

@@ -200,7 +200,7 @@ def map_column(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         DataError: see :func:`check_column`; or a number that is not finite.
     """
     kind, turned, start = check_column(path, shape)
-    if 0 in shape:  # robots know neither state nor pose, and nothing cannot be mapped
+    if 0 in shape:  # a robot's log has no state and no pose; an empty file cannot be memory-mapped
         return np.zeros(shape, kind)
     try:
         rows = np.memmap(path, kind, "r", start, shape, "F" if turned else "C")

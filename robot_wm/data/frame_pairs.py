@@ -24,8 +24,8 @@ class ClipSampler:
         stores: data sets.
         block: control steps between the frames.
         image_size: of the frames [px], a number or (height, width).
-        shares: weight of each collection, by its name (1 where unnamed).
-        together: clips drawn from one episode at a time.
+        dataset_weights: weight of each collection, by its name (1 where unnamed).
+        clips_per_episode: clips drawn from one episode at a time.
 
     Raises:
         DataError: no clip, another image size, frames not stored at block boundaries, or action
@@ -37,17 +37,17 @@ class ClipSampler:
         stores: Sequence[EpisodeReader],
         block: int,
         image_size: Size,
-        shares: Mapping[str, float] | None = None,
-        together: int = 1,
+        dataset_weights: Mapping[str, float] | None = None,
+        clips_per_episode: int = 1,
     ) -> None:
-        self.together = together
-        weights = np.array([(shares or {}).get(s.schema.collection, 1.0) for s in stores])
+        self.clips_per_episode = clips_per_episode
+        weights = np.array([(dataset_weights or {}).get(s.schema.collection, 1.0) for s in stores])
         if not weights.sum() > 0:
             raise ConfigError(
-                f"shares {dict(shares or {})} of {[s.schema.collection for s in stores]}",
-                "a share above 0 for one of them", "correct `pretrain.shares`",
+                f"dataset_weights {dict(dataset_weights or {})}",
+                "a share above 0 for one of them", "correct `pretrain.dataset_weights`",
             )  # fmt: skip
-        self.shares = weights / weights.sum()
+        self.dataset_weights = weights / weights.sum()
         self.control_dim = len(stores[0].schema.control_low)
         self.scenes = sorted({store.schema.task for store in stores})
         self.strides = [block // store.schema.frame_every for store in stores]
@@ -61,18 +61,18 @@ class ClipSampler:
         self.action_dim = widths.pop()
         self.owner = [self.scenes.index(store.schema.task) for store in stores]
         self.statistics = {}
-        self.drifts: list[np.ndarray] = [np.zeros(0)] * len(stores)
+        self.summed_actions: list[np.ndarray] = [np.zeros(0)] * len(stores)
         for number, scene in enumerate(self.scenes):
-            mine = [i for i, owner in enumerate(self.owner) if owner == number]
-            fitted = Statistics.fit(np.concatenate([self.parts[i][2] for i in mine]))
+            of_scene = [i for i, owner in enumerate(self.owner) if owner == number]
+            fitted = Statistics.fit(np.concatenate([self.parts[i][2] for i in of_scene]))
             self.statistics[scene] = fitted
-            for i in mine:
+            for i in of_scene:
                 frames, first, actions, episode = self.parts[i]
                 self.parts[i] = (frames, first, fitted.normalize(actions), episode)
-                self.drifts[i] = actions.reshape(len(actions), -1, self.control_dim).sum(1)
-            summed = Statistics.fit(np.concatenate([self.drifts[i] for i in mine]))
-            for i in mine:
-                self.drifts[i] = summed.normalize(self.drifts[i])
+                self.summed_actions[i] = actions.reshape(len(actions), -1, self.control_dim).sum(1)
+            summed = Statistics.fit(np.concatenate([self.summed_actions[i] for i in of_scene]))
+            for i in of_scene:
+                self.summed_actions[i] = summed.normalize(self.summed_actions[i])
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -82,45 +82,49 @@ class ClipSampler:
         """Draw clips.
 
         Returns:
-            ``frames`` uint8 ``[B, 2, H, W, 3]``, ``actions`` float32 ``[B, A]``, ``drift`` (summed
-            control actions) float32 ``[B, C]``, both normalised per scene, ``scene`` int64 ``[B]``,
-            ``look`` int64 ``[B]`` and ``clip`` int64 ``[B]``: clips of one look were drawn with the
-            same appearance (all of a nominal collection, one episode of another).
+            ``frames`` uint8 ``[B, 2, H, W, 3]``, ``actions`` float32 ``[B, A]``, ``summed_action``
+            (summed control actions) float32 ``[B, C]``, both normalised per scene, ``scene`` int64
+            ``[B]``, ``appearance_id`` int64 ``[B]`` and ``clip`` int64 ``[B]``: clips of one look
+            were drawn with the same appearance (all of a nominal collection, one episode of
+            another).
         """
         # Whole parts of the shares first; who gets the remainder is drawn.
-        shares = np.floor(self.shares * batch).astype(int)
-        rest = self.shares * batch - shares
-        if left := batch - int(shares.sum()):
-            np.add.at(shares, rng.choice(len(shares), left, p=rest / rest.sum()), 1)
+        counts = np.floor(self.dataset_weights * batch).astype(int)
+        rest = self.dataset_weights * batch - counts
+        if left := batch - int(counts.sum()):
+            np.add.at(counts, rng.choice(len(counts), left, p=rest / rest.sum()), 1)
         frames = np.empty((batch, 2, *self.parts[0][0].shape[1:]), np.uint8)
         actions = np.empty((batch, self.action_dim), np.float32)
-        drift = np.empty((batch, self.control_dim), np.float32)
-        look, clip = np.empty(batch, np.int64), np.empty(batch, np.int64)
+        summed_action = np.empty((batch, self.control_dim), np.float32)
+        appearance_id, clip = np.empty(batch, np.int64), np.empty(batch, np.int64)
         start = seen = 0
-        for i, share in enumerate(shares):
+        for i, share in enumerate(counts):
             pixels, first, blocks, episode = self.parts[i]
             chosen, stop = self._chosen(episode, rng, share), start + share
             frames[start:stop, 0] = pixels[first[chosen]]
             frames[start:stop, 1] = pixels[first[chosen] + self.strides[i]]
-            actions[start:stop], drift[start:stop] = blocks[chosen], self.drifts[i][chosen]
-            look[start:stop] = seen + (0 if self.alike[i] else episode[chosen])
+            actions[start:stop], summed_action[start:stop] = (
+                blocks[chosen],
+                self.summed_actions[i][chosen],
+            )
+            appearance_id[start:stop] = seen + (0 if self.alike[i] else episode[chosen])
             clip[start:stop] = seen + chosen
             start, seen = stop, seen + len(first)
         return {
             "frames": torch.from_numpy(frames),
             "actions": torch.from_numpy(actions),
-            "drift": torch.from_numpy(drift),
-            "scene": torch.from_numpy(np.repeat(self.owner, shares)),
-            "look": torch.from_numpy(look),
+            "summed_action": torch.from_numpy(summed_action),
+            "scene": torch.from_numpy(np.repeat(self.owner, counts)),
+            "appearance_id": torch.from_numpy(appearance_id),
             "clip": torch.from_numpy(clip),
         }
 
     def _chosen(self, episode: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
-        """``count`` clips, ``together`` of each episode drawn: the row of each."""
-        anchors = rng.integers(0, len(episode), -(-count // self.together))
+        """``count`` clips, ``clips_per_episode`` of each episode drawn: the row of each."""
+        anchors = rng.integers(0, len(episode), -(-count // self.clips_per_episode))
         low = np.searchsorted(episode, episode[anchors])
         high = np.searchsorted(episode, episode[anchors], side="right")
-        own = rng.integers(low[:, None], high[:, None], (len(anchors), self.together))
+        own = rng.integers(low[:, None], high[:, None], (len(anchors), self.clips_per_episode))
         return own.flatten()[:count]
 
 

@@ -64,8 +64,8 @@ def load_frames(folder: Path, world_model: str) -> np.ndarray:
     """
     try:
         check_parent(read_manifest(folder, KIND), "world_model", world_model)
-        with np.load(folder / FILE, allow_pickle=False) as kept:
-            frames = np.asarray(kept["frames"])
+        with np.load(folder / FILE, allow_pickle=False) as archive:
+            frames = np.asarray(archive["frames"])
         if frames.dtype != np.uint8 or frames.ndim != 4 or len(frames) < 4:
             raise DataError(f"{frames.dtype} {frames.shape}", "uint8 [M, S, S, 3]", "restore it")
     except (DataError, OSError, ValueError, KeyError) as error:

@@ -84,7 +84,7 @@ def open_lessons(root: Path, config: Mapping[str, Any]) -> None:
         )
 
 
-def write_lessons(root: Path, index: int, lessons: Sequence[Lesson], asked: int) -> None:
+def write_lessons(root: Path, index: int, lessons: Sequence[Lesson], questions: int) -> None:
     """Write one shard in one step; ``asked`` questions led to its lessons."""
     with atomic_folder(shard_path(root, index)) as work:
         for name in COLUMNS[:-1]:
@@ -92,7 +92,7 @@ def write_lessons(root: Path, index: int, lessons: Sequence[Lesson], asked: int)
         np.save(work / "goals.npy", np.stack([x.goal for x in lessons]))
         records = [{"kind": x.kind, "past": x.past, "rows": len(x.states)} for x in lessons]
         write_json(work / LESSONS, records)
-        write_manifest(work, KIND, {}, {"index": index, "asked": asked})
+        write_manifest(work, KIND, {}, {"index": index, "asked": questions})
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class LessonStore:
             DataError: a record that makes no sense.
         """
         path = shard / LESSONS
-        told = read_json(path)
-        if not isinstance(told, list) or not told:
+        records = read_json(path)
+        if not isinstance(records, list) or not records:
             raise DataError(f"{path} holds no records", "a list of them", "teach again")
-        return [parse_record(value, Record, str(path)) for value in told]
+        return [parse_record(value, Record, str(path)) for value in records]

@@ -16,7 +16,7 @@ from robot_wm.core.system.progress import progress
 from robot_wm.data.episodes import AGENT
 from robot_wm.data.formats.base import EpisodeReader, open_episodes
 from robot_wm.data.latent_cache import LatentStore
-from robot_wm.encoders.token_pca import Reduce
+from robot_wm.encoders.token_pca import TokenPCA
 
 Pair = tuple[EpisodeReader, LatentStore]
 
@@ -86,11 +86,12 @@ def is_demonstration(meta: Mapping[str, Any], noise: float) -> bool:
 
 
 @dataclass(frozen=True)
-class Batch:
+class SequenceBatch:
     """One draw of windows.
 
     Attributes:
-        x: reduced tokens ``[B, W, P, R]``, or latents ``[B, W, Z]`` (see ``Windows.apply``).
+        x: reduced tokens ``[B, W, P, R]``, or latents ``[B, W, Z]`` (see
+            ``SequenceDataset.apply``).
         actions: block leaving each frame ``[B, W-1, A]``.
         plans: the ``horizon`` blocks leaving each frame ``[B, W-1, H, A]``; those that lie beyond
             the episode are arbitrary and never scored, since a goal lies inside the episode.
@@ -109,7 +110,7 @@ class Batch:
     k_far: Tensor
 
 
-class Windows:
+class SequenceDataset:
     """All windows of one split of one or several data sets.
 
     Args:
@@ -121,23 +122,24 @@ class Windows:
         goal_range: near goals lie up to this many blocks ahead.
         noise: windows of experts' and agents' episodes with at most this action noise are
             demonstrations.
-        shares: how often windows of each data set are drawn; empty draws all windows alike.
+        dataset_weights: how often windows of each data set are drawn; empty draws all windows
+            alike.
         device: where batches are made.
-        projector: kept instead of reduced tokens is what it makes of them, where nothing else
-            needs them: rows ``[F, Z]`` take a fraction of the memory.
+        projector: maps reduced tokens to latents ``[F, Z]`` that are stored in their place, for
+            stages that need no tokens; they take a fraction of the memory.
     """
 
     def __init__(
         self,
         pairs: Sequence[Pair],
         split: str,
-        reduce: Reduce,
+        reduce: TokenPCA,
         window: int,
         horizon: int,
         goal_range: int,
         noise: float,
         device: str = "cpu",
-        shares: Sequence[float] = (),
+        dataset_weights: Sequence[float] = (),
         projector: nn.Module | None = None,
     ) -> None:
         self.window, self.horizon, self.goal_range = window, horizon, goal_range
@@ -148,7 +150,7 @@ class Windows:
         actions = torch.zeros(sum(lengths) + horizon, size)
         self.first = np.zeros(sum(lengths), np.int64)
         last = np.zeros(sum(lengths), np.int64)
-        starts, shown, first = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
+        starts, demonstrations, first = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
         origin = np.zeros(sum(lengths), np.int64)
         with progress(f"{split} windows", len(places)) as report:
             for done, ((p, i), frames) in enumerate(zip(places, lengths, strict=True), start=1):
@@ -165,14 +167,16 @@ class Windows:
                 last[first : first + frames] = first + frames - 1
                 starts.append(np.arange(first, first + frames - window + 1))
                 if is_demonstration(pairs[p][0].meta(i), noise):
-                    shown.append(starts[-1])
+                    demonstrations.append(starts[-1])
                 first += frames
                 report(done)
         self.x, self.actions = x.to(device), actions.to(device)
         self.starts, self.last, self.device = np.concatenate(starts), last, device
-        demonstrations = np.concatenate(shown)
-        self.shown = demonstrations if len(demonstrations) else self.starts
-        self._from = [self._sources(origin[s], shares) for s in (self.starts, self.shown)]
+        experts = np.concatenate(demonstrations)
+        self.demonstrations = experts if len(experts) else self.starts
+        self._from = [
+            self._sources(origin[s], dataset_weights) for s in (self.starts, self.demonstrations)
+        ]
 
     def __len__(self) -> int:
         """Number of windows."""
@@ -183,39 +187,46 @@ class Windows:
         """Keep ``module`` of the rows in their place, e.g. latents ``[F, Z]`` for tokens."""
         self.x = torch.cat([module(part.float()) for part in self.x.split(512)])
 
-    def draw(self, count: int, rng: np.random.Generator, shown: bool = False) -> Batch:
-        """``count`` windows at random, with replacement; of demonstrations only if ``shown``."""
-        return self.gather(self._pick(count, rng, shown), rng)
+    def draw(
+        self, count: int, rng: np.random.Generator, demonstrations: bool = False
+    ) -> SequenceBatch:
+        """``count`` windows at random, with replacement; of demonstrations alone if so set."""
+        return self.gather(self._pick(count, rng, demonstrations), rng)
 
     @staticmethod
     def _sources(
-        origin: np.ndarray, shares: Sequence[float]
+        origin: np.ndarray, dataset_weights: Sequence[float]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """Ends, sizes and shares of the data sets in windows that run data set by data set.
 
         Raises:
             DataError: no window in any data set that is to be drawn from.
         """
-        if not len(shares) or not len(origin):
+        if not len(dataset_weights) or not len(origin):
             return None
-        ends = np.searchsorted(origin, np.arange(len(shares)), side="right")
+        ends = np.searchsorted(origin, np.arange(len(dataset_weights)), side="right")
         sizes = np.diff(ends, prepend=0)
-        wanted = np.where(sizes > 0, shares, 0.0)
+        wanted = np.where(sizes > 0, dataset_weights, 0.0)
         if not wanted.sum() > 0:
             raise DataError(
-                f"shares {tuple(shares)} of data sets with {sizes.tolist()} windows",
+                f"shares {tuple(dataset_weights)} of data sets with {sizes.tolist()} windows",
                 "a share above 0 where there are windows (of demonstrations too)",
-                "correct `train.shares` or collect longer episodes",
+                "correct `train.dataset_weights` or collect longer episodes",
             )
         return ends, sizes, wanted / wanted.sum()
 
-    def _pick(self, count: int, rng: np.random.Generator, shown: bool = False) -> np.ndarray:
+    def _pick(
+        self, count: int, rng: np.random.Generator, demonstrations: bool = False
+    ) -> np.ndarray:
         """First frames of ``count`` windows."""
-        starts, sources = (self.starts, self.shown)[shown], self._from[shown]
+        starts, sources = (
+            (self.starts, self.demonstrations)[demonstrations],
+            self._from[demonstrations],
+        )
         if sources is None:
             return starts[rng.integers(len(starts), size=count)]
-        ends, sizes, shares = sources
-        which = rng.choice(len(sizes), size=count, p=shares)
+        ends, sizes, dataset_weights = sources
+        which = rng.choice(len(sizes), size=count, p=dataset_weights)
         return starts[ends[which] - 1 - (rng.random(count) * sizes[which]).astype(np.int64)]
 
     def transitions(
@@ -234,19 +245,19 @@ class Windows:
         index = self._index(frames)
         return self._rows(frames), self._rows(frames + 1), self.actions[index], index
 
-    def spread(self, count: int, rng: np.random.Generator) -> Batch:
+    def evenly_spaced(self, count: int, rng: np.random.Generator) -> SequenceBatch:
         """Up to ``count`` windows evenly spaced over the split."""
         picks = np.linspace(0, len(self.starts) - 1, min(count, len(self.starts))).astype(int)
         return self.gather(self.starts[picks], rng)
 
-    def gather(self, starts: np.ndarray, rng: np.random.Generator) -> Batch:
+    def gather(self, starts: np.ndarray, rng: np.random.Generator) -> SequenceBatch:
         """The windows at ``starts`` ``[B]``; ``rng`` draws their goals."""
         frames = starts[:, None] + np.arange(self.window)
         left = frames[:, :-1]
         near = left + rng.integers(1, self.goal_range + 1, size=left.shape)
         near = np.minimum(near, self.last[starts][:, None])
         far = rng.integers(starts, self.last[starts] + 1)
-        return Batch(
+        return SequenceBatch(
             x=self._rows(frames),
             actions=self.actions[self._index(left)],
             plans=self.actions[self._index(left[..., None] + np.arange(self.horizon))],

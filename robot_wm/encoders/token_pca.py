@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from robot_wm.core.errors import DataError
 
 
-class Reduce(nn.Module):
+class TokenPCA(nn.Module):
     """LayerNorm, subtract each position's mean, project on the leading principal components.
 
     Centring per position matters: on a fixed camera most token variance is position alone, which
@@ -51,7 +51,7 @@ class Reduce(nn.Module):
         flat = (rows - mean).flatten(0, 1)
         values, vectors = torch.linalg.eigh((flat.T @ flat / len(flat)).double())
         dims = self.basis.shape[1]
-        kept, vectors = values[-dims:].flip(0), vectors[:, -dims:].flip(1)
+        variances, vectors = values[-dims:].flip(0), vectors[:, -dims:].flip(1)
         if not float(values.sum()) > 1e-8:
             raise DataError(
                 "encoder tokens with no variance over frames",
@@ -62,5 +62,5 @@ class Reduce(nn.Module):
         vectors = vectors * vectors[vectors.abs().argmax(dim=0), torch.arange(dims)].sign()
         self.mean.copy_(mean)
         # Components that explain nothing are noise: the floor stops them being blown up.
-        self.basis.copy_(vectors / kept.clamp(min=1e-4 * float(kept[0])).sqrt())
-        return float(kept.sum() / values.sum())
+        self.basis.copy_(vectors / variances.clamp(min=1e-4 * float(variances[0])).sqrt())
+        return float(variances.sum() / values.sum())

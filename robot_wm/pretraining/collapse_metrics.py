@@ -20,7 +20,7 @@ FLOOR = 1e-12  # of squared deviations: a factor that never changes is not divid
 Encode = Callable[[np.ndarray], np.ndarray]
 
 
-def position_centred(features: np.ndarray) -> np.ndarray:
+def position_centered(features: np.ndarray) -> np.ndarray:
     """Subtract each token position's mean over the data: ``[N, P, D]`` to the same shape."""
     return features - features.mean(axis=0, dtype=np.float64).astype(features.dtype)
 
@@ -30,7 +30,7 @@ def spectrum(features: np.ndarray) -> np.ndarray:
 
     They come from the D x D Gram matrix, so values below 1e-7 of the largest are noise.
     """
-    rows = position_centred(features).reshape(-1, features.shape[-1]).astype(np.float64)
+    rows = position_centered(features).reshape(-1, features.shape[-1]).astype(np.float64)
     return np.sqrt(np.clip(np.linalg.eigvalsh(rows.T @ rows)[::-1], 0, None))
 
 
@@ -48,7 +48,7 @@ def health(features: np.ndarray) -> dict[str, float]:
         ``S`` centred deviation, ``S0`` deviation without centring per position, ``S/S0`` (below
         .05: collapsed to positions; .3 and more: healthy), ``rankme``, ``participation``.
     """
-    s = float(np.sqrt(np.mean(position_centred(features).astype(np.float64) ** 2)))
+    s = float(np.sqrt(np.mean(position_centered(features).astype(np.float64) ** 2)))
     s0 = float(features.std(dtype=np.float64))
     sigma = spectrum(features)
     return {

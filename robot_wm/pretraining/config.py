@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
+from robot_wm.core.aliases import stored
 from robot_wm.core.config import (
     Count,
     Device,
@@ -35,9 +36,10 @@ class PretrainConfig:
         objective, options: registered name and its own configuration.
         encoder: shape of the encoder.
         block: control steps between the two frames of a clip.
-        together: clips of one episode in a batch; they are each other's hard negatives.
-        shares: weight of each collection in a batch, by its name (1 where unnamed). Randomised
-            appearance is constant within a clip, so too much of it teaches colours, not objects.
+        clips_per_episode: clips of one episode in a batch; they are each other's hard negatives.
+        dataset_weights: weight of each collection in a batch, by its name (1 where unnamed).
+            Randomised appearance is constant within a clip, so too much of it teaches colours, not
+            objects.
         threads: of torch, which the command line sets; recorded here, as resuming to the bit needs
             equal ones. 0 is torch's own choice.
         device: ``cpu`` or ``cuda``; only ``cpu`` repeats to the bit.
@@ -57,8 +59,8 @@ class PretrainConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     block: Annotated[int, Within(1, 4096)] = 5
-    together: Annotated[int, Within(1, 4096)] = 4
-    shares: Mapping[str, NonNegative] = field(default_factory=lambda: {"nominal": 4.0})
+    clips_per_episode: Annotated[int, Within(1, 4096)] = 4
+    dataset_weights: Mapping[str, NonNegative] = field(default_factory=lambda: {"nominal": 4.0})
     threads: Annotated[int, Within(0, 1024)] = 0
     device: Device = "cpu"
     log_every: Natural = 50
@@ -72,5 +74,5 @@ class PretrainConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
-        value: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        value: dict[str, Any] = stored("pretrain", json.loads(json.dumps(asdict(self))))
         return value

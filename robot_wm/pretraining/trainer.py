@@ -50,7 +50,11 @@ class Pretraining(Training):
     ) -> None:
         self.config, self.stores, self.target = config, stores, target
         self.sampler = ClipSampler(
-            stores, config.block, config.encoder.image_size, config.shares, config.together
+            stores,
+            config.block,
+            config.encoder.image_size,
+            config.dataset_weights,
+            config.clips_per_episode,
         )
         torch.manual_seed(config.seed)
         self.objective: Objective = make_objective(

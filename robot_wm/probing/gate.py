@@ -67,15 +67,17 @@ def probe(
         **provenance(),
     }
     rows: list[dict[str, Any]] = []
-    drawn: dict[int, Samples] = {}
+    samples_of: dict[int, Samples] = {}
     with progress(f"probe {store.schema.task}", len(config.kinds)) as report:
         for done, kind in enumerate(config.kinds, start=1):
             limit = config.frames
             if kind == "imagenet":
                 limit = min(limit, config.imagenet_frames)
-            if limit not in drawn:
-                drawn = {limit: draw(store, limit, np.random.default_rng(config.seed))}
-            rows += [{**shared, **row} for row in _rows_of(config, drawn[limit], encoder, kind)]
+            if limit not in samples_of:
+                samples_of = {limit: draw(store, limit, np.random.default_rng(config.seed))}
+            rows += [
+                {**shared, **row} for row in _rows_of(config, samples_of[limit], encoder, kind)
+            ]
             report(done, kind)
     if out is not None:
         write_gate(out, rows)

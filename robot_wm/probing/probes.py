@@ -166,7 +166,7 @@ def draw(store: EpisodeReader, frames: int, rng: np.random.Generator) -> Samples
     return joined
 
 
-def standardise(tokens: np.ndarray, rows: np.ndarray) -> None:
+def standardize(tokens: np.ndarray, rows: np.ndarray) -> None:
     """Centre per (position, channel), scale per channel, by the statistics of ``rows``; in place.
 
     One scale for all positions: a pixel that hardly ever changes must not become loud noise.
@@ -194,7 +194,7 @@ def score(config: ProbeConfig, samples: Samples, tokens: np.ndarray) -> dict[str
     """
     if not np.isfinite(tokens).all():
         raise DataError("features with NaN or infinity", "finite numbers", "check the encoder")
-    standardise(tokens, np.unique(samples.pairs[samples.part == 0]))
+    standardize(tokens, np.unique(samples.pairs[samples.part == 0]))
     source = torch.from_numpy(tokens).to(config.device)
     moving = np.array([group_of(name) == "velocity" for name in samples.factors])
     out = {}
@@ -237,7 +237,7 @@ def _fit(config: ProbeConfig, name: str, samples: Samples, source: Tensor) -> np
     total = config.epochs * batches
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total, pct_start=0.1)
     rng = np.random.default_rng(config.seed)
-    best, stale, kept = -np.inf, 0, copy.deepcopy(net.state_dict())
+    best, stale, best_state = -np.inf, 0, copy.deepcopy(net.state_dict())
     for _ in range(config.epochs):
         for rows in np.array_split(rng.permutation(train), batches):
             optimizer.zero_grad(set_to_none=True)
@@ -247,8 +247,8 @@ def _fit(config: ProbeConfig, name: str, samples: Samples, source: Tensor) -> np
         now = float(explained(validation).mean())
         stale = 0 if now > best else stale + 1
         if now > best:
-            best, kept = now, copy.deepcopy(net.state_dict())
+            best, best_state = now, copy.deepcopy(net.state_dict())
         if stale >= config.patience:
             break
-    net.load_state_dict(kept)
+    net.load_state_dict(best_state)
     return explained(test)

@@ -225,9 +225,9 @@ def load_training_state(
     if not states:
         return 0
     newest = states[-1]
-    tensors, told, _ = load_artifact(newest, STATE_KIND)
+    tensors, values, _ = load_artifact(newest, STATE_KIND)
     try:
-        scalars = parse_record(told, _Scalars, str(newest / CONFIG))
+        scalars = parse_record(values, _Scalars, str(newest / CONFIG))
         _check_config(scalars.config, config, newest)
         if scalars.step != _step_of(newest):
             raise DataError(f"{newest} of step {scalars.step}", "one step", "restore its name")
@@ -249,9 +249,9 @@ def load_training_state(
 def _check_config(found: Mapping[str, Any], config: Mapping[str, Any], state: Path) -> None:
     if found != dict(config):
         keys = sorted(k for k in found.keys() | config.keys() if found.get(k) != config.get(k))
-        told = ", ".join(f"{k} = {found.get(k)!r}" for k in keys)
+        found_values = ", ".join(f"{k} = {found.get(k)!r}" for k in keys)
         raise WeightsError(
-            f"{state} was trained with another configuration (differs in: {told})",
+            f"{state} was trained with another configuration (differs in: {found_values})",
             ", ".join(f"{k} = {config.get(k)!r}" for k in keys) + ", as asked for now",
             "choose another output folder, or delete that one to start again",
         )

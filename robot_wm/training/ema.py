@@ -21,8 +21,8 @@ def average(target: nn.Module, source: nn.Module, decay: float) -> None:
     """Target ← decay·target + (1-decay)·source for parameters; buffers are copied."""
     for weight, new in zip(target.parameters(), source.parameters(), strict=True):
         weight.lerp_(new, 1 - decay)
-    for kept, fixed in zip(target.buffers(), source.buffers(), strict=True):
-        kept.copy_(fixed)
+    for buffer, fixed in zip(target.buffers(), source.buffers(), strict=True):
+        buffer.copy_(fixed)
 
 
 class Averaged(nn.Module, Generic[M]):

@@ -99,15 +99,21 @@ class FineTunes(Protocol):
     """Optional ability of a family: go on training a stored model."""
 
     def fine_tuning(
-        self, config: Any, start: Path, steps: int, lr: float, kept: float, shares: Sequence[float]
+        self,
+        config: Any,
+        start: Path,
+        steps: int,
+        lr: float,
+        interpolation: float,
+        dataset_weights: Sequence[float],
     ) -> Any:
         """The configuration that goes on from ``start``.
 
         Args:
             config: of a training from nothing.
             steps, lr: optimiser steps and their learning rate.
-            kept: share of ``start``'s weights in the result, [0, 1).
-            shares: of training windows, one for each data set; empty weighs them by size.
+            interpolation: share of ``start``'s weights in the result, [0, 1).
+            dataset_weights: of training windows, one for each data set; empty weighs them by size.
         """
         ...
 

@@ -129,9 +129,9 @@ def resumed(path: Path, step: int) -> list[dict[str, Any]]:
         DataError: a line of the log is damaged, other than the last.
         StorageError: the disk is full.
     """
-    kept = [r for r in read_lines(path) if _until(r, step)] if step and path.is_file() else []
-    atomic_write(path, "".join(json.dumps(record) + "\n" for record in kept))
-    return kept
+    records = [r for r in read_lines(path) if _until(r, step)] if step and path.is_file() else []
+    atomic_write(path, "".join(json.dumps(record) + "\n" for record in records))
+    return records
 
 
 def _until(record: dict[str, Any], step: int) -> bool:

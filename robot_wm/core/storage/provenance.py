@@ -145,7 +145,7 @@ def _is_whole(path: Path, digest: str) -> bool:
 
 
 def check_same(
-    place: Path, stored: Mapping[str, Any], asked: Mapping[str, Any], way_out: str
+    place: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any], way_out: str
 ) -> None:
     """Refuse an artefact that was made with another configuration than the one asked for.
 
@@ -154,12 +154,12 @@ def check_same(
     Raises:
         DataError: some values differ; both are told.
     """
-    ours: dict[str, Any] = parse_json(canonical_json(dict(asked)))
+    ours: dict[str, Any] = parse_json(canonical_json(dict(wanted)))
     differ = [k for k in sorted(stored.keys() & ours.keys()) if stored[k] != ours[k]]
     if differ:
-        told = "; ".join(f"{k} = {canonical_json(stored[k])}" for k in differ)
+        stored_values = "; ".join(f"{k} = {canonical_json(stored[k])}" for k in differ)
         raise DataError(
-            f"{place} was made with {told}",
+            f"{place} was made with {stored_values}",
             "; ".join(f"{k} = {canonical_json(ours[k])}" for k in differ) + ", as asked for now",
             f"ask for what is stored, give this run another `name=`, or {way_out}",
         )

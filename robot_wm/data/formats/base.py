@@ -150,8 +150,8 @@ def format_of(root: Path) -> str:
         raise DataError(
             f"no data set in {root}", f"a folder with {SCHEMA}", "run `robot-wm collect`"
         )
-    told = read_json(path)
-    name = told.get("format", NATIVE) if isinstance(told, dict) else NATIVE
+    schema = read_json(path)
+    name = schema.get("format", NATIVE) if isinstance(schema, dict) else NATIVE
     if not isinstance(name, str) or name not in FORMATS:
         raise DataError(
             f"{path} is of the format {name!r}", ", ".join(FORMATS),

@@ -72,16 +72,16 @@ def open_dataset(root: Path, schema: Schema) -> None:
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """What is stored and what is asked for, key by key, those of ``config`` by themselves."""
-    told = []
+    differences = []
     for key in sorted(found.keys() | wanted.keys()):
         old, new = found.get(key), wanted.get(key)
         if old == new:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
-            told.append(f"{key}: {_differences(old, new)}")
+            differences.append(f"{key}: {_differences(old, new)}")
         else:
-            told.append(f"{key} {old!r}, not {new!r}")
-    return ", ".join(told)
+            differences.append(f"{key} {old!r}, not {new!r}")
+    return ", ".join(differences)
 
 
 def write_shard(root: Path, index: int, episodes: Sequence[Episode]) -> None:
@@ -91,8 +91,12 @@ def write_shard(root: Path, index: int, episodes: Sequence[Episode]) -> None:
         DataError: ragged, not finite, or unlike the schema of the data set in ``root``.
         StorageError: the disk is full; nothing is left behind.
     """
-    target, told = shard_path(root, index), root / SCHEMA
-    schema = Schema.from_json(read_json(told), str(told)) if told.is_file() else None
+    target, schema_file = shard_path(root, index), root / SCHEMA
+    schema = (
+        Schema.from_json(read_json(schema_file), str(schema_file))
+        if schema_file.is_file()
+        else None
+    )
     columns = joined(episodes, schema, str(target))
     with atomic_folder(target) as work:
         for name, rows in columns.items():
@@ -120,11 +124,11 @@ class EpisodeStore(EpisodeReader):
             raise DataError(
                 f"no data set in {root}", f"a folder with {SCHEMA}", "run `robot-wm collect`"
             )
-        told = read_json(root / SCHEMA)
-        if isinstance(told, dict) and told.get("format") == NATIVE:  # need not be said
-            del told["format"]
-        super().__init__(root, Schema.from_json(told, str(root / SCHEMA)))
-        self._told = told  # as it was written: its hash is the data set's
+        values = read_json(root / SCHEMA)
+        if isinstance(values, dict) and values.get("format") == NATIVE:  # need not be said
+            del values["format"]
+        super().__init__(root, Schema.from_json(values, str(root / SCHEMA)))
+        self._stored_schema = values  # as it was written: its hash is the data set's
         self._places: list[tuple[int, dict[str, Any], int, int, int]] = []
         self._shapes: dict[int, dict[str, tuple[int, ...]]] = {}
         self._columns: dict[int, dict[str, np.ndarray]] = {}
@@ -183,7 +187,7 @@ class EpisodeStore(EpisodeReader):
     @cached_property
     def sha256(self) -> str:
         """Hash over the schema and all shards."""
-        return sha256_of({"schema": self._told, "shards": self._digests})
+        return sha256_of({"schema": self._stored_schema, "shards": self._digests})
 
     def __len__(self) -> int:
         """Number of episodes."""

@@ -25,9 +25,9 @@ class Objective(nn.Module):
     """What the pretraining loop drives.
 
     A batch holds ``frames`` uint8 ``[B, 2, H, W, 3]`` (one block apart), ``actions`` float32
-    ``[B, A]`` (the normalised block between them), ``drift`` float32 ``[B, C]`` (its control
-    actions summed, normalised), ``scene``, ``look`` and ``clip`` int64 ``[B]`` (see
-    ``ClipSampler.draw``).
+    ``[B, A]`` (the normalised block between them), ``summed_action`` float32 ``[B, C]`` (its
+    control actions summed, normalised), ``scene``, ``appearance_id`` and ``clip`` int64 ``[B]``
+    (see ``ClipSampler.draw``).
     """
 
     @property

@@ -11,7 +11,7 @@ most tokens are constant given their place. Five repairs keep it alive:
   tokens of both, so that small objects are asked for and can be placed; some visible tokens are
   predicted too (dense loss, arXiv:2603.14482);
 * an inverse-dynamics head reads, from both whole frames, the summed action between them,
-  ``batch["drift"]`` (single actions of a block leave no trace of their own);
+  ``batch["summed_action"]`` (single actions of a block leave no trace of their own);
 * the predictor is told the action block (V-JEPA 2-AC, arXiv:2506.09985, moved into pretraining),
   so where a pushed object went is predictable, and patches whose pixels changed between the
   frames weigh 1 + ``motion_weight``.
@@ -43,16 +43,16 @@ from robot_wm.encoders.vit import EncoderConfig, VideoEncoder
 from robot_wm.pretraining.masking import future_frame, multiblock, random_tokens
 from robot_wm.pretraining.objectives import Batch, Objective, strict
 from robot_wm.pretraining.objectives.vjepa_modules import (
+    ContextTokens,
     Contrast,
     InverseDynamics,
-    Predictor,
-    Seen,
+    TokenPredictor,
     VJEPAConfig,
 )
 from robot_wm.training.ema import average
 
 
-def centred(tokens: Tensor, groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def centered(tokens: Tensor, groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Subtract each group's mean.
 
     Args:
@@ -102,7 +102,7 @@ class VJEPA(Objective):
         self.tokens, self.grid, self.scenes = encoder.tokens, encoder.grid, scenes
         self.context = VideoEncoder(encoder)
         self.target = copy.deepcopy(self.context).requires_grad_(False)
-        self.predictor = Predictor(self.config, encoder, scenes, action_dim)
+        self.predictor = TokenPredictor(self.config, encoder, scenes, action_dim)
         if self.config.masks == "tubes":
             self._tubes(np.random.default_rng(0), 16)  # told now if impossible
         if self.config.inverse_weight:
@@ -149,10 +149,10 @@ class VJEPA(Objective):
         total = total + c.variance_weight * parts["variance"]
         total = total + c.covariance_weight * parts["covariance"]
         if whole is not None and c.inverse_weight:
-            parts["inverse"] = F.mse_loss(self.inverse(whole, scene), batch["drift"])
+            parts["inverse"] = F.mse_loss(self.inverse(whole, scene), batch["summed_action"])
             total = total + c.inverse_weight * parts["inverse"]
         if whole is not None and c.contrast_weight:
-            parts["contrast"] = self.contrast(whole, batch["look"], batch["clip"])
+            parts["contrast"] = self.contrast(whole, batch["appearance_id"], batch["clip"])
             total = total + c.contrast_weight * parts["contrast"]
         numbers = {name: float(value.detach()) for name, value in parts.items()}
         # Explained fraction: 0 is what predicting the mean of every position would cost.
@@ -174,7 +174,7 @@ class VJEPA(Objective):
 
     def _context(
         self, frames: Tensor, whole: Tensor | None, future: bool, rng: np.random.Generator
-    ) -> Seen:
+    ) -> ContextTokens:
         """Draw this batch's mask and encode what it leaves visible, each frame alone."""
         c, batch, count = self.config, len(frames), self.tokens
         device = frames.device
@@ -185,7 +185,7 @@ class VJEPA(Objective):
             second = self.context(frames[:, 1:], keep)
             every = torch.arange(count, device=device).expand(batch, -1)
             where = torch.cat([every, keep + count], dim=1)
-            return Seen(torch.cat([first, second], dim=1), where, hidden + count)
+            return ContextTokens(torch.cat([first, second], dim=1), where, hidden + count)
         if c.masks == "tubes":
             sides = [np.repeat(index, 2, axis=0) for index in self._tubes(rng, batch)]
         else:
@@ -194,7 +194,7 @@ class VJEPA(Objective):
         tokens = self.context(frames.flatten(0, 1)[:, None], keep)
         shift = torch.tensor([0, count], device=device)[:, None]
         where, away = ((side.view(batch, 2, -1) + shift).flatten(1) for side in (keep, hidden))
-        return Seen(tokens.reshape(batch, -1, tokens.shape[-1]), where, away)
+        return ContextTokens(tokens.reshape(batch, -1, tokens.shape[-1]), where, away)
 
     def _weights(self, frames: Tensor) -> Tensor:
         """1, plus ``motion_weight`` where a patch changed between the two frames: ``[B, 2P]``."""
@@ -210,10 +210,10 @@ class VJEPA(Objective):
         """Group of each token, its scene and place in the frame: int64 ``[B * K]``."""
         return (where % self.tokens + scene[:, None] * self.tokens).flatten()
 
-    def _spread(self, seen: Seen, scene: Tensor) -> tuple[Tensor, Tensor]:
+    def _spread(self, seen: ContextTokens, scene: Tensor) -> tuple[Tensor, Tensor]:
         groups = self._groups(seen.where, scene)
         count = self.scenes * self.tokens
-        return variance_covariance(*centred(seen.tokens.flatten(0, 1), groups, count))
+        return variance_covariance(*centered(seen.tokens.flatten(0, 1), groups, count))
 
     def _targets(self, frames: Tensor, scene: Tensor) -> Tensor:
         """LayerNormed EMA tokens, centred per scene and position, in global units: [B, 2P, D]."""
@@ -223,7 +223,7 @@ class VJEPA(Objective):
         mean, square = self.get_buffer("target_mean"), self.get_buffer("target_square")
         if self.training:
             self._track(pairs, scene)
-        if self.config.centring:
+        if self.config.centering:
             pairs = pairs - mean.index_select(0, scene)[:, None]
         return (pairs / (square.sqrt() + 1e-6)).flatten(1, 2)
 
@@ -234,11 +234,11 @@ class VJEPA(Objective):
         clips = torch.bincount(scene, minlength=self.scenes)
         fresh = torch.zeros_like(mean).index_add(0, scene, pairs.mean(1))
         fresh = fresh / clips.clamp(min=1)[:, None, None]
-        most = self.config.centring_momentum
+        most = self.config.centering_momentum
         slow = (count / (count + 1)).clamp(max=most)
         slow = torch.where(clips > 0, slow, torch.ones_like(slow))[:, None, None]
         first = float(count.max())
         mean.copy_(slow * mean + (1 - slow) * fresh)
         count += clips > 0
-        rest = pairs - mean.index_select(0, scene)[:, None] if self.config.centring else pairs
+        rest = pairs - mean.index_select(0, scene)[:, None] if self.config.centering else pairs
         square.lerp_(rest.square().mean(), 1 - min(most, first / (first + 1)))

@@ -35,8 +35,8 @@ class VJEPAConfig:
         motion_weight: extra loss weight of patches in which a pixel changed between the frames by
             more than 8 of 255 grey levels.
         variance_weight, covariance_weight: regulariser on context tokens.
-        centring: centre targets per scene and token position.
-        centring_momentum: of the running mean and scale of the targets.
+        centering: centre targets per scene and token position.
+        centering_momentum: of the running mean and scale of the targets.
         ema_start, ema_end: momentum of the target encoder, along a half cosine.
 
     Raises:
@@ -61,8 +61,8 @@ class VJEPAConfig:
     motion_weight: NonNegative = 4.0
     variance_weight: NonNegative = 1.0
     covariance_weight: NonNegative = 0.04
-    centring: bool = True
-    centring_momentum: Annotated[float, Within(0, below=1)] = 0.98
+    centering: bool = True
+    centering_momentum: Annotated[float, Within(0, below=1)] = 0.98
     ema_start: Fraction = 0.98
     ema_end: Fraction = 0.999
 
@@ -72,7 +72,7 @@ class VJEPAConfig:
             raise ConfigError(f"masks {self.masks!r}", "future+random or tubes", "choose one")
 
 
-class Seen(NamedTuple):
+class ContextTokens(NamedTuple):
     """Context tokens ``[B, K, D]``; positions of context and hidden tokens in the clip's 2P."""
 
     tokens: Tensor
@@ -97,7 +97,7 @@ class GridBlock(nn.Module):
         return x + self.out(F.gelu(self.near(x_normal)))
 
 
-class Predictor(nn.Module):
+class TokenPredictor(nn.Module):
     """Context tokens and places in, tokens at those places out, jointly over both frames.
 
     A small convolutional network over the token grid, where V-JEPA has a transformer: the two
@@ -125,7 +125,7 @@ class Predictor(nn.Module):
         self.leave_visible = nn.Conv2d(width, 2 * encoder.width, 1)
 
     def forward(
-        self, seen: Seen, dense: Tensor, actions: Tensor, scene: Tensor
+        self, seen: ContextTokens, dense: Tensor, actions: Tensor, scene: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Predictions at hidden places ``[B, M, D]`` and at context rows ``dense`` [B, V, D]."""
         batch, width = len(scene), seen.tokens.shape[-1]
@@ -136,10 +136,10 @@ class Predictor(nn.Module):
             1, seen.where[..., None], 1.0
         )
         x = self.enter(self._to_grid(torch.cat([filled, known], dim=-1))) + self.places
-        told = actions if self.uses_action else torch.zeros_like(actions)
-        told = torch.cat([told, torch.ones_like(told[:, :1])], dim=1)
-        mine = F.one_hot(scene, self.scenes).to(told)[:, :, None] * told[:, None]
-        condition = F.gelu(self.act(mine.flatten(1)))
+        given = actions if self.uses_action else torch.zeros_like(actions)
+        given = torch.cat([given, torch.ones_like(given[:, :1])], dim=1)
+        per_scene = F.one_hot(scene, self.scenes).to(given)[:, :, None] * given[:, None]
+        condition = F.gelu(self.act(per_scene.flatten(1)))
         for block in self.blocks:
             x = block(x, condition)
         x = self.norm(x)
@@ -191,10 +191,10 @@ class Contrast(nn.Module):
         self.out = nn.Linear(config.inverse_hidden, config.contrast_size)
         self.log_sharpness = nn.Parameter(torch.zeros(()))
 
-    def forward(self, pair: Tensor, look: Tensor, clip: Tensor) -> Tensor:
+    def forward(self, pair: Tensor, appearance_id: Tensor, clip: Tensor) -> Tensor:
         """Loss of tokens ``[B, 2P, D]``; only clips of one ``look [B]`` are compared."""
         now, later = (self._embed(tokens) for tokens in pair.chunk(2, dim=1))
-        apart = (look[:, None] == look) & (clip[:, None] != clip)
+        apart = (appearance_id[:, None] == appearance_id) & (clip[:, None] != clip)
         return contrast(now, later, apart, self.log_sharpness)
 
     def _embed(self, tokens: Tensor) -> Tensor:

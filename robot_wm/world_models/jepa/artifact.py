@@ -21,7 +21,7 @@ from robot_wm.world_models.jepa.network import Network, Sizes, candidate_bytes
 CHOSEN = tuple(f.name for f in fields(Sizes) if f.name in TrainConfig.__dataclass_fields__)
 
 
-def describe(
+def build_spec(
     config: TrainConfig, pairs: Sequence[Pair], encoder: FrozenEncoder
 ) -> tuple[ModelSpec, Sizes]:
     """What the planner must know, and the shape of the network.
@@ -74,8 +74,8 @@ def check_robot(folder: Path, spec: ModelSpec) -> None:
     Raises:
         WeightsError: no such model. DataError: another task, control period or bounds.
     """
-    told = load_artifact(folder, KIND)[1].get("spec")
-    stored, wanted = told if isinstance(told, dict) else {}, spec_to_json(spec)
+    stored_spec = load_artifact(folder, KIND)[1].get("spec")
+    stored, wanted = stored_spec if isinstance(stored_spec, dict) else {}, spec_to_json(spec)
     keys = ("task", "image_size", "control_dim", "control_dt", "action_low", "action_high")
     if differ := [key for key in keys if stored.get(key) != wanted[key]]:
         raise DataError(
@@ -85,7 +85,7 @@ def check_robot(folder: Path, spec: ModelSpec) -> None:
         )
 
 
-def take_over(network: Network, folder: Path, embedded: bool, whole: bool) -> float:
+def load_submodules(network: Network, folder: Path, embedded: bool, whole: bool) -> float:
     """Copy the reduction and the projector of a stored world model; its explained fraction.
 
     Args:
@@ -138,9 +138,13 @@ def card_of(config: TrainConfig, facts: Mapping[str, Any], parents: Mapping[str,
 def _stages(config: TrainConfig) -> str:
     first = f"{config.steps:,} steps of {config.batch} windows"
     if config.latent_of:
-        first = "all" if config.tuned else "the projector"
+        first = "all" if config.fine_tune else "the projector"
         first += " of an earlier model"
-        first += f" (averaged in, {config.kept:.0%})" if config.kept else ""
-    frames = config.embed_episodes * config.embed_frames
-    second = f"{config.embed:,} of {frames:,} pairs for the embedding, " if config.embed else ""
-    return f"{first}, {second}then {config.settle:,} of {config.settle_batch} windows"
+        first += f" (averaged in, {config.interpolation:.0%})" if config.interpolation else ""
+    frames = config.embedding_episodes * config.embedding_frames
+    second = (
+        f"{config.embedding_steps:,} of {frames:,} pairs for the embedding, "
+        if config.embedding_steps
+        else ""
+    )
+    return f"{first}, {second}then {config.dynamics_steps:,} of {config.dynamics_batch} windows"

@@ -21,13 +21,13 @@ from robot_wm.core.errors import ConfigError
 from robot_wm.core.images import sides
 from robot_wm.core.storage.provenance import provenance
 from robot_wm.core.system.machine import matmul_gflops
-from robot_wm.data.sequences import Batch
+from robot_wm.data.sequences import SequenceBatch
 from robot_wm.encoders.frozen import FrozenEncoder
 from robot_wm.training.ema import Averaged
 from robot_wm.training.optim import make_optimizer
 from robot_wm.world_models.jepa.config import TrainConfig
 from robot_wm.world_models.jepa.model import Sizes
-from robot_wm.world_models.jepa.objective import Trainee
+from robot_wm.world_models.jepa.objective import TrainingModule
 
 
 def bench_encode(
@@ -87,7 +87,7 @@ def bench_training(
     shared = {f.name: getattr(config, f.name) for f in fields(Sizes) if hasattr(config, f.name)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        live = Trainee(Sizes(**shape, **shared), config, control)
+        live = TrainingModule(Sizes(**shape, **shared), config, control)
     state, stage = Averaged(live), config.representation_stage
     optimizer = make_optimizer(live, config.lr, config.weight_decay)
     generator = torch.Generator().manual_seed(config.seed)
@@ -107,15 +107,15 @@ def bench_training(
 
 def synthetic_batch(
     config: TrainConfig, positions: int, action: int, generator: torch.Generator
-) -> Batch:
-    """Random windows of the right shapes; see :class:`robot_wm.data.sequences.Batch`."""
+) -> SequenceBatch:
+    """Random windows of the right shapes; see :class:`robot_wm.data.sequences.SequenceBatch`."""
     b, w, h = config.batch, config.window, config.horizon
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
     steps = torch.arange(w)
-    return Batch(
+    return SequenceBatch(
         x=normal(b, w, positions, config.reduced),
         actions=normal(b, w - 1, action).clamp(-1, 1),
         plans=normal(b, w - 1, h, action).clamp(-1, 1),

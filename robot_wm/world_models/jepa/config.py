@@ -41,17 +41,17 @@ class TrainConfig:
         task: must be the data set's.
         steps, batch, window: of the first stage: optimiser steps, windows a step, block frames per
             window (of the last as well).
-        embed, embed_episodes, embed_frames: of the second stage: optimiser steps, episodes a step,
-            frames of each.
-        settle, settle_batch: steps of the last stage, windows a step.
-        shares: how often windows of each data set are drawn in the first and last stage; empty
-            draws all windows alike.
+        embedding_steps, embedding_episodes, embedding_frames: of the second stage: optimiser steps,
+            episodes a step, frames of each.
+        dynamics_steps, dynamics_batch: steps of the last stage, windows a step.
+        dataset_weights: how often windows of each data set are drawn in the first and last stage;
+            empty draws all windows alike.
         latent_of: folder of a world model whose projector is taken over; then ``steps`` is 0. With
-            ``embed`` 0 its embedding is taken too.
-        tuned: take the whole of it, whitening and all, and let predictor, proposer and goal
+            ``embedding_steps`` 0 its embedding is taken too.
+        fine_tune: take the whole of it, whitening and all, and let predictor, proposer and goal
             distance go on learning from there.
-        kept: share of the weights tuning began with in what is shipped. The mean of a model before
-            and after tuning often beats both (Wortsman et al. 2022, arXiv:2109.01903).
+        interpolation: share of the weights tuning began with in what is shipped. The mean of a
+            model before and after tuning often beats both (Wortsman et al. 2022, arXiv:2109.01903).
         lr, warmup, weight_decay, clip, ema: AdamW with linear warm-up and cosine decay to 0 in each
             stage, gradient norm clip, decay of the weight average that is validated and shipped.
         seed, threads, device: of torch; the command line sets the threads, here they are recorded.
@@ -60,16 +60,16 @@ class TrainConfig:
         embedding, embedding_width, embedding_blocks, slow: see ``jepa.Sizes``.
         width, blocks, horizon, heads: see ``jepa.Sizes``.
         proposer_width, proposer_blocks, distance_width, distance_blocks: see ``jepa.Sizes``.
-        decoded: leading components per token that the feature decoder must rebuild.
+        reconstructed: leading components per token that the feature decoder must rebuild.
         motion: extra weight of tokens that change, in units of their mean change.
-        rollout, settle_rollout: weight of the open-loop error after 1, 2, … blocks in each stage.
+        rollout, dynamics_rollout: weight of the open-loop error after 1, 2, … blocks in each stage.
         rollout_share: last share of the settling in which errors beyond one block count; before,
             one block a step learns contact in far less time (docs/log.md).
         stop_gradient: whether prediction targets are constants for the projector.
         context_dropout: how often the previous frame is withheld.
         straightening, inverse, reconstruction, proposer, distance: loss weights; with a weight of 0
             the proposer or the goal distance is left as it is (when tuning).
-        judged: frames of a window from which the goal distance learns, drawn every step.
+        goal_frames: frames of a window from which the goal distance learns, drawn every step.
         goal_range: proposer goals lie 1 … goal_range blocks ahead.
         demonstration_noise: the proposer learns from expert episodes with up to this action noise;
             from all episodes where there are no such.
@@ -81,17 +81,17 @@ class TrainConfig:
 
     task: str
     steps: Natural = 20_000
-    embed: Natural = 0
-    settle: Count = 20_000
+    embedding_steps: Natural = 0
+    dynamics_steps: Count = 20_000
     batch: Annotated[int, Within(2, 10**6)] = 256
-    settle_batch: Annotated[int, Within(2, 10**6)] = 64
-    embed_episodes: Annotated[int, Within(2, 10**6)] = 64
-    embed_frames: Annotated[int, Within(2, 10**6)] = 16
+    dynamics_batch: Annotated[int, Within(2, 10**6)] = 64
+    embedding_episodes: Annotated[int, Within(2, 10**6)] = 64
+    embedding_frames: Annotated[int, Within(2, 10**6)] = 16
     window: Annotated[int, Within(1, 4096)] = 8
-    shares: tuple[NonNegative, ...] = ()
+    dataset_weights: tuple[NonNegative, ...] = ()
     latent_of: str = ""
-    tuned: bool = False
-    kept: Annotated[float, Within(0, below=1)] = 0.0
+    fine_tune: bool = False
+    interpolation: Annotated[float, Within(0, below=1)] = 0.0
     lr: Annotated[float, Within(above=0, high=10)] = 5e-4
     warmup: Natural = 500
     weight_decay: NonNegative = 0.01
@@ -118,10 +118,10 @@ class TrainConfig:
     proposer_blocks: Annotated[int, Within(1, 4096)] = 6
     distance_width: Annotated[int, Within(1, 4096)] = 192
     distance_blocks: Annotated[int, Within(1, 4096)] = 3
-    decoded: Annotated[int, Within(1, 4096)] = 32
+    reconstructed: Annotated[int, Within(1, 4096)] = 32
     motion: NonNegative = 1.0
     rollout: tuple[NonNegative, ...] = (1.0, 1.0)
-    settle_rollout: tuple[NonNegative, ...] = (1.0, 1.0, 1.0)
+    dynamics_rollout: tuple[NonNegative, ...] = (1.0, 1.0, 1.0)
     rollout_share: Fraction = 0.2
     stop_gradient: bool = False
     context_dropout: Fraction = 0.25
@@ -130,7 +130,7 @@ class TrainConfig:
     reconstruction: NonNegative = 4.0
     proposer: NonNegative = 1.0
     distance: NonNegative = 1.0
-    judged: Annotated[int, Within(1, 4096)] = 3
+    goal_frames: Annotated[int, Within(1, 4096)] = 3
     goal_range: Annotated[int, Within(1, 4096)] = 8
     demonstration_noise: NonNegative = 0.2
     cost: str = "latent"
@@ -138,7 +138,7 @@ class TrainConfig:
     @property
     def total(self) -> int:
         """All optimizer steps."""
-        return self.steps + self.embed + self.settle
+        return self.steps + self.embedding_steps + self.dynamics_steps
 
     @cached_property
     def representation_stage(self) -> RepresentationStage:
@@ -151,14 +151,14 @@ class TrainConfig:
     @cached_property
     def embedding_stage(self) -> EmbeddingStage:
         """The second stage."""
-        return EmbeddingStage(self.embed, self.embed_episodes, self.embed_frames)
+        return EmbeddingStage(self.embedding_steps, self.embedding_episodes, self.embedding_frames)
 
     @cached_property
     def dynamics_stage(self) -> DynamicsStage:
         """The last stage."""
         return DynamicsStage(
-            self.settle, self.settle_batch, self.settle_rollout, self.rollout_share,
-            self.proposer, self.distance, self.judged, self.tuned,
+            self.dynamics_steps, self.dynamics_batch, self.dynamics_rollout, self.rollout_share,
+            self.proposer, self.distance, self.goal_frames, self.fine_tune,
         )  # fmt: skip
 
     @cached_property
@@ -184,33 +184,35 @@ class TrainConfig:
                 self.steps == 0 if self.latent_of else self.steps >= 1,
                 "at least 1, or 0 with the latent of another model",
             ),
-            "embedding, embed, latent_of": (
-                self.embed == 0
+            "embedding, embedding_steps, latent_of": (
+                self.embedding_steps == 0
                 if not self.embedding
-                else self.embedding > Embedding.MOVED and (self.embed >= 1 or bool(self.latent_of)),
-                f"embedding 0 and embed 0, or embedding above {Embedding.MOVED} and embed at least "
-                "1 (0 only with the latent of another model)",
+                else self.embedding > Embedding.MOVED
+                and (self.embedding_steps >= 1 or bool(self.latent_of)),
+                f"embedding 0 and embedding_steps 0, or embedding above {Embedding.MOVED} and "
+                "embedding_steps at least 1 (0 only with the latent of another model)",
             ),
             "slow, embedding, keypoints": (
                 0 <= self.slow <= (4 * self.keypoints if self.embedding else 0),
                 "0, or with an embedding up to 4 numbers per keypoint",
             ),
-            "tuned, latent_of, embed": (
-                not self.tuned or (bool(self.latent_of) and self.embed == 0),
-                "tuned only with latent_of, and with embed 0",
+            "fine_tune, latent_of, embedding_steps": (
+                not self.fine_tune or (bool(self.latent_of) and self.embedding_steps == 0),
+                "fine_tune only with latent_of, and with embedding_steps 0",
             ),
-            "kept, tuned": (
-                0 <= self.kept < 1 and (self.tuned or not self.kept),
+            "interpolation, fine_tune": (
+                0 <= self.interpolation < 1 and (self.fine_tune or not self.interpolation),
                 "0 … below 1, above 0 only when tuned",
             ),
             "window": (
-                self.window >= max(4, 1 + len(self.rollout), 1 + len(self.settle_rollout)),
-                "≥ 4 and > rollout, settle_rollout",
+                self.window >= max(4, 1 + len(self.rollout), 1 + len(self.dynamics_rollout)),
+                "≥ 4 and > rollout, dynamics_rollout",
             ),
             "cost": (self.cost in COSTS, f"one of {COSTS}"),
-            "decoded": (1 <= self.decoded <= self.reduced, "1 … reduced"),
-            "shares": (
-                not self.shares or (min(self.shares) >= 0 and sum(self.shares) > 0),
+            "reconstructed": (1 <= self.reconstructed <= self.reduced, "1 … reduced"),
+            "dataset_weights": (
+                not self.dataset_weights
+                or (min(self.dataset_weights) >= 0 and sum(self.dataset_weights) > 0),
                 "0 or more each, not all 0",
             ),
         }

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Scale(nn.Module):
+class Standardizer(nn.Module):
     """To zero mean and unit variance, fitted on the training split: of blocks, or of latents.
 
     Args:
@@ -26,7 +26,7 @@ class Scale(nn.Module):
         self.register_buffer("std", torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Its own unit to unit variance."""
+        """Standardised ``(x - mean) / std``, per number of the last axis."""
         return (x - self.mean) / self.std
 
     def inverse(self, normal: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class ResidualMLP(nn.Module):
         return out
 
 
-class Predictor(nn.Module):
+class LatentPredictor(nn.Module):
     """z_{t+1} = z_t + P(z_t, z_{t-1}, a_t, a_{t-1}).
 
     The previous latent carries the velocity. Where there is none (first frame of an episode, a goal
@@ -87,7 +87,7 @@ class Predictor(nn.Module):
 
     def __init__(self, latent: int, action: int, width: int, blocks: int) -> None:
         super().__init__()
-        self.scale, self.place = Scale(action), Scale(latent)
+        self.scale, self.place = Standardizer(action), Standardizer(latent)
         self.change = ResidualMLP(2 * latent + 2 * action, latent, width, blocks)
         nn.init.zeros_(self.change.leave.weight)
         nn.init.zeros_(self.change.leave.bias)
@@ -109,7 +109,7 @@ class Predictor(nn.Module):
         return torch.stack(steps, dim=1)
 
 
-class ProposerHead(nn.Module):
+class ActionPrior(nn.Module):
     """Goal-conditioned inverse dynamics: the blocks that lead from here to the goal.
 
     A mixture of ``heads`` plans with a logit each, since there are several ways round an obstacle
@@ -125,7 +125,7 @@ class ProposerHead(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = (heads, horizon, action)
-        self.scale, self.place = Scale(action), Scale(latent)
+        self.scale, self.place = Standardizer(action), Standardizer(latent)
         outputs = heads * (horizon * action + 1)
         self.mlp = ResidualMLP(3 * latent + action, outputs, width, blocks)
         self.register_buffer("residual", torch.ones(self.shape))
@@ -157,8 +157,8 @@ class ProposerHead(nn.Module):
         probability = logits[0].softmax(dim=0)
         order = probability.argsort(descending=True)
         passed = choice[:, None] >= probability.cumsum(dim=0)[None]
-        drawn = passed.sum(dim=1).clamp(max=self.shape[0] - 1)
-        noisy = plans[0][drawn] + self.SPREAD * noise * self.residual[drawn]
+        head = passed.sum(dim=1).clamp(max=self.shape[0] - 1)
+        noisy = plans[0][head] + self.SPREAD * noise * self.residual[head]
         return self.scale.inverse(torch.cat([plans[0][order], noisy]))
 
     @torch.no_grad()
@@ -174,12 +174,12 @@ class ProposerHead(nn.Module):
         self.residual.copy_(variance.sqrt())
 
 
-class Distance(nn.Module):
+class GoalDistance(nn.Module):
     """Goal distance d(z, z_goal) ≈ log(1 + blocks to go), learned in hindsight (the critic)."""
 
     def __init__(self, latent: int, width: int, blocks: int) -> None:
         super().__init__()
-        self.place = Scale(latent)
+        self.place = Standardizer(latent)
         self.mlp = ResidualMLP(2 * latent, 1, width, blocks)
 
     def forward(self, z: Tensor, goal: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from robot_wm.data.lessons import LessonStore
 from robot_wm.data.sequences import open_pairs
 from robot_wm.encoders.base import load_encoder
 from robot_wm.world_models.base import Evaluate, Lessons, TrainingData
-from robot_wm.world_models.jepa.actor.dataset import Recorded, Taught
+from robot_wm.world_models.jepa.actor.dataset import RecordedRows, Taught
 from robot_wm.world_models.jepa.actor.lesson_latents import build_taught
 from robot_wm.world_models.jepa.actor.trainer import FREE as ACTOR_FREE
 from robot_wm.world_models.jepa.actor.trainer import ActorConfig, train_actor
@@ -18,7 +18,7 @@ from robot_wm.world_models.jepa.artifact import own_sizes
 from robot_wm.world_models.jepa.config import TrainConfig
 from robot_wm.world_models.jepa.model import NAME, JEPAWorldModel
 from robot_wm.world_models.jepa.trainer import FREE, train
-from robot_wm.world_models.jepa.visualization import SHEET, IllustratedModel
+from robot_wm.world_models.jepa.visualization import SHEET, NearestFrameDecoder
 
 
 class JEPAFamily:
@@ -46,7 +46,7 @@ class JEPAFamily:
         loaded = JEPAWorldModel.load(folder, encoder_folder, cost or None)
         sheet = folder / SHEET
         shown = illustrate and sheet.is_file()
-        return IllustratedModel.illustrate(loaded, sheet) if shown else loaded
+        return NearestFrameDecoder.illustrate(loaded, sheet) if shown else loaded
 
     def fine_tuning(
         self,
@@ -54,13 +54,14 @@ class JEPAFamily:
         start: Path,
         steps: int,
         lr: float,
-        kept: float,
-        shares: Sequence[float],
+        interpolation: float,
+        dataset_weights: Sequence[float],
     ) -> TrainConfig:
         """Predictor, proposer and goal distance go on learning; the latent stays."""
         return replace(
-            config, **own_sizes(start), steps=0, embed=0, settle=steps, lr=lr,
-            latent_of=str(start), tuned=True, kept=kept, shares=tuple(shares),
+            config, **own_sizes(start), steps=0, embedding_steps=0, dynamics_steps=steps, lr=lr,
+            latent_of=str(start), fine_tune=True, interpolation=interpolation,
+            dataset_weights=tuple(dataset_weights),
         )  # fmt: skip
 
     def teach_actor(
@@ -87,10 +88,10 @@ class JEPAFamily:
 
     def _demonstrations(
         self, model: JEPAWorldModel, recorded: TrainingData, noise: float
-    ) -> Recorded:
+    ) -> RecordedRows:
         caches = [recorded.latents(path) for path in recorded.datasets]
         pairs = open_pairs(model.spec.task, recorded.datasets, caches, model.encoder.sha256)
-        return Recorded.load(pairs, model, noise)
+        return RecordedRows.load(pairs, model, noise)
 
 
 FAMILY = JEPAFamily()

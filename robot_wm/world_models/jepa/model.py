@@ -156,8 +156,8 @@ class JEPAWorldModel:
     ) -> np.ndarray:
         """``n`` plans, float32 ``[n, H, A]`` within bounds, see :meth:`Network.plans`."""
         fixed = self.network.proposer.shape[0]
-        drawn = proposal_chance(rng, max(0, n - fixed), self.spec)
-        choice, noise = (self._tensor(part) for part in drawn)
+        chance = proposal_chance(rng, max(0, n - fixed), self.spec)
+        choice, noise = (self._tensor(part) for part in chance)
         bounds = (
             self._tensor(np.asarray(self.spec.action_low)),
             self._tensor(np.asarray(self.spec.action_high)),

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from robot_wm.core.config import Within, build, check_fields
 from robot_wm.core.errors import ConfigError, WeightsError
 from robot_wm.core.protocols import ModelSpec
-from robot_wm.encoders.token_pca import Reduce
+from robot_wm.encoders.token_pca import TokenPCA
 from robot_wm.world_models.jepa.actor.model import Actor
-from robot_wm.world_models.jepa.dynamics import Distance, Predictor, ProposerHead
+from robot_wm.world_models.jepa.dynamics import ActionPrior, GoalDistance, LatentPredictor
 from robot_wm.world_models.jepa.projector import Embedding, Projector, Whiten
 
 Size = Annotated[int, Within(1, 4096)]
@@ -38,7 +38,7 @@ class Sizes:
         distance_width, distance_blocks: of the goal distance.
         slow: slow directions of the embedding.
         actor: whether proposals come from an :class:`Actor` rolled out in the predictor, instead of
-            from the open-loop plans of a :class:`ProposerHead`.
+            from the open-loop plans of a :class:`ActionPrior`.
     """
 
     positions: Annotated[int, Within(1, 2**16)]
@@ -103,7 +103,7 @@ class Network(nn.Module):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         s = self.sizes = sizes
-        self.reduce = Reduce(s.positions, s.encoder_width, s.reduced)
+        self.reduce = TokenPCA(s.positions, s.encoder_width, s.reduced)
         self.projector = Projector(s.grid, s.reduced, s.channels, s.keypoints)
         self.embedding = (
             Embedding(4 * s.keypoints, s.embedding, s.embedding_width, s.embedding_blocks, s.slow)
@@ -111,11 +111,11 @@ class Network(nn.Module):
             else nn.Identity()
         )
         self.whiten = Whiten(s.latent)
-        self.predictor = Predictor(s.latent, s.action, s.width, s.blocks)
-        self.proposer: Any = (Actor if s.actor else ProposerHead)(
+        self.predictor = LatentPredictor(s.latent, s.action, s.width, s.blocks)
+        self.proposer: Any = (Actor if s.actor else ActionPrior)(
             s.latent, s.action, s.horizon, s.heads, s.proposer_width, s.proposer_blocks
         )
-        self.distance = Distance(s.latent, s.distance_width, s.distance_blocks)
+        self.distance = GoalDistance(s.latent, s.distance_width, s.distance_blocks)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Encoder tokens ``[N, P, D]`` to latents ``[N, Z]``."""

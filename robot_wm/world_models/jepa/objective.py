@@ -6,18 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robot_wm.data.sequences import Batch
+from robot_wm.data.sequences import SequenceBatch
 from robot_wm.training import losses
 from robot_wm.training.losses import contrast
 from robot_wm.training.metrics import participation_ratio, r2
 from robot_wm.world_models.jepa.config import TrainConfig
-from robot_wm.world_models.jepa.dynamics import Predictor
+from robot_wm.world_models.jepa.dynamics import LatentPredictor
 from robot_wm.world_models.jepa.model import Network, Sizes
 from robot_wm.world_models.jepa.projector import Decoder, Embedding
 from robot_wm.world_models.jepa.stages import DynamicsStage, RepresentationStage
 
 
-class Trainee(nn.Module):
+class TrainingModule(nn.Module):
     """Network, inverse dynamics, feature decoder and what the contrast needs.
 
     The two heads keep the latent from forgetting: without them a compact latent trained only to
@@ -33,9 +33,9 @@ class Trainee(nn.Module):
         self.inverse = nn.Sequential(
             nn.Linear(8 * sizes.keypoints, 256), nn.GELU(), nn.Linear(256, sizes.action)
         )
-        self.decoder = Decoder(sizes.grid, config.decoded, sizes.channels, sizes.keypoints)
+        self.decoder = Decoder(sizes.grid, config.reconstructed, sizes.channels, sizes.keypoints)
         raw = 4 * sizes.keypoints
-        self.guide = Predictor(raw, sizes.action, sizes.width, sizes.blocks)
+        self.guide = LatentPredictor(raw, sizes.action, sizes.width, sizes.blocks)
         self.moved = nn.Linear(Embedding.MOVED, control)
         self.log_sharpness = nn.Parameter(torch.zeros(()))
         self.register_buffer("explained", torch.zeros(()))
@@ -65,7 +65,7 @@ class Trainee(nn.Module):
 
     @staticmethod
     def unroll(
-        predictor: Predictor,
+        predictor: LatentPredictor,
         z: Tensor,
         z_prev: Tensor,
         a_prev: Tensor,
@@ -86,14 +86,14 @@ class Trainee(nn.Module):
         return predicted
 
     def representation_loss(
-        self, stage: RepresentationStage, batch: Batch, generator: torch.Generator
+        self, stage: RepresentationStage, batch: SequenceBatch, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Weighted terms of the first stage, in which the projector learns."""
         c, z = stage, self.network.projector(batch.x)
         z_prev, a_prev = self.context(z, batch.actions, generator)
         predicted = self.unroll(self.guide, z, z_prev, a_prev, batch.actions, len(c.rollout))
         normal = self.network.predictor.scale(batch.actions)
-        rebuilt = losses.moving(self.decode(z), batch.x[..., : self.config.decoded], c.motion)
+        rebuilt = losses.moving(self.decode(z), batch.x[..., : self.config.reconstructed], c.motion)
         return {
             **_errors(predicted, z.detach() if c.stop_gradient else z, c.rollout),
             "straighten": c.straightening * losses.straightening(z),
@@ -104,7 +104,7 @@ class Trainee(nn.Module):
     def embedding_loss(
         self, transitions: tuple[Tensor, Tensor, Tensor, Tensor]
     ) -> dict[str, Tensor]:
-        """Terms of the second stage; see ``Windows.transitions``, rows being projected frames."""
+        """Terms of the second stage, from ``SequenceDataset.transitions`` of projected frames."""
         now, later, actions, frames = transitions
         embedding = self.network.embedding
         assert isinstance(embedding, Embedding)
@@ -126,8 +126,8 @@ class Trainee(nn.Module):
     def dynamics_loss(
         self,
         stage: DynamicsStage,
-        batch: Batch,
-        shown: Batch,
+        batch: SequenceBatch,
+        demonstrations: SequenceBatch,
         ahead: int,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
@@ -146,7 +146,9 @@ class Trainee(nn.Module):
         predicted = self.unroll(predictor, z, z_prev, a_prev, batch.actions, ahead)
         terms = _errors(predicted, z, c.rollout[:ahead])
         if c.proposer:
-            plans, logits, target, mask = self.propose(shown, shown.x, shown.near, generator)
+            plans, logits, target, mask = self.propose(
+                demonstrations, demonstrations.x, demonstrations.near, generator
+            )
             loss, winner = losses.winner_takes_all(plans, logits, target, mask)
             head.track(plans, target, mask, winner)
             terms["propose"] = c.proposer * loss
@@ -157,7 +159,11 @@ class Trainee(nn.Module):
         return terms
 
     def _distances(
-        self, batch: Batch, predicted: Tensor, frames: int, generator: torch.Generator | None
+        self,
+        batch: SequenceBatch,
+        predicted: Tensor,
+        frames: int,
+        generator: torch.Generator | None,
     ) -> Tensor:
         """Error of the goal distance, see ``dynamics_loss``.
 
@@ -176,7 +182,7 @@ class Trainee(nn.Module):
         return torch.stack(distances).mean()
 
     def propose(
-        self, batch: Batch, z: Tensor, near: Tensor, generator: torch.Generator | None
+        self, batch: SequenceBatch, z: Tensor, near: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Plans, logits, recorded blocks and mask, rows flattened over windows and frames."""
         head = self.network.proposer
@@ -192,7 +198,7 @@ class Trainee(nn.Module):
         return losses.log_steps(self.network.distance(z[ahead], goal[ahead]), k[ahead].float())
 
     @torch.no_grad()
-    def validate(self, batch: Batch, settled: bool) -> dict[str, float]:
+    def validate(self, batch: SequenceBatch, settled: bool) -> dict[str, float]:
         """Numbers on held-out windows.
 
         ``EF_k`` is 1 - Σ(ẑ - z)² / Σ(copy - z)² after k blocks open loop: above 0 beats copying.
@@ -219,7 +225,7 @@ class Trainee(nn.Module):
         if self.config.steps:  # otherwise the latent came without what shaped it
             wanted = self.network.predictor.scale(batch.actions)
             out["inverse_r2"] = float(r2(self.invert(raw), wanted, axis=None))
-            tokens = batch.x[..., : self.config.decoded]
+            tokens = batch.x[..., : self.config.reconstructed]
             out["reconstruct_r2"] = float(r2(self.decode(raw), tokens, axis=None))
         out["rank"] = participation_ratio(torch.linalg.eigvalsh(torch.cov(z.flatten(0, 1).T)))
         out["latent_std"] = float(z.flatten(0, 1).std(0).mean())
@@ -229,9 +235,9 @@ class Trainee(nn.Module):
         plans, logits, target, mask = self.propose(batch, z, near, None)
         per_head = (plans - target[:, None]).square().mean(3)
         errors = (per_head * mask[:, None]).sum(2) / mask.sum(1).clamp(min=1)[:, None]
-        shown = mask.any(1)
-        out["proposer_best"] = float(errors[shown].min(1).values.mean())
-        out["proposer_first"] = float(errors[shown, logits[shown].argmax(1)].mean())
+        some_ahead = mask.any(1)
+        out["proposer_best"] = float(errors[some_ahead].min(1).values.mean())
+        out["proposer_first"] = float(errors[some_ahead, logits[some_ahead].argmax(1)].mean())
         ahead = batch.k_far >= 0
         guess = self.network.distance(z, far[:, None].expand_as(z))
         steps_to_go = torch.log1p(batch.k_far[ahead].float())
@@ -242,7 +248,7 @@ class Trainee(nn.Module):
 def _errors(
     predicted: list[Tensor], target: Tensor, weights: tuple[float, ...]
 ) -> dict[str, Tensor]:
-    """Weighted open-loop errors, see ``Trainee.unroll``."""
+    """Weighted open-loop errors, see ``TrainingModule.unroll``."""
     return {
         f"predict_{j + 1}": weight * losses.prediction(row, target[:, j + 1 :])
         for j, (weight, row) in enumerate(zip(weights, predicted, strict=True))

@@ -1,8 +1,8 @@
 """From encoder tokens to the compact latent in which the model predicts and compares.
 
-``Reduce`` is fixed (fitted once on training frames), ``Projector`` is learned, ``Whiten`` is fitted
-when the projector is finished. Splitting the first two lets training keep the reduced tokens, a
-quarter of the size, in memory.
+``TokenPCA`` is fixed (fitted once on training frames), ``Projector`` is learned, ``Whiten`` is
+fitted when the projector is finished. Splitting the first two lets training keep the reduced
+tokens, a quarter of the size, in memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robot_wm.core.errors import DataError
-from robot_wm.world_models.jepa.dynamics import ResidualMLP, Scale
+from robot_wm.world_models.jepa.dynamics import ResidualMLP, Standardizer
 
 
 def grid_places(rows: int, columns: int) -> Tensor:
@@ -91,7 +91,7 @@ class Embedding(nn.Module):
 
     def __init__(self, inputs: int, learned: int, width: int, blocks: int, slow: int = 0) -> None:
         super().__init__()
-        self.scale = Scale(inputs)
+        self.scale = Standardizer(inputs)
         self.mlp = ResidualMLP(inputs, learned, width, blocks)
         self.slow = slow
         if slow:
@@ -230,8 +230,8 @@ class Decoder(nn.Module):
         """Latents ``[..., 4 K]`` to tokens ``[..., P, dims]``."""
         lead, rows = z.shape[:-1], z.reshape(-1, self.keypoints, 2 + Projector.CONTENT)
         gap = rows[:, :, None, :2] - self.get_buffer("places")  # [B, K, P, 2]
-        drawn = (-gap.square().sum(-1) / (2 * self.log_width.exp().square()[:, None])).exp()
-        maps = torch.cat([drawn[:, :, None], drawn[:, :, None] * rows[..., 2:, None]], dim=2)
+        blobs = (-gap.square().sum(-1) / (2 * self.log_width.exp().square()[:, None])).exp()
+        maps = torch.cat([blobs[:, :, None], blobs[:, :, None] * rows[..., 2:, None]], dim=2)
         x = maps.reshape(len(rows), -1, *self.grid)
         x = self.out(F.gelu(self.far(F.gelu(self.near(x)))))
         return x.flatten(2).transpose(1, 2).reshape(*lead, math.prod(self.grid), -1)

@@ -18,10 +18,10 @@ from robot_wm.core.errors import ConfigError
 from robot_wm.world_models.jepa.projector import Embedding
 
 if TYPE_CHECKING:
-    from robot_wm.data.sequences import Windows
-    from robot_wm.world_models.jepa.dynamics import Scale
+    from robot_wm.data.sequences import SequenceDataset
+    from robot_wm.world_models.jepa.dynamics import Standardizer
     from robot_wm.world_models.jepa.model import Network
-    from robot_wm.world_models.jepa.objective import Trainee
+    from robot_wm.world_models.jepa.objective import TrainingModule
 
 PAIRS = 2**14
 
@@ -51,7 +51,7 @@ class Stage(ABC):
     steps: int
 
     def begin(  # noqa: B027  (a hook; most need none)
-        self, network: Network, windows: Windows, first: bool
+        self, network: Network, windows: SequenceDataset, first: bool
     ) -> None:
         """Prepare rows and fixed maps.
 
@@ -61,14 +61,14 @@ class Stage(ABC):
             first: whether the stage begins; else it goes on after a restart.
         """
 
-    def end(self, network: Network, windows: Windows) -> None:  # noqa: B027
+    def end(self, network: Network, windows: SequenceDataset) -> None:  # noqa: B027
         """Keep what comes out of what was trained, in place of what went in."""
 
     @abstractmethod
     def loss(
         self,
-        live: Trainee,
-        windows: Windows,
+        live: TrainingModule,
+        windows: SequenceDataset,
         step: int,
         rng: np.random.Generator,
         generator: torch.Generator,
@@ -103,14 +103,14 @@ class RepresentationStage(Stage):
         )
         check(sum(self.rollout) > 0, f"rollout = {self.rollout}", "one weight or more, not all 0")
 
-    def end(self, network: Network, windows: Windows) -> None:
+    def end(self, network: Network, windows: SequenceDataset) -> None:
         """Latents in place of tokens."""
         windows.apply(network.projector)
 
     def loss(
         self,
-        live: Trainee,
-        windows: Windows,
+        live: TrainingModule,
+        windows: SequenceDataset,
         step: int,
         rng: np.random.Generator,
         generator: torch.Generator,
@@ -135,11 +135,11 @@ class EmbeddingStage(Stage):
     def __post_init__(self) -> None:
         check(
             min(self.episodes, self.frames) >= 2 and self.episodes * self.frames <= PAIRS,
-            f"embed_episodes, embed_frames = {self.episodes}, {self.frames}",
+            f"embedding_episodes, embedding_frames = {self.episodes}, {self.frames}",
             f"{PAIRS} frames a step or fewer: every one is compared with every other",
         )
 
-    def begin(self, network: Network, windows: Windows, first: bool) -> None:
+    def begin(self, network: Network, windows: SequenceDataset, first: bool) -> None:
         """Fit scale and slow directions of the embedding."""
         if first:
             assert isinstance(network.embedding, Embedding)  # the configuration sees to it
@@ -148,8 +148,8 @@ class EmbeddingStage(Stage):
 
     def loss(
         self,
-        live: Trainee,
-        windows: Windows,
+        live: TrainingModule,
+        windows: SequenceDataset,
         step: int,
         rng: np.random.Generator,
         generator: torch.Generator,
@@ -166,7 +166,7 @@ class DynamicsStage(Stage):
         batch: windows a step.
         fine_tune: whether the latent is whitened already and they have been trained before.
         goal_frames: frames of a window from which the goal distance learns.
-        others: see ``TrainConfig`` (``rollout`` is ``settle_rollout`` there).
+        others: see ``TrainConfig`` (``rollout`` is ``dynamics_rollout`` there).
     """
 
     name, plans = "dynamics", True
@@ -182,12 +182,12 @@ class DynamicsStage(Stage):
     def __post_init__(self) -> None:
         check(
             self.steps >= 1 and self.batch >= 2,
-            f"settle, settle_batch = {self.steps}, {self.batch}",
+            f"settle, dynamics_batch = {self.steps}, {self.batch}",
             "at least 1 step of at least 2 windows",
         )
         check(
             sum(self.rollout) > 0,
-            f"settle_rollout = {self.rollout}",
+            f"dynamics_rollout = {self.rollout}",
             "one weight or more, not all 0",
         )
         check(0 <= self.rollout_share <= 1, f"rollout_share = {self.rollout_share}", "0 … 1")
@@ -203,7 +203,7 @@ class DynamicsStage(Stage):
         alone = round((1 - self.rollout_share) * self.steps)
         return len(self.rollout) if step > alone else 1
 
-    def begin(self, network: Network, windows: Windows, first: bool) -> None:
+    def begin(self, network: Network, windows: SequenceDataset, first: bool) -> None:
         """Embed and whiten; fit the whitening and what scales its rows, unless they are fitted."""
         windows.apply(network.embedding)
         fresh = first and not self.fine_tune
@@ -216,19 +216,21 @@ class DynamicsStage(Stage):
 
     def loss(
         self,
-        live: Trainee,
-        windows: Windows,
+        live: TrainingModule,
+        windows: SequenceDataset,
         step: int,
         rng: np.random.Generator,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
         """Windows of latents, and others of demonstrations for the proposer."""
         batch = windows.draw(self.batch, rng)
-        shown = windows.draw(self.batch, rng, shown=True) if self.proposer else batch
-        return live.dynamics_loss(self, batch, shown, self.rollout_blocks(step), generator)
+        demonstrations = (
+            windows.draw(self.batch, rng, demonstrations=True) if self.proposer else batch
+        )
+        return live.dynamics_loss(self, batch, demonstrations, self.rollout_blocks(step), generator)
 
 
-def _fit_scales(rows: Tensor, *scales: Scale) -> None:
+def _fit_scales(rows: Tensor, *scales: Standardizer) -> None:
     std, mean = torch.std_mean(rows.float(), dim=0)
     for scale in scales:
         scale.mean.copy_(mean)

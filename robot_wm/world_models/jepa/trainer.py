@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robot_wm.core.aliases import stored
 from robot_wm.core.errors import DataError
 from robot_wm.core.protocols import spec_to_json
 from robot_wm.core.storage.provenance import (
@@ -26,7 +27,14 @@ from robot_wm.core.storage.provenance import (
     sha256_of,
 )
 from robot_wm.data.normalization import Statistics
-from robot_wm.data.sequences import Pair, Windows, block_actions, open_pairs, sample_tokens, usable
+from robot_wm.data.sequences import (
+    Pair,
+    SequenceDataset,
+    block_actions,
+    open_pairs,
+    sample_tokens,
+    usable,
+)
 from robot_wm.encoders.frozen import FrozenEncoder
 from robot_wm.training.checkpoint import (
     full_precision,
@@ -37,10 +45,10 @@ from robot_wm.training.ema import Averaged
 from robot_wm.training.loop import Pace, Training, fit, generators_of
 from robot_wm.training.optim import warmup_cosine
 from robot_wm.training.run_log import Log
-from robot_wm.world_models.jepa.artifact import card_of, check_robot, describe, take_over
+from robot_wm.world_models.jepa.artifact import build_spec, card_of, check_robot, load_submodules
 from robot_wm.world_models.jepa.config import TrainConfig
 from robot_wm.world_models.jepa.model import KIND, NAME, JEPAWorldModel
-from robot_wm.world_models.jepa.objective import Trainee
+from robot_wm.world_models.jepa.objective import TrainingModule
 from robot_wm.world_models.jepa.stages import Stage
 from robot_wm.world_models.jepa.visualization import SHEET, contact_sheet
 
@@ -77,17 +85,17 @@ def train(
 
     Raises:
         DataError: latents of another encoder or data set, another task, no window long enough,
-            another number of data sets than of ``config.shares``.
+            another number of data sets than of ``config.dataset_weights``.
         WeightsError: ``out`` holds a run with another configuration.
         ConfigError: the loss is not finite any more.
         StorageError: the disk is full, or another process trains into ``out``.
     """
     pairs = open_pairs(config.task, _listed(dataset), _listed(latents), encoder.sha256)
-    if len(config.shares) not in (0, len(pairs)):
+    if len(config.dataset_weights) not in (0, len(pairs)):
         raise DataError(
-            f"{len(config.shares)} shares for {len(pairs)} data sets",
+            f"{len(config.dataset_weights)} shares for {len(pairs)} data sets",
             "one for each, or none",
-            "correct `train.shares`",
+            "correct `train.dataset_weights`",
         )
     make = partial(WorldModelTraining, config, pairs, encoder, Path(out) / KIND, evaluate)
     return fit(make, out, resume)
@@ -123,19 +131,19 @@ class WorldModelTraining(Training):
             manifest = read_manifest(Path(config.latent_of), KIND)
             check_parent(manifest, "encoder", encoder.sha256)
             self.parents["latent"] = manifest["sha256"]
-        self.spec, sizes = describe(config, pairs, encoder)
-        if config.tuned:
+        self.spec, sizes = build_spec(config, pairs, encoder)
+        if config.fine_tune:
             check_robot(Path(config.latent_of), self.spec)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            live = Trainee(sizes, config, self.spec.control_dim)
-        self.state: Averaged[Trainee] = Averaged(live).to(config.device)
+            live = TrainingModule(sizes, config, self.spec.control_dim)
+        self.state: Averaged[TrainingModule] = Averaged(live).to(config.device)
         self.trained = self.live = self.state.live
         self.ema = self.state.ema
         self.generators = {}
-        kept = {k: v for k, v in asdict(config).items() if k not in FREE}
-        kept |= {key: list(kept[key]) for key in ("rollout", "settle_rollout", "shares")}
-        self.identity = {**kept, "parents": self.parents}
+        decisive = {k: v for k, v in stored("train", asdict(config)).items() if k not in FREE}
+        decisive |= {key: list(decisive[key]) for key in ("rollout", "settle_rollout", "shares")}
+        self.identity = {**decisive, "parents": self.parents}
         self.pace = Pace(
             config.total, config.log_every, config.eval_every, config.checkpoint_every,
             config.weight_decay, config.clip,
@@ -157,8 +165,10 @@ class WorldModelTraining(Training):
         network = copy.deepcopy(self.live.network).cpu().eval()
         reduce, fixed = network.reduce, network.projector if not c.steps else None
         shape = (c.window, c.horizon, c.goal_range, c.demonstration_noise, c.device)
-        self.windows = Windows(self.pairs, "train", reduce, *shape, c.shares, fixed)
-        held_out = Windows(self.pairs, "validation", reduce, *shape)
+        self.windows = SequenceDataset(
+            self.pairs, "train", reduce, *shape, c.dataset_weights, fixed
+        )
+        held_out = SequenceDataset(self.pairs, "validation", reduce, *shape)
         if not len(self.windows):
             raise DataError(
                 f"no training episode has {c.window} block frames",
@@ -166,7 +176,7 @@ class WorldModelTraining(Training):
                 "collect longer episodes or train with a smaller window",
             )
         rng = np.random.default_rng(c.seed)
-        self.held_out = held_out.spread(512, rng) if len(held_out) else None
+        self.held_out = held_out.evenly_spaced(512, rng) if len(held_out) else None
 
     def _fit(self) -> None:
         c, stores = self.config, [store for store, _ in self.pairs]
@@ -178,7 +188,9 @@ class WorldModelTraining(Training):
             scale.mean.copy_(torch.from_numpy(stats.mean))
             scale.std.copy_(torch.from_numpy(stats.std))
         if c.latent_of:
-            explained = take_over(network, Path(c.latent_of), not c.embed, c.tuned)
+            explained = load_submodules(
+                network, Path(c.latent_of), not c.embedding_steps, c.fine_tune
+            )
         else:
             explained = network.reduce.fit(sample_tokens(self.pairs, 3_000))
         for trainee in (self.live, self.ema):
@@ -218,16 +230,16 @@ class WorldModelTraining(Training):
         """Move the average; in the end, towards what fine-tuning began with."""
         _, start = self.config.stage_of(step)
         self.state.update(self.config.ema, step - start)
-        if step == self.config.total and self.config.kept:
+        if step == self.config.total and self.config.interpolation:
             self._interpolate()
 
     def _interpolate(self) -> None:
         """Average what was tuned with what tuning began with, see ``TrainConfig.kept``."""
         began = copy.deepcopy(self.ema.network).cpu()
-        take_over(began, Path(self.config.latent_of), embedded=True, whole=True)
+        load_submodules(began, Path(self.config.latent_of), embedded=True, whole=True)
         both = zip(self.ema.network.parameters(), began.parameters(), strict=True)
         for weight, first in both:
-            weight.data.lerp_(first.data.to(weight), self.config.kept)
+            weight.data.lerp_(first.data.to(weight), self.config.interpolation)
 
     def line(self) -> dict[str, Any]:
         """Loss and terms of the last step."""

@@ -69,17 +69,17 @@ def read_sheet(path: Path, size: Size) -> np.ndarray:
     return tiles.reshape(-1, height, width, 3)
 
 
-class IllustratedModel(JEPAWorldModel):
+class NearestFrameDecoder(JEPAWorldModel):
     """The house world model, able to show what it imagines (``planning``'s ``Imagination``)."""
 
     @staticmethod
-    def illustrate(model: JEPAWorldModel, sheet: Path) -> IllustratedModel:
+    def illustrate(model: JEPAWorldModel, sheet: Path) -> NearestFrameDecoder:
         """The same model with the frames of ``sheet``.
 
         Raises:
             WeightsError: a sheet of another size.
         """
-        self = IllustratedModel(model.network, model.encoder, model.spec, model.cost)
+        self = NearestFrameDecoder(model.network, model.encoder, model.spec, model.cost)
         self.frames = read_sheet(sheet, model.spec.image_size)
         with torch.inference_mode():
             self.latents = model.network.embed(model.encoder.encode_frames(self.frames))

@@ -17,7 +17,7 @@ from robot_wm.core.errors import DataError
 from robot_wm.core.symmetry import Mirror
 from robot_wm.data.lessons import LessonStore
 from robot_wm.data.sequences import Pair, block_actions, is_demonstration
-from robot_wm.world_models.jepa.dynamics import Predictor
+from robot_wm.world_models.jepa.dynamics import LatentPredictor
 from robot_wm.world_models.jepa.model import JEPAWorldModel
 
 IMAGINED = 3  # blocks ahead of which imagined latents are kept
@@ -51,7 +51,7 @@ class Taught:
         stores: Sequence[tuple[LessonStore, Sequence[Path]]],
         mirror: Mirror | None,
         block: int,
-        predictor: Predictor,
+        predictor: LatentPredictor,
         held_out: float = 0.04,
     ) -> None:
         self.block = block
@@ -78,8 +78,8 @@ class Taught:
             np.arange(len(stores)),
             [sum(_rows(s, x) for x in s.shards) * (2 if mirror else 1) for s, _ in stores],
         )
-        kept = np.random.default_rng(0).random(first // (2 if mirror else 1)) < held_out
-        hidden = self._pairwise(kept, parts, mirror)[self.lesson]
+        held = np.random.default_rng(0).random(first // (2 if mirror else 1)) < held_out
+        hidden = self._pairwise(held, parts, mirror)[self.lesson]
         self.train, self.held_out = (
             np.flatnonzero(self.valid & ~hidden), np.flatnonzero(self.valid & hidden),
         )  # fmt: skip
@@ -89,19 +89,19 @@ class Taught:
         self.imagined = self._imagine(predictor)
 
     @staticmethod
-    def _pairwise(kept: np.ndarray, parts: list[tuple], mirror: Mirror | None) -> np.ndarray:
+    def _pairwise(held: np.ndarray, parts: list[tuple], mirror: Mirror | None) -> np.ndarray:
         """A lesson and its mirror image are hidden together."""
         if mirror is None:
-            return kept
+            return held
         out, first = [], 0
         for plain in parts[::2]:
-            own = kept[first : first + len(plain[1])]
+            own = held[first : first + len(plain[1])]
             out += [own, own]
             first += len(plain[1])
         return np.concatenate(out)
 
     @torch.inference_mode()
-    def _imagine(self, predictor: Predictor) -> list[Tensor]:
+    def _imagine(self, predictor: LatentPredictor) -> list[Tensor]:
         """Entry j: what is expected of every row from ``j`` blocks before; entry 0 is the truth."""
         out = [self.z]
         b, rows = self.block, np.arange(len(self.z))
@@ -144,9 +144,11 @@ class Taught:
         z, z_prev = torch.empty(len(rows), self.z.shape[1]), torch.empty(0)
         z_prev = torch.empty_like(z)
         for j in range(IMAGINED + 1):
-            mine = np.flatnonzero(deep == j)
-            z[mine] = self.imagined[j][rows[mine]]
-            z_prev[mine] = self.imagined[max(j - 1, 0)][np.maximum(rows[mine] - self.block, 0)]
+            at_depth = np.flatnonzero(deep == j)
+            z[at_depth] = self.imagined[j][rows[at_depth]]
+            z_prev[at_depth] = self.imagined[max(j - 1, 0)][
+                np.maximum(rows[at_depth] - self.block, 0)
+            ]
         gone = torch.from_numpy(unknown)[:, None]
         a_prev = self.blocks[np.maximum(rows - self.block, 0)]
         return Draw(
@@ -193,7 +195,7 @@ def _views(
     return views
 
 
-class Recorded:
+class RecordedRows:
     """Recorded episodes block by block, whose every later frame is a goal in hindsight.
 
     Args:
@@ -212,7 +214,7 @@ class Recorded:
 
     @staticmethod
     @torch.inference_mode()
-    def load(pairs: Sequence[Pair], model: JEPAWorldModel, noise: float) -> Recorded:
+    def load(pairs: Sequence[Pair], model: JEPAWorldModel, noise: float) -> RecordedRows:
         """Training episodes of demonstrators with at most this action noise.
 
         Raises:
@@ -233,7 +235,7 @@ class Recorded:
                 f"no demonstration with action noise up to {noise} in the training episodes",
                 "an expert's or agent's episode", "teach without them: teach.actor.recorded=0",
             )  # fmt: skip
-        return Recorded(torch.cat(latents), torch.cat(blocks), np.array(lengths))
+        return RecordedRows(torch.cat(latents), torch.cat(blocks), np.array(lengths))
 
     def wander(self, count: int, rng: np.random.Generator, most: int, lost: float) -> Draw:
         """``count`` frames with goals up to ``most`` blocks ahead, some without their past."""

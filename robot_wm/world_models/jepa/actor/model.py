@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from robot_wm.world_models.jepa.dynamics import Predictor, ResidualMLP, Scale
+from robot_wm.world_models.jepa.dynamics import LatentPredictor, ResidualMLP, Standardizer
 
 LEAST, MOST = 0.05, 1.5  # standard deviation of a component, in those of the blocks
 GOLDEN = 0.6180339887498949  # later blocks shift the uniform number by it, modulo 1
@@ -36,7 +36,7 @@ class Actor(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = (heads, horizon, action)
-        self.scale, self.place = Scale(action), Scale(latent)
+        self.scale, self.place = Standardizer(action), Standardizer(latent)
         self.mlp = ResidualMLP(3 * latent + action, heads * (2 * action + 1), width, blocks)
         self.wandering = nn.Parameter(torch.zeros(width))
 
@@ -81,7 +81,7 @@ class Actor(nn.Module):
 
     def sample(
         self,
-        predictor: Predictor,
+        predictor: LatentPredictor,
         z_prev: Tensor,
         z: Tensor,
         a_prev: Tensor,
@@ -116,8 +116,8 @@ class Actor(nn.Module):
             passed = torch.frac(choice + h * GOLDEN)[:, None] >= logits[heads:].softmax(
                 dim=-1
             ).cumsum(dim=-1)
-            drawn = passed.sum(dim=-1).clamp(max=heads - 1)
-            picked = torch.cat([fixed, drawn])[:, None, None].expand(-1, 1, mean.shape[-1])
+            component = passed.sum(dim=-1).clamp(max=heads - 1)
+            picked = torch.cat([fixed, component])[:, None, None].expand(-1, 1, mean.shape[-1])
             block = mean.gather(1, picked)[:, 0]
             spread = self.SPREAD * noise[:, h] * std[heads:].gather(1, picked[heads:])[:, 0]
             block = block + torch.cat([torch.zeros_like(block[:heads]), spread])

@@ -37,7 +37,7 @@ from robot_wm.training.checkpoint import (
 from robot_wm.training.ema import Averaged
 from robot_wm.training.loop import Pace, Training, fit, generators_of
 from robot_wm.training.optim import warmup_cosine
-from robot_wm.world_models.jepa.actor.dataset import Draw, Recorded, Taught
+from robot_wm.world_models.jepa.actor.dataset import Draw, RecordedRows, Taught
 from robot_wm.world_models.jepa.actor.model import Actor
 from robot_wm.world_models.jepa.model import KIND, JEPAWorldModel, Network
 from robot_wm.world_models.jepa.visualization import SHEET
@@ -92,7 +92,7 @@ class ActorConfig:
 def train_actor(
     config: ActorConfig,
     taught: Taught,
-    recorded: Recorded | None,
+    recorded: RecordedRows | None,
     model: JEPAWorldModel,
     parent: Path,
     out: Path,
@@ -123,7 +123,7 @@ class ActorTraining(Training):
         self,
         config: ActorConfig,
         taught: Taught,
-        recorded: Recorded | None,
+        recorded: RecordedRows | None,
         model: JEPAWorldModel,
         parent: Path,
         out: Path,
@@ -132,9 +132,9 @@ class ActorTraining(Training):
         self.config, self.taught, self.recorded = config, taught, recorded
         self.model, self.parent, self.out = model, parent, out
         _, self.stored, self.manifest = load_artifact(parent, KIND)
-        kept = {k: v for k, v in asdict(config).items() if k not in FREE}
+        decisive = {k: v for k, v in asdict(config).items() if k not in FREE}
         parents = {**self.manifest["parents"], "latent": self.manifest["sha256"]}
-        self.identity = {**kept, "parents": parents, **facts}
+        self.identity = {**decisive, "parents": parents, **facts}
         self.state = Averaged(actor_of(config, model, taught))
         self.trained = self.state.live
         self.generators = {}
@@ -204,7 +204,7 @@ def with_actor(network: Network, actor: Actor, config: ActorConfig) -> Network:
 
 
 def _step(
-    config: ActorConfig, step: int, taught: Taught, recorded: Recorded | None, live: Actor
+    config: ActorConfig, step: int, taught: Taught, recorded: RecordedRows | None, live: Actor
 ) -> Tensor:
     """Loss of a step, whose rows are drawn by (seed, step)."""
     c, (rng, _) = config, generators_of(config.seed, step)
