@@ -24,8 +24,8 @@ class RandomAgent:
 
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
         """Next control action, float32 ``[control_dim]``."""
-        drawn = self._rng.uniform(self._low, self._high).astype(np.float32)
-        return np.clip(drawn, self._low, self._high)
+        action = self._rng.uniform(self._low, self._high).astype(np.float32)
+        return np.clip(action, self._low, self._high)
 
 
 class StayAgent:

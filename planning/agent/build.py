@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from planning.agent.config import PlannerSettings
+from robot_wm.core.aliases import current
 from robot_wm.core.config import build
 from robot_wm.core.errors import ConfigError
 
@@ -33,14 +34,14 @@ def mpc(
     """
     from planning.agent.costs import Objective
     from planning.agent.mpc import MPCAgent
-    from planning.agent.realtime_mpc import ClockAgent
-    from planning.agent.symmetrized_model import mirrored
+    from planning.agent.realtime_mpc import RealTimeMPC
+    from planning.agent.symmetrized_model import symmetrized as symmetrized_model
     from planning.optimizers import make
 
-    p = build(PlannerSettings, planner, "planner")
-    model = mirrored(model, mirror) if p.mirror else model
+    p = build(PlannerSettings, current("planner", planner), "planner")
+    model = symmetrized_model(model, mirror) if p.mirror else model
     positional = (
-        model, make(p.optimiser, **p.options), Objective.discounted(p.discount), p.horizon,
+        model, make(p.optimizer, **p.options), Objective.discounted(p.discount), p.horizon,
         p.execute,
     )  # fmt: skip
     options: dict[str, Any] = {
@@ -50,7 +51,7 @@ def mpc(
         "levels": p.levels,
     }
     if clock:
-        return ClockAgent(*positional, delay=delay_of(clock), **options)
+        return RealTimeMPC(*positional, delay=delay_of(clock), **options)
     return MPCAgent(*positional, **options)
 
 
@@ -67,14 +68,14 @@ def mpc_agent(
         planner, clock: see :func:`mpc`.
         changes: values in place of the planner's own.
     """
-    return mpc(model, {**planner, **changes}, clock=clock, mirror=spec.mirror)
+    return mpc(model, {**current("planner", planner), **changes}, clock=clock, mirror=spec.mirror)
 
 
 def symmetrized(model: WorldModel[Any], mirror: Mirror | None, wanted: bool) -> WorldModel[Any]:
     """The model with its mirror image, if ``wanted`` and if its scene has one."""
-    from planning.agent.symmetrized_model import mirrored
+    from planning.agent.symmetrized_model import symmetrized as symmetrized_model
 
-    return mirrored(model, mirror if wanted else None)
+    return symmetrized_model(model, mirror if wanted else None)
 
 
 def delay_of(clock: str) -> int | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from robot_wm.core.config import Within, build
 
 if TYPE_CHECKING:
-    from planning.optimizers import Optimiser
+    from planning.optimizers import Optimizer
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class PlannerSettings:
     """The planner around the optimiser.
 
     Attributes:
-        optimiser: registered name.
+        optimizer: registered name.
         options: of that optimiser, checked by its own dataclass.
         horizon: blocks planned.
         execute: blocks executed before the next plan.
@@ -32,7 +32,7 @@ class PlannerSettings:
             where it has one (:mod:`planning.agent.symmetrized_model`).
     """
 
-    optimiser: str
+    optimizer: str
     options: dict[str, Any] = field(default_factory=dict)
     horizon: Annotated[int, Within(1, 100)] = 5
     execute: Annotated[int, Within(1, 100)] = 1
@@ -44,14 +44,14 @@ class PlannerSettings:
     cost: Literal["", "latent", "distance", "both"] = ""
     mirror: bool = False
 
-    def search(self, where: str = "planner.options") -> Optimiser:
+    def search(self, where: str = "planner.options") -> Optimizer:
         """The optimiser with its options, which stand at ``where``, checked.
 
         Raises:
             ConfigError: an unknown optimiser, or options that it cannot have.
         """
-        from planning.optimizers import OPTIMISERS, make
+        from planning.optimizers import OPTIMIZERS, make
 
-        if self.optimiser in OPTIMISERS:
-            return build(OPTIMISERS[self.optimiser], self.options, where)
-        return make(self.optimiser, **self.options)
+        if self.optimizer in OPTIMIZERS:
+            return build(OPTIMIZERS[self.optimizer], self.options, where)
+        return make(self.optimizer, **self.options)

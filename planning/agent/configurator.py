@@ -1,7 +1,7 @@
 """The configurator (LeCun 2022, §3.2): from a deadline to the search that fits it on this machine.
 
 It times the model's parts where they will run, then takes away candidates, then rounds, then the
-samples (:class:`Choice` judges proposals alone), then the judgement (Mode-1), until a plan fits:
+samples (:class:`BestOfN` judges proposals alone), then the judgement (Mode-1), until a plan fits:
 three rounds of 24 candidates reach more goals than one round of 64, and twelve judged proposals as
 many as 64. Which searches are worth their time was measured on validation episodes:
 ``docs/log.md``.
@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from planning.optimizers import CEM, Choice, Mode1
-from planning.optimizers.base import Optimiser
+from planning.optimizers import CEM, BestOfN, PolicyOnly
+from planning.optimizers.base import Optimizer
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.images import sides
 from robot_wm.core.protocols import History, Proposer, WorldModel
@@ -31,7 +31,7 @@ SLOWEST = 95  # percentile of the timings a plan is reckoned with
 
 
 @dataclass(frozen=True)
-class Speed:
+class LatencyModel:
     """How long the parts of a plan take here.
 
     Attributes:
@@ -42,54 +42,54 @@ class Speed:
     """
 
     act: float
-    look: float
+    encode: float
     sizes: tuple[int, ...]
     rollouts: tuple[float, ...]
     refit: float = 0.0
 
-    def plan(self, optimiser: Optimiser, proposals: int) -> float:
+    def plan(self, optimizer: Optimizer, proposals: int) -> float:
         """Time of a whole plan with a reserve [s]."""
-        if isinstance(optimiser, Mode1):
+        if isinstance(optimizer, PolicyOnly):
             return RESERVE * self.act
-        sizes = [optimiser.count(i) for i in range(optimiser.iterations)]
+        sizes = [optimizer.num_samples(i) for i in range(optimizer.iterations)]
         if proposals and not isinstance(
-            optimiser, Choice
+            optimizer, BestOfN
         ):  # they are costed before the samples around the cheapest of them
             sizes[:1] = [proposals + 1, sizes[0] - proposals - 1]
-        if optimiser.final == "guarded":
+        if optimizer.final == "guarded":
             sizes.append(2)
         # No rollout is cheaper than the smallest that was timed; beyond the largest, in proportion.
         each = np.interp(sizes, self.sizes, self.rollouts)
         beyond = np.maximum(np.array(sizes) / self.sizes[-1], 1.0)
         rollouts = float((each * beyond).sum())
-        return RESERVE * (self.look + rollouts + self.refit * sum(sizes))
+        return RESERVE * (self.encode + rollouts + self.refit * sum(sizes))
 
 
 class Budget(NamedTuple):
     """A search that fits, the plans it asks of the actor, and the time it is reckoned to take."""
 
-    optimiser: Optimiser
+    optimizer: Optimizer
     proposals: int
     seconds: float
 
 
-def timed(
+def profile(
     model: WorldModel[Any],
-    optimiser: Optimiser,
+    optimizer: Optimizer,
     proposals: int,
     repeats: int = 40,
     clock: Callable[[], float] = time.perf_counter,
-) -> Speed:
+) -> LatencyModel:
     """Time a model on pictures of noise, alone on its machine.
 
     Args:
         model: anything behind the contract.
-        optimiser: the full search.
+        optimizer: the full search.
         proposals: plans it asks of the actor; 0 for none.
         repeats: of every part, after three to warm up.
         clock: seconds.
     """
-    spec, rng, most = model.spec, np.random.default_rng(0), optimiser.candidates
+    spec, rng, most = model.spec, np.random.default_rng(0), optimizer.candidates
 
     shape, none = (1, *sides(spec.image_size), 3), np.zeros((2, 0), np.float32)
     seen = [rng.integers(0, 256, shape, np.uint8)]
@@ -103,10 +103,10 @@ def timed(
     state, goal = model.encode(history()), model.encode(History.of_goal(history().frames[0]))
     sizes = sorted({2, *(max(2, most // part) for part in (8, 2, 1))})
     # As many as any smaller search will ask for.
-    asked = max(proposals, int(PROPOSED * most), min(most, REFINED) - 1)
+    most_proposals = max(proposals, int(PROPOSED * most), min(most, REFINED) - 1)
     low, high = (np.asarray(b, np.float32) for b in (spec.action_low, spec.action_high))
 
-    def look(plans: int) -> Callable[[], object]:
+    def encode(plans: int) -> Callable[[], object]:
         def work() -> None:
             now = model.encode(history())
             if proposals and isinstance(model, Proposer):
@@ -119,9 +119,9 @@ def timed(
         return lambda: model.step_costs(state, goal, actions)
 
     def search() -> None:
-        noise = optimiser.draw_noise(rng, spec.horizon, spec.action_dim, block=spec.block)
+        noise = optimizer.draw_noise(rng, spec.horizon, spec.action_dim, block=spec.block)
         still = np.zeros((spec.horizon, spec.action_dim), np.float32)
-        optimiser.optimise(lambda a: np.zeros(len(a), np.float32), still, None, low, high, noise)
+        optimizer.optimize(lambda a: np.zeros(len(a), np.float32), still, None, low, high, noise)
 
     def slow(work: Callable[[], object]) -> float:
         seconds = []
@@ -132,11 +132,15 @@ def timed(
         return float(np.percentile(seconds[3:], SLOWEST))
 
     rollouts = tuple(slow(rollout(size)) for size in sizes)
-    refit = slow(search) / sum(optimiser.count(i) for i in range(optimiser.iterations))
-    return Speed(slow(look(1)), slow(look(asked)), tuple(sizes), rollouts, refit)
+    refit = slow(search) / sum(optimizer.num_samples(i) for i in range(optimizer.iterations))
+    return LatencyModel(
+        slow(encode(1)), slow(encode(most_proposals)), tuple(sizes), rollouts, refit
+    )
 
 
-def fit(speed: Speed, deadline: float, optimiser: Optimiser, proposals: int) -> Budget:
+def fit_budget(
+    latency: LatencyModel, deadline: float, optimizer: Optimizer, proposals: int
+) -> Budget:
     """The largest search within a deadline, no larger than the one given.
 
     As many rounds as leave each ``REFINED`` candidates, most of a single one proposed by the actor;
@@ -144,30 +148,30 @@ def fit(speed: Speed, deadline: float, optimiser: Optimiser, proposals: int) -> 
 
     Args:
         deadline: for a whole plan, from the frame to the action [s].
-        optimiser, proposals: the full search.
+        optimizer, proposals: the full search.
 
     Raises:
         ConfigError: not even looking fits.
     """
-    budget = Budget(optimiser, proposals, speed.plan(optimiser, proposals))
+    budget = Budget(optimizer, proposals, latency.plan(optimizer, proposals))
     if budget.seconds <= deadline:
         return budget
-    full = optimiser.candidates
-    for rounds in range(optimiser.iterations, 0, -1):
+    full = optimizer.candidates
+    for rounds in range(optimizer.iterations, 0, -1):
         share = (PROPOSED if rounds == 1 else BEFORE) if proposals else 0
         for count in range(full, (REFINED if rounds > 1 or proposals else LEAST) - 1, -1):
-            smaller, asked = _smaller(optimiser, count, rounds), int(share * count)
-            budget = Budget(smaller, asked, speed.plan(smaller, asked))
+            smaller, proposed = _smaller(optimizer, count, rounds), int(share * count)
+            budget = Budget(smaller, proposed, latency.plan(smaller, proposed))
             if budget.seconds <= deadline:
                 return budget
     if proposals:
         for count in range(min(full, REFINED), LEAST - 1, -1):
-            choice = Choice(candidates=count)
-            budget = Budget(choice, count - 1, speed.plan(choice, count - 1))
+            choice = BestOfN(candidates=count)
+            budget = Budget(choice, count - 1, latency.plan(choice, count - 1))
             if budget.seconds <= deadline:
                 return budget
     if proposals:
-        budget = Budget(Mode1(), 1, speed.plan(Mode1(), 1))
+        budget = Budget(PolicyOnly(), 1, latency.plan(PolicyOnly(), 1))
     if budget.seconds > deadline:
         raise ConfigError(
             f"a deadline of {1e3 * deadline:.1f} ms",
@@ -177,8 +181,8 @@ def fit(speed: Speed, deadline: float, optimiser: Optimiser, proposals: int) -> 
     return budget
 
 
-def _smaller(optimiser: Optimiser, candidates: int, rounds: int) -> Optimiser:
+def _smaller(optimizer: Optimizer, candidates: int, rounds: int) -> Optimizer:
     changes: dict[str, Any] = {"candidates": candidates, "iterations": rounds}
-    if isinstance(optimiser, CEM):
-        changes["elites"] = max(1, min(optimiser.elites, candidates // 4))
-    return replace(optimiser, **changes)
+    if isinstance(optimizer, CEM):
+        changes["elites"] = max(1, min(optimizer.elites, candidates // 4))
+    return replace(optimizer, **changes)

@@ -15,16 +15,16 @@ from robot_wm.core.errors import ConfigError, InputError
 from robot_wm.core.protocols import Proposer, WorldModel, check_actions
 
 
-class Pursuit:
+class SubgoalTracker:
     """Costs and proposals towards the present goal.
 
-    The next goal's turn comes when standing still costs a fraction ``near`` of what it cost when
-    this one's began, or after ``patience`` plans; the last one is never left.
+    The next goal's turn comes when standing still costs a fraction ``tolerance`` of what it cost
+    when this one's began, or after ``patience`` plans; the last one is never left.
 
     Args:
         model: the world model; nothing but its protocol is used.
         goals: encoded goals in their order; each is a set of states of which any will do.
-        near, patience: see above.
+        tolerance, patience: see above.
         memory_mb: working memory for candidates [MiB]; larger batches are split. 0 never splits.
 
     Raises:
@@ -35,14 +35,14 @@ class Pursuit:
         self,
         model: WorldModel[Any],
         goals: Sequence[Sequence[Any]],
-        near: float = 0.3,
+        tolerance: float = 0.3,
         patience: int = 8,
         memory_mb: int = 0,
     ) -> None:
-        check_passing(near, patience)
+        check_tolerance(tolerance, patience)
         if not goals or not all(goals):
             raise InputError("no goal image", "one or more", "give the goal")
-        self.model, self.near, self.patience = model, near, patience
+        self.model, self.tolerance, self.patience = model, tolerance, patience
         per_candidate = model.spec.bytes_per_candidate
         splits = memory_mb and per_candidate
         self._chunk = max(1, memory_mb * 2**20 // per_candidate) if splits else 0
@@ -52,14 +52,14 @@ class Pursuit:
     def _turn(self) -> None:
         self.present, self._began, self._plans = self._left.popleft(), np.inf, 0
 
-    def look(self, state: Any) -> None:
+    def update(self, state: Any) -> None:
         """Leave goals on the way behind that ``state`` has reached, or that took too long."""
         while self._left:
             stay = np.zeros((1, 1, self.model.spec.action_dim), np.float32)
             cost = float(self.step_costs(state, stay)[0, 0])
             self._began = cost if np.isinf(self._began) else self._began
             self._plans += 1
-            if cost > self.near * self._began and self._plans <= self.patience:
+            if cost > self.tolerance * self._began and self._plans <= self.patience:
                 return
             self._turn()
 
@@ -100,15 +100,15 @@ class Pursuit:
         return np.asarray(proposed, np.float32)
 
 
-def check_passing(near: float, patience: int) -> None:
-    """Refuse goals on the way that could never, or never not, be passed.
+def check_tolerance(tolerance: float, patience: int) -> None:
+    """Refuse thresholds that no subgoal, or every subgoal, would pass.
 
     Raises:
-        ConfigError: see there.
+        ConfigError: ``tolerance`` outside (0, 1), or ``patience`` below 1 plan.
     """
-    if not 0 < near < 1 or patience < 1:
+    if not 0 < tolerance < 1 or patience < 1:
         raise ConfigError(
-            f"near = {near}, patience = {patience}",
+            f"tolerance = {tolerance}, patience = {patience}",
             "a fraction between 0 and 1, and 1 plan or more",
             "correct them",
         )

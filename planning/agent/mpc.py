@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from planning.agent.costs import LastCost, Objective
-from planning.agent.goal_sequence import Pursuit, check_passing
+from planning.agent.goal_sequence import SubgoalTracker, check_tolerance
 from planning.agent.protocols import PlanRecord
-from planning.optimizers.base import Optimiser, Plan
+from planning.optimizers.base import Optimizer, Plan
 from robot_wm.core.errors import ConfigError, InputError
 from robot_wm.core.protocols import History, Proposer, WorldModel, check_image
 
@@ -29,11 +29,11 @@ class MPCAgent:
     old plan was wrong.
 
     A goal may be several pictures, any of which will do ("only the block matters": the same block
-    with the pusher here and there), after pictures to pass on the way (:class:`Pursuit`).
+    with the pusher here and there), after pictures to pass on the way (:class:`SubgoalTracker`).
 
     Args:
         model: the world model; nothing but its protocol is used.
-        optimiser: searches the actions.
+        optimizer: searches the actions.
         objective: from step costs to one cost per candidate.
         horizon: ``H``, blocks planned.
         execute: blocks executed per plan, 1 to ``horizon``.
@@ -46,7 +46,7 @@ class MPCAgent:
         levels: steps from the lowest to the highest action to which plans are rounded; 0 does not.
             Two runtimes of one model differ by float rounding, which contact amplifies into other
             episodes; on a grid both act alike.
-        near, patience: when a picture on the way has been passed, see :class:`Pursuit`.
+        tolerance, patience: when a picture on the way has been passed, see :class:`SubgoalTracker`.
         record: keep a :class:`PlanRecord` of every plan in ``records``.
 
     Attributes:
@@ -61,7 +61,7 @@ class MPCAgent:
     def __init__(
         self,
         model: WorldModel[Any],
-        optimiser: Optimiser,
+        optimizer: Optimizer,
         objective: Objective | None = None,
         horizon: int = 5,
         execute: int = 1,
@@ -71,22 +71,22 @@ class MPCAgent:
         warm_start: bool = True,
         deadline: float = 0.0,
         levels: int = 0,
-        near: float = 0.3,
+        tolerance: float = 0.3,
         patience: int = 8,
         record: bool = False,
     ) -> None:
-        _check_config(model, optimiser, horizon, execute, proposals, memory_mb, deadline, levels)
-        check_passing(near, patience)
-        self.model, self.optimiser = model, optimiser
+        _check_config(model, optimizer, horizon, execute, proposals, memory_mb, deadline, levels)
+        check_tolerance(tolerance, patience)
+        self.model, self.optimizer = model, optimizer
         self.objective = objective if objective is not None else Objective(LastCost())
         self.horizon, self.execute, self.proposals = horizon, execute, proposals
         self.warm_start, self.deadline, self.record = warm_start, deadline, record
-        self.levels, self.near, self.patience = levels, near, patience
+        self.levels, self.tolerance, self.patience = levels, tolerance, patience
         spec = model.spec
         self._low = np.asarray(spec.action_low, np.float32)
         self._high = np.asarray(spec.action_high, np.float32)
         self._memory_mb = memory_mb
-        self._pursuit: Pursuit | None = None
+        self._tracker: SubgoalTracker | None = None
 
     def reset(self, goal: dict[str, np.ndarray], seed: int) -> None:
         """Start an episode: forget everything, encode the goal once.
@@ -104,7 +104,9 @@ class MPCAgent:
         goals = [[state] for state in self._encoded(goal, goal.get("via", ()))]
         goals.append(self._encoded(goal, images if images.ndim == 4 else images[None]))
         # A goal that cannot be encoded leaves the one before.
-        self._pursuit = Pursuit(self.model, goals, self.near, self.patience, self._memory_mb)
+        self._tracker = SubgoalTracker(
+            self.model, goals, self.tolerance, self.patience, self._memory_mb
+        )
         self.restart(seed)
 
     def restart(self, seed: int) -> None:
@@ -113,7 +115,7 @@ class MPCAgent:
         Raises:
             InputError: ``reset`` was not called.
         """
-        self._pursued()
+        self._tracked()
         spec = self.model.spec
         # Two generators: asking for proposals does not change the search noise.
         self._noise_rng, self._proposal_rng = np.random.default_rng(seed).spawn(2)
@@ -124,7 +126,7 @@ class MPCAgent:
         self._queue: deque[np.ndarray] = deque()
         self._step = 0
         # The last plan and the control step it began at: the next search starts there.
-        self._plan = np.zeros((self.horizon, spec.action_dim), np.float32)
+        self._last_plan = np.zeros((self.horizon, spec.action_dim), np.float32)
         self._planned_at = 0
         self.encode_s: list[float] = []
         self.plan_s: list[float] = []
@@ -134,7 +136,7 @@ class MPCAgent:
         """States of goal images ``[K, size, size, 3]``."""
         no_actions, states = np.zeros((0, self.model.spec.action_dim), np.float32), []
         for each in images:
-            image, proprio = self._look({**goal, "image": each})
+            image, proprio = self._observed({**goal, "image": each})
             states.append(self.model.encode(History(image[None], proprio[None], no_actions)))
         return states
 
@@ -145,7 +147,7 @@ class MPCAgent:
             InputError: ``reset`` was not called, a bad image at a block boundary, or a model whose
                 costs are not finite ``[N, H]``.
         """
-        self._pursued()
+        self._tracked()
         if self._step % self.model.spec.block == 0:
             self._remember(obs)
             if not self._queue:
@@ -155,12 +157,12 @@ class MPCAgent:
         self._step += 1
         return action.copy()
 
-    def _pursued(self) -> Pursuit:
-        if self._pursuit is None:
+    def _tracked(self) -> SubgoalTracker:
+        if self._tracker is None:
             raise InputError("asked before reset()", "an episode with a goal", "call reset first")
-        return self._pursuit
+        return self._tracker
 
-    def _look(self, obs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def _observed(self, obs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Checked copies of image and proprioception: the caller may reuse its buffers."""
         image = np.array(obs["image"])
         check_image(image[None], self.model.spec.image_size)
@@ -168,7 +170,7 @@ class MPCAgent:
 
     def _remember(self, obs: dict[str, np.ndarray]) -> None:
         """Append a frame and the block of actions that led to it."""
-        image, proprio = self._look(obs)
+        image, proprio = self._observed(obs)
         if self._executed:
             self._actions.append(np.concatenate(self._executed))
             self._executed = []
@@ -180,22 +182,22 @@ class MPCAgent:
         return History(np.stack(self._frames), np.stack(self._proprio), actions)
 
     def _replan(self) -> None:
-        actions = self._think(self._low, self._high, self._step)
+        actions = self._plan(self._low, self._high, self._step)
         self._queue.extend(actions[: self.execute].reshape(-1, self.model.spec.control_dim))
 
-    def _think(self, low: np.ndarray, high: np.ndarray, step: int) -> np.ndarray:
+    def _plan(self, low: np.ndarray, high: np.ndarray, step: int) -> np.ndarray:
         """Plan ``[H, A]`` from what was seen at ``step``, within bounds ``[A]`` or ``[H, A]``."""
         history = self._history()
         start = time.perf_counter()
         state = self.model.encode(history)
         encoded = time.perf_counter()
-        self._pursued().look(state)
+        self._tracked().update(state)
         plan = self._search(state, start, low, high, self._warm(step))
         self.encode_s.append(encoded - start)
         self.plan_s.append(time.perf_counter() - encoded)
         actions = self._rounded(np.asarray(plan.actions, np.float32), low, high)
         plan = replace(plan, actions=actions)
-        self._plan, self._planned_at = actions, step
+        self._last_plan, self._planned_at = actions, step
         if self.record:
             self._keep(history, state, plan)
         return actions
@@ -210,9 +212,9 @@ class MPCAgent:
 
     def _warm(self, step: int) -> np.ndarray:
         """Where the search starts ``[H, A]``: the rest of the last plan, then staying."""
-        mean = np.zeros_like(self._plan)
+        mean = np.zeros_like(self._last_plan)
         if self.warm_start:
-            rest = self._plan[(step - self._planned_at) // self.model.spec.block :]
+            rest = self._last_plan[(step - self._planned_at) // self.model.spec.block :]
             mean[: len(rest)] = rest
         return mean
 
@@ -220,12 +222,12 @@ class MPCAgent:
         self, state: Any, began: float, low: np.ndarray, high: np.ndarray, mean: np.ndarray
     ) -> Plan:
         spec = self.model.spec
-        noise = self.optimiser.draw_noise(
+        noise = self.optimizer.draw_noise(
             self._noise_rng, self.horizon, spec.action_dim, block=spec.block
         )
-        pursuit, rng = self._pursued(), self._proposal_rng
+        pursuit, rng = self._tracked(), self._proposal_rng
         proposed = pursuit.propose(state, self.proposals, rng) if self.proposals else None
-        return self.optimiser.optimise(
+        return self.optimizer.optimize(
             lambda actions: self.objective(pursuit.step_costs(state, actions), actions),
             mean,
             None,
@@ -246,7 +248,7 @@ class MPCAgent:
                 actions=actions,
                 candidates=np.asarray(plan.candidates),
                 candidate_costs=np.asarray(plan.candidate_costs),
-                step_costs=self._pursued().step_costs(state, actions[None])[0],
+                step_costs=self._tracked().step_costs(state, actions[None])[0],
                 encode_s=self.encode_s[-1],
                 plan_s=self.plan_s[-1],
             )
@@ -255,7 +257,7 @@ class MPCAgent:
 
 def _check_config(
     model: WorldModel[Any],
-    optimiser: Optimiser,
+    optimizer: Optimizer,
     horizon: int,
     execute: int,
     proposals: int,
@@ -265,7 +267,7 @@ def _check_config(
 ) -> None:
     spec = model.spec
     low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
-    least, most = optimiser.proposals_accepted
+    least, most = optimizer.proposals_accepted
     for holds, received, accepted, next_step in (
         (horizon >= 1, f"horizon = {horizon}", "at least 1", "plan at least one block"),
         (1 <= execute <= horizon, f"execute = {execute}", f"1 to {horizon}", "lower `execute`"),

@@ -113,8 +113,8 @@ def bench_plan(
     row["matmul_gflops"] = statistics.median(speeds)
     row["ratio"] = row["total_ms_p50"] / 1e3 * row["matmul_gflops"]
     row |= {
-        "optimiser": type(agent.optimiser).__name__,
-        "candidates": agent.optimiser.candidates,
+        "optimiser": type(agent.optimizer).__name__,
+        "candidates": agent.optimizer.candidates,
         "horizon": agent.horizon,
         "rollout_calls": timed.calls["rollout"],
     }

@@ -104,7 +104,7 @@ class KeepsRecords(Protocol):
 class ThinksAhead(Protocol):
     """An agent that plans between two control steps."""
 
-    def think(self) -> None:
+    def plan_async(self) -> None:
         """Make the plan that was asked for, if one was."""
         ...
 

@@ -21,7 +21,7 @@ from robot_wm.core.errors import ConfigError
 WARM_UP = 20  # plans of a process whose time is not believed: they load code and fill caches
 
 
-class ClockAgent(MPCAgent):
+class RealTimeMPC(MPCAgent):
     """MPC with a running clock (implements ``contracts.Agent``).
 
     A plan is asked for every ``execute`` blocks, if the one before has arrived. The search reckons
@@ -68,22 +68,22 @@ class ClockAgent(MPCAgent):
 
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
         """See :class:`MPCAgent`; a plan asked for now is used later."""
-        self._pursued()
-        self.think()
+        self._tracked()
+        self.plan_async()
         spec = self.model.spec
         if self._step % spec.block == 0:
             self._remember(obs)
             if self._step >= self._arrival and self._step % (self.execute * spec.block) == 0:
                 self._asked = self._step, list(self._line)
                 if self._reckoned() == 0:
-                    self.think()
+                    self.plan_async()
         action, planned = self._line.popleft() if self._line else (self._hold, False)
         self.counts["hold_ticks"] += not planned
         self._executed.append(action)
         self._step += 1
         return action.copy()
 
-    def think(self) -> None:
+    def plan_async(self) -> None:
         """Make the plan that was asked for, if one was.
 
         A robot calls this once its action is sent, so that it thinks between two control steps;
@@ -97,7 +97,7 @@ class ClockAgent(MPCAgent):
         missing = self.horizon * self.model.spec.block - len(left)
         meanwhile = [*left, *[(self._hold, False)] * missing]
         low, high = self._bounds(np.array([action for action, _ in meanwhile[:reckoned]]))
-        plan = self._think(low, high, step).reshape(-1, len(self._hold))
+        plan = self._plan(low, high, step).reshape(-1, len(self._hold))
         delay = self._delay_of(self.encode_s[-1] + self.plan_s[-1])
         line = [*meanwhile[:delay], *((action, True) for action in plan[delay:])]
         self._line = deque(line[self._step - step :])

@@ -39,7 +39,7 @@ class Parallel(Protocol):
         ...
 
 
-class MirroredModel:
+class SymmetrizedModel:
     """A model and its mirror image (:class:`robot_wm.core.protocols.WorldModel`).
 
     Args:
@@ -78,7 +78,7 @@ class MirroredModel:
         return (plain + seen) / 2
 
 
-class MirroredProposer(MirroredModel):
+class SymmetrizedProposer(SymmetrizedModel):
     """The same for a model with a learned actor: half of the plans come from the mirror."""
 
     def propose(self, state: Views, goal: Views, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -91,8 +91,8 @@ class MirroredProposer(MirroredModel):
         return np.concatenate([plans, self.mirror.actions(seen)])
 
 
-def mirrored(model: WorldModel[Any], mirror: Mirror | None) -> WorldModel[Any]:
+def symmetrized(model: WorldModel[Any], mirror: Mirror | None) -> WorldModel[Any]:
     """The model with its mirror image, or as it is where the scene has none."""
     if mirror is None:
         return model
-    return (MirroredProposer if isinstance(model, Proposer) else MirroredModel)(model, mirror)
+    return (SymmetrizedProposer if isinstance(model, Proposer) else SymmetrizedModel)(model, mirror)

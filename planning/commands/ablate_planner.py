@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 VARIANTS: dict[str, dict[str, Any]] = {
     "everything": {},
     "no_actor": {"proposals": 0},
-    "actor_alone": {"optimiser": "mode1", "proposals": 1, "options": None},
+    "actor_alone": {"optimizer": "mode1", "proposals": 1, "options": None},
     "one_round": {"options": {"iterations": 1}},
     "no_critic": {"cost": "latent"},
     "critic_alone": {"cost": "distance"},
@@ -45,7 +45,11 @@ def run(session: Session) -> int:
         settings = vary(session.settings, name, change)
         rows, path = evaluate_all(replace(session, settings=settings))
         solved, total = (sum(row[key] for row in rows) for key in ("successes", "episodes"))
-        strict = [row["also"]["strict"]["success_pct"] for row in rows if "strict" in row["also"]]
+        strict = [
+            row["secondary_metrics"]["strict"]["success_pct"]
+            for row in rows
+            if "strict" in row["secondary_metrics"]
+        ]
         also = f"  strict {sum(strict) / len(strict):5.1f} %" if strict else ""
         print(f"{name:<14} {100 * solved / total:5.1f} %{also}  (n={total})", flush=True)
     print(f"rows: {path}")
@@ -59,7 +63,7 @@ def vary(settings: Settings, name: str, change: Mapping[str, Any]) -> Settings:
         ConfigError: a planner without rounds to take away.
     """
     planner, options = settings.planner, change.get("options", {})
-    if planner.optimiser == "mode1":
+    if planner.optimizer == "mode1":
         raise ConfigError("planner=policy_only", "a planner that searches", "choose planner=icem")
     options = {} if options is None else {**planner.options, **options}
     modifiers = (*settings.evaluate.modifiers, name)

@@ -57,10 +57,10 @@ def run(session: Session) -> int:
 
     start, lines, pages = time.monotonic(), [], []
     for task in session.settings.demo.tasks:
-        mine = _session(session, task)
-        rows, _ = evaluate_all(mine)
+        task_session = _session(session, task)
+        rows, _ = evaluate_all(task_session)
         lines.append(_line(task, {row["method"]: row for row in rows}))
-        pages.append(report.write(mine, rows))
+        pages.append(report.write(task_session, rows))
     show(lines)
     say(f"{time.monotonic() - start:.0f} s")
     for page in pages:

@@ -13,6 +13,7 @@ from planning.commands.calibrate import verdict_of
 from planning.evaluation.stage import first_pairs, pair_lists
 from robot_wm.cli.artifacts import bundle, dataset, make, model, tasks
 from robot_wm.cli.settings import Settings
+from robot_wm.core.aliases import stored
 from robot_wm.core.instantiate import deferred
 from robot_wm.core.storage.provenance import read_json, read_manifest, sha256_of
 from robot_wm.core.system.progress import say
@@ -33,7 +34,10 @@ def run(session: Session) -> int:
         print(
             f"{row['row']} seed {row['eval_seed']} {row['method']:<9} "
             f"{row['success_pct']:5.1f} %  ({interval}, n={row['episodes']})"
-            + "".join(f"  {f} {told['success_pct']:.1f} %" for f, told in row["also"].items())
+            + "".join(
+                f"  {f} {metrics['success_pct']:.1f} %"
+                for f, metrics in row["secondary_metrics"].items()
+            )
         )
     print(f"rows: {path}")
     return 0
@@ -64,22 +68,22 @@ def evaluate_all(session: Session) -> tuple[list[Row], Path]:
 
 def family_of(settings: Settings) -> str:
     """First part of the name of rows and of their file."""
-    asked = settings.evaluate
-    if asked.clock:
+    section = settings.evaluate
+    if section.clock:
         return "clock"
-    ordered = "goals" if asked.only or asked.via else settings.pairs.family
-    return asked.rows or ordered
+    ordered = "goals" if section.only or section.via else settings.pairs.family
+    return section.rows or ordered
 
 
 def goal_of(settings: Settings) -> Any:
     """What makes the goal pictures; None takes the one of the pair."""
-    asked = settings.evaluate
-    if not asked.only and not asked.via:
+    section = settings.evaluate
+    if not section.only and not section.via:
         return None
-    told: dict[str, Any] = {"keep": asked.only, "via": asked.via}
-    if asked.via:
-        told["dataset"] = str(dataset(settings, "nominal"))
-    return deferred("sim.goal_images.ordered", **told)
+    options: dict[str, Any] = {"keep": section.only, "via": section.via}
+    if section.via:
+        options["dataset"] = str(dataset(settings, "nominal"))
+    return deferred("sim.goal_images.goals_for_pair", **options)
 
 
 def _list_of(lists: dict[int, PairList], seed: int) -> PairList:
@@ -134,9 +138,9 @@ def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int
     own: tuple[str, ...] = () if known.agent == "mpc" else (known.name,)
     own += () if pairs.split == "test" else (pairs.split,)  # never to be taken for held-out
     family, task = pairs.family, pairs.name
-    asked = settings.evaluate
-    ordered = [f"only_{body}" for body in asked.only] + [f"via{asked.via}"] * (asked.via > 0)
-    modifiers = "".join(f"@{m}" for m in (*own, *ordered, *asked.modifiers))
+    section = settings.evaluate
+    ordered = [f"only_{body}" for body in section.only] + [f"via{section.via}"] * (section.via > 0)
+    modifiers = "".join(f"@{m}" for m in (*own, *ordered, *section.modifiers))
     levels = "".join(f"/{k}:{v}" for k, v in sorted(settings.evaluate.factors.items()))
     clock = settings.evaluate.clock
     rows = family if family_of(settings) == settings.pairs.family else family_of(settings)
@@ -204,8 +208,8 @@ def facts(
     info |= verdict_of(settings.results, settings.task.name)
     planner = planner_of(settings, known)
     if known.section:
-        optimiser = planner.search(f"{known.section}.options")
-        n, rounds = optimiser.candidates, optimiser.iterations
+        optimizer = planner.search(f"{known.section}.options")
+        n, rounds = optimizer.candidates, optimizer.iterations
         effective = known.planner(asdict(planner))
         seen = effective["mirror"] and tasks()[settings.task.name].mirror
         info |= {
@@ -215,9 +219,9 @@ def facts(
             "iterations": rounds,
             "horizon": planner.horizon,
             "execute": planner.execute,
-            "optimiser": planner.optimiser,
+            "optimiser": planner.optimizer,
             "proposals": effective["proposals"],
-            "planner": asdict(planner),
+            "planner": stored("planner", asdict(planner)),
         }
     if known.needs_model and folders is not None:
         model_manifest = read_manifest(folders[0], "world_model", verify=False)
@@ -233,8 +237,11 @@ def facts(
         if bundle_folder is not None:
             made = read_manifest(bundle_folder, "bundle", verify=False)
             info["bundle_sha256"] = made["sha256"]
-    told = {"settings": asdict(settings.evaluate), "planner": asdict(planner)}
-    return {**info, "config_sha256": sha256_of({**told, "method": known.name})}
+    configured = {
+        "settings": asdict(settings.evaluate),
+        "planner": stored("planner", asdict(planner)),
+    }
+    return {**info, "config_sha256": sha256_of({**configured, "method": known.name})}
 
 
 def encoder_id(folder: Path) -> str:

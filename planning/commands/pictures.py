@@ -74,7 +74,7 @@ def _plain(path: Path, image: Image) -> Image:
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):
-        return _grey(path, image)
+        return _gray(path, image)
     if not image.has_transparency_data:
         return image.convert("RGB")
     clear = image.convert("RGBA")
@@ -84,7 +84,7 @@ def _plain(path: Path, image: Image) -> Image:
     return Image.alpha_composite(white, clear).convert("RGB")
 
 
-def _grey(path: Path, image: Image) -> Image:
+def _gray(path: Path, image: Image) -> Image:
     """Grey levels of 16 bits or in [0, 1] as 8-bit red, green and blue."""
     from PIL import Image
 

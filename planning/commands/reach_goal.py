@@ -69,19 +69,29 @@ def run(session: Session) -> int:
         raise ConfigError(f"method {method!r}", ", ".join(able), "choose one, e.g. method=onnx")
     env = environment(settings)()
     try:
-        told, pose = goal_of(settings, env)
+        goal_observation, pose = goal_of(settings, env)
         agent = recipe(settings, method, sources_of(session, method, needed_model(session)))(
             env.spec
         )
-        for image in told["image"] if told["image"].ndim == 4 else told["image"][None]:
+        for image in (
+            goal_observation["image"]
+            if goal_observation["image"].ndim == 4
+            else goal_observation["image"][None]
+        ):
             # Exported planners can tell what they have never seen.
             if isinstance(agent.model, ChecksGoals):
                 agent.model.check_goal(image)
-        frames, poses = drive(env, agent, told, pose, settings.reach)
+        frames, poses = drive(env, agent, goal_observation, pose, settings.reach)
         told_well = pose is None or told_verdict(env, settings, np.stack(poses), pose)
     finally:
         env.close()
-    out = write(settings.run_path("reach"), settings.task.name, told, frames, env.spec.control_dt)
+    out = write(
+        settings.run_path("reach"),
+        settings.task.name,
+        goal_observation,
+        frames,
+        env.spec.control_dt,
+    )
     print(f"pictures: {out}")
     return 0 if told_well else 1
 
@@ -92,19 +102,19 @@ def family_of(settings: Settings) -> str:
 
 
 def drive(
-    env: Any, agent: Any, told: Told, goal: np.ndarray | None, asked: ReachSettings
+    env: Any, agent: Any, goal_observation: Told, goal: np.ndarray | None, section: ReachSettings
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Images and poses of an episode, which ends where the goal is reached.
 
     The robot keeps its target in the picture, as those do that make the data; the planner sees
     images alone.
     """
-    obs, info = env.reset(seed=asked.seed)
-    agent.reset(told, asked.seed)
-    family = "strict" if asked.only else "official"
+    obs, info = env.reset(seed=section.seed)
+    agent.reset(goal_observation, section.seed)
+    family = "strict" if section.only else "official"
     frames, poses = [obs["image"]], [info["pose"]]
-    for _ in range(asked.steps):
-        action = env.task.confine(info["pose"], agent.act({"image": obs["image"]}))
+    for _ in range(section.steps):
+        action = env.task.clip_to_workspace(info["pose"], agent.act({"image": obs["image"]}))
         obs, *_, info = env.step(action)
         frames.append(obs["image"])
         poses.append(info["pose"])
@@ -124,29 +134,29 @@ def goal_of(settings: Settings, env: Any) -> tuple[Told, np.ndarray | None]:
     from robot_wm.core.instantiate import locate
     from robot_wm.data.formats.base import open_episodes
 
-    asked = settings.reach
-    if sum(map(bool, (asked.image, asked.pose, asked.recording))) > 1:
+    section = settings.reach
+    if sum(map(bool, (section.image, section.pose, section.recording))) > 1:
         raise ConfigError(
             "more than one of reach.image, reach.pose and reach.recording", "one of them",
             "leave the others out",
         )  # fmt: skip
-    if asked.only and (asked.image or asked.recording):
+    if section.only and (section.image or section.recording):
         raise ConfigError(
             "reach.only with a picture", "a goal made in the scene", "use reach.pose or none"
         )
-    if asked.image:
-        return {"image": pictured(Path(asked.image), settings.image_size)}, None
-    if asked.recording:
-        shown = locate("sim.goal_images.recorded")(
-            open_episodes(Path(asked.recording).expanduser()), asked.episode, asked.every
+    if section.image:
+        return {"image": pictured(Path(section.image), settings.image_size)}, None
+    if section.recording:
+        shown = locate("sim.goal_images.subgoals_from_demo")(
+            open_episodes(Path(section.recording).expanduser()), section.episode, section.every
         )
         return {"image": shown[-1], "via": shown[:-1]}, None
-    env.reset(seed=asked.seed + 1)
-    image, pose = locate("sim.goal_images.edited")(env, asked.pose)
-    if asked.only:
+    env.reset(seed=section.seed + 1)
+    image, pose = locate("sim.goal_images.goal_from_pose")(env, section.pose)
+    if section.only:
         count = locate("sim.goal_images.ALTERNATIVES")
-        rng = np.random.default_rng(asked.seed)
-        image = locate("sim.goal_images.only")(env, asked.only, count, rng)
+        rng = np.random.default_rng(section.seed)
+        image = locate("sim.goal_images.goal_free_bodies")(env, section.only, count, rng)
     return {"image": image}, pose
 
 
@@ -168,11 +178,17 @@ def verdict(env: Any, settings: Settings, poses: np.ndarray, goal: np.ndarray) -
     return f"{reached} control steps ({family}); at the end {ends}{unseen}"
 
 
-def write(out: Path, task: str, told: Told, frames: list[np.ndarray], dt: float) -> Path:
+def write(
+    out: Path, task: str, goal_observation: Told, frames: list[np.ndarray], dt: float
+) -> Path:
     """The goal beside what happened as ``out/<task>.webp``, the goal as ``out/<task>.png``."""
     from planning.reporting.pictures import animation, png
 
-    goal = told["image"] if told["image"].ndim == 3 else told["image"][0]
+    goal = (
+        goal_observation["image"]
+        if goal_observation["image"].ndim == 3
+        else goal_observation["image"][0]
+    )
     path = out / f"{task}.webp"
     atomic_write(out / f"{task}.png", png(goal))
     atomic_write(path, animation([np.hstack([goal, frame]) for frame in frames], dt))

@@ -135,7 +135,7 @@ def write(session: Session, rows: list[dict[str, Any]]) -> Path:
         say(f"why goals were missed was not asked: robot-wm report task={settings.task.name} does")
     rows = sorted(rows, key=lambda row: row["method"] != name)
     path = settings.run_path("evaluate") / f"report-{settings.task.name}.html"
-    with_what = f" with {planner_of(settings, known).optimiser}" if known.section else ""
+    with_what = f" with {planner_of(settings, known).optimizer}" if known.section else ""
     title = f"{settings.task.name}: {name}{with_what}"
     write_report(path, rows, episodes, title, settings.report.max_plans)
     return path

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from planning.commands.agents import Folders, recipe
 from planning.commands.evaluate import environment
-from planning.evaluation.stage import drawn
+from planning.evaluation.stage import split_pairs
 from robot_wm.cli.artifacts import dataset, latents, model
 from robot_wm.cli.paths import MIRRORED, PRACTICE
 from robot_wm.cli.settings import Settings
+from robot_wm.core.aliases import current, stored
 from robot_wm.core.config import Count, NonNegative, Within
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.storage.markdown import table
@@ -52,8 +53,9 @@ class ImproveSettings:
         options: of the planner's optimiser while practising, over its own, e.g. iterations: 1; a
             smaller search makes nearly the same mistakes in a fraction of the time.
         share: of training windows that come from practice.
-        settle, lr: steps of every training, and its learning rate.
-        kept: share of the weights before a round in those after it, see ``TrainConfig.kept``.
+        dynamics_steps, lr: steps of every training, and its learning rate.
+        interpolation: share of the weights before a round in those after it, see
+            ``TrainConfig.interpolation``.
         pairs: validation pairs that judge every model.
     """
 
@@ -63,9 +65,9 @@ class ImproveSettings:
     noise: tuple[NonNegative, ...] = (0.0, 0.1, 0.2)
     options: dict[str, Any] = field(default_factory=dict)
     share: Annotated[float, Within(above=0, below=1)] = 0.25
-    settle: Count = 4000
+    dynamics_steps: Count = 4000
     lr: Annotated[float, Within(above=0, high=10)] = 1e-3
-    kept: Annotated[float, Within(0, below=1)] = 0.5
+    interpolation: Annotated[float, Within(0, below=1)] = 0.5
     pairs: Count = 150
 
     def __post_init__(self) -> None:
@@ -74,7 +76,7 @@ class ImproveSettings:
 
 
 FAMILIES = ("official", "strict")
-MODE1: dict[str, Any] = {"optimiser": "mode1", "proposals": 1, "options": {}}
+MODE1: dict[str, Any] = {"optimizer": "mode1", "proposals": 1, "options": {}}
 
 
 def run(session: Session) -> int:
@@ -84,7 +86,7 @@ def run(session: Session) -> int:
     out = settings.run_path("improve")
     recorded = [dataset(settings, collection) for collection in settings.train_on]
     mirrored = any(collection.endswith(MIRRORED) for collection in settings.train_on)
-    pairs = drawn(settings, "validation", settings.improve.pairs)
+    pairs = split_pairs(settings, "validation", settings.improve.pairs)
     rows = scored(settings, pairs, settings.weights, (first, encoder), 0)
     current, control, practice = first, first, list[Path]()
     for turn in range(1, settings.improve.rounds + 1):
@@ -112,7 +114,7 @@ def practice_planner(settings: Settings) -> PlannerSettings:
 
 def practised(settings: Settings, turn: int, folders: Folders) -> Path:
     """Episodes of the present model, recorded where they are missing."""
-    from planning.evaluation.rollout_collection import PracticeConfig, practise
+    from planning.evaluation.rollout_collection import PracticeConfig, collect_rollouts
     from robot_wm.data.formats.base import open_episodes
 
     section, task = settings.improve, settings.task.name
@@ -120,17 +122,19 @@ def practised(settings: Settings, turn: int, folders: Folders) -> Path:
         section.episodes, section.noise, section.episodes_per_shard, turn, settings.workers
     )
     like = open_episodes(dataset(settings, "nominal")).schema
-    pairs = drawn(settings, "train", config.episodes)
+    pairs = split_pairs(settings, "train", config.episodes)
     planner = practice_planner(settings)
     about = {
         "world_model": read_manifest(folders[0], "world_model", verify=False)["sha256"],
-        "planner": asdict(planner),
+        "planner": stored("planner", asdict(planner)),
     }
     collection = f"{PRACTICE}{turn}"
     root = settings.dataset_path(task, collection)
     say(f"practising {config.episodes} goals of {task} into {root}")
     maker = recipe(settings.replace(planner=planner), "jepa", folders)
-    return practise(config, pairs, like, collection, about, root, environment(settings), maker)
+    return collect_rollouts(
+        config, pairs, like, collection, about, root, environment(settings), maker
+    )
 
 
 def _train(
@@ -166,15 +170,25 @@ def _train(
         else ()
     )
     config = family.fine_tuning(
-        settings.train_config(), start, section.settle, section.lr, section.kept, shares
+        settings.train_config(),
+        start,
+        section.dynamics_steps,
+        section.lr,
+        section.interpolation,
+        shares,
     )
     folder = settings.model_path(f"{settings.name}-{name}")
     if (folder / MANIFEST).is_file():
         made = read_manifest(folder, "world_model", verify=False)
         base = read_manifest(start, "world_model", verify=False)["sha256"]
         check_parent(made, "latent", base)
-        asked = {k: v for k, v in asdict(config).items() if k not in family.free}
-        check_same(folder, made["facts"].get("config", {}), asked, f"delete {folder.parent}")
+        wanted = {k: v for k, v in current("train", asdict(config)).items() if k not in family.free}
+        check_same(
+            folder,
+            current("train", made["facts"].get("config", {})),
+            wanted,
+            f"delete {folder.parent}",
+        )
         return folder
     say(f"training {name} on {len(sets)} collections into {folder}")
     data = TrainingData(sets, encoder, partial(latents, settings, encoder))

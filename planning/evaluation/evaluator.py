@@ -25,7 +25,8 @@ from robot_wm.core.protocols import Agent, Environment, EnvSpec
 from robot_wm.core.system.progress import progress
 
 __all__ = [
-    "EvaluateConfig", "EvaluationResult", "Privileged", "append_row", "evaluate", "planner_seed",
+    "EvaluateConfig", "EvaluationResult", "PrivilegedObserver", "append_row", "evaluate",
+    "planner_seed",
     "run_episode",
 ]  # fmt: skip
 
@@ -33,7 +34,7 @@ OBSERVED = ("image", "proprio")
 
 
 @runtime_checkable
-class Privileged(Protocol):
+class PrivilegedObserver(Protocol):
     """Reference agents (scripted expert, planner on the true simulator) that may see physics.
 
     Only rows declaring ``inputs="state"`` call it: before ``reset`` and before every ``act``.
@@ -132,7 +133,9 @@ def run_episode(
         wanted |= config.goal(env, pair, seed)
     obs, info = restore(env, config, pair, "start")
     goal_pose, poses = np.asarray(goal_info["pose"], np.float64), [np.array(info["pose"])]
-    privileged = agent if config.inputs == "state" and isinstance(agent, Privileged) else None
+    privileged = (
+        agent if config.inputs == "state" and isinstance(agent, PrivilegedObserver) else None
+    )
     if privileged is not None:
         privileged.watch(info, goal_info)
     agent.reset(wanted, seed)
@@ -194,7 +197,7 @@ class _Runner:
                 f"a {self.pairs.task} scene and families {env.spec.families}",
                 "match scene, pair list and families",
             )
-        if (self.config.inputs == "state") != isinstance(agent, Privileged):
+        if (self.config.inputs == "state") != isinstance(agent, PrivilegedObserver):
             raise ConfigError(
                 f"{type(agent).__name__} in a row of inputs {self.config.inputs!r}",
                 "inputs 'state' if and only if the agent watches the physics",

@@ -87,10 +87,10 @@ class PairList:
     @cached_property
     def text(self) -> str:
         """Canonical JSON of the whole list."""
-        told = asdict(self)
+        values = asdict(self)
         if not self.seed:
-            del told["seed"]
-        return canonical_json(told)
+            del values["seed"]
+        return canonical_json(values)
 
     @cached_property
     def sha256(self) -> str:

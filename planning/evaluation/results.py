@@ -12,6 +12,7 @@ import numpy as np
 
 from planning.evaluation.goal_pairs import PairList
 from planning.evaluation.statistics import wilson
+from robot_wm.core.aliases import current
 from robot_wm.core.config import Count, Natural, Within
 from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.storage.json_io import read_lines, write_lines
@@ -71,7 +72,7 @@ class EpisodeResult:
         clipped_fraction: share of action entries the evaluator had to clip.
         final_error: change of pose still missing at the end, per entry, in its unit.
         encode_s, plan_s: wall time of each perception and of each plan [s].
-        counts: what the agent counted, see :class:`planning.agent.realtime_mpc.ClockAgent`.
+        counts: what the agent counted, see :class:`planning.agent.realtime_mpc.RealTimeMPC`.
     """
 
     pair_id: str
@@ -165,7 +166,7 @@ class EvaluationResult:
             "success_pct": round(100 * solved / total, 4),
             "wilson_low": round(100 * low, 4),
             "wilson_high": round(100 * high, 4),
-            "also": {
+            "secondary_metrics": {
                 name: {
                     "successes": int(self.hits(name).sum()),
                     "success_pct": round(100 * float(self.hits(name).mean()), 4),
@@ -235,14 +236,14 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """
     names = Known.__dataclass_fields__
     try:
-        rows = read_lines(path, whole=True)
+        rows = [current("row", row) for row in read_lines(path, whole=True)]
     except DataError as error:
         way = "restore the committed file"
         raise DataError(error.received, "one JSON row per line", way) from error
     for number, row in enumerate(rows, start=1):
         source = f"row {number} of {path}"
-        told = {k: row[k] for k in names if k in row}
-        known = parse_record(told, Known, source, "restore the committed file")
+        columns = {k: row[k] for k in names if k in row}
+        known = parse_record(columns, Known, source, "restore the committed file")
         parse_row(known.row)
         share = 100 * known.successes / known.episodes
         if abs(share - known.success_pct) > 0.01:
@@ -263,5 +264,5 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
         return all(other.get(key) == row.get(key) for key in RUN)
 
     with queue(path):
-        kept = [old for old in read_rows(path) if not same(old)] if path.exists() else []
-        write_lines(path, [*kept, row])
+        others = [old for old in read_rows(path) if not same(old)] if path.exists() else []
+        write_lines(path, [*others, row])

@@ -51,7 +51,7 @@ class PracticeConfig:
             raise ConfigError("improve.noise = []", "one level or more", "name one, e.g. [0.0]")
 
 
-def practise(
+def collect_rollouts(
     config: PracticeConfig,
     pairs: PairList,
     like: Schema,
@@ -82,10 +82,10 @@ def practise(
             "one pair of the train split for each",
             "draw them with PairsConfig(split='train', count=episodes)",
         )
-    told = {"seed": config.seed, "noise": list(config.noise), "pairs": pairs.sha256, **about}
+    described = {"seed": config.seed, "noise": list(config.noise), "pairs": pairs.sha256, **about}
     per = config.episodes_per_shard
     schema = replace(
-        like, collection=collection, seed=config.seed, episodes_per_shard=per, config=told
+        like, collection=collection, seed=config.seed, episodes_per_shard=per, config=described
     )
     job = _Job(config, pairs, schema, root, make_env, make_agent)
     shards = range(-(-config.episodes // per))
@@ -120,15 +120,15 @@ class _Job:
         (env, agent), pair, every = self.built, self.pairs.pairs[index], self.schema.frame_every
         rng = np.random.default_rng([self.config.seed, index])
         noise = float(rng.choice(self.config.noise))
-        told = EvaluateConfig(f"practice/{self.pairs.task}", AGENT)
-        goal, _ = restore(env, told, pair, "goal")
-        obs, info = restore(env, told, pair, "start")
-        seed = planner_seed(told.row, pair.pair_id, self.config.seed)
-        agent.reset(observation(goal, told.inputs), seed)
+        episode_config = EvaluateConfig(f"practice/{self.pairs.task}", AGENT)
+        goal, _ = restore(env, episode_config, pair, "goal")
+        obs, info = restore(env, episode_config, pair, "start")
+        seed = planner_seed(episode_config.row, pair.pair_id, self.config.seed)
+        agent.reset(observation(goal, episode_config.inputs), seed)
         recording = Recording(obs, info, every)
         low, high = np.asarray(env.spec.control_low), np.asarray(env.spec.control_high)
         for _ in range(self.pairs.budget):
-            wanted = agent.act(observation(obs, told.inputs))
+            wanted = agent.act(observation(obs, episode_config.inputs))
             action = np.clip(wanted + noise * rng.standard_normal(len(low)), low, high)
             action = action.astype(np.float32)
             obs, *_, info = env.step(action)

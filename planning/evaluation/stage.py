@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from robot_wm.cli.artifacts import dataset, scene
 from robot_wm.cli.paths import PACKAGE
 from robot_wm.cli.settings import Settings
+from robot_wm.core.aliases import stored
 from robot_wm.core.config import build
 from robot_wm.core.storage.provenance import check_same
 from robot_wm.core.system.progress import say
@@ -32,12 +33,15 @@ def closed_loop(settings: Settings) -> Callable[[Any], dict[str, Any]] | None:
     count, task = settings.evaluate.validation, settings.task.name
     if not count:
         return None
-    pairs = drawn(settings, "validation", count)
-    told, planner = EvaluateConfig(f"official/{task}", "jepa"), asdict(settings.planner)
+    pairs = split_pairs(settings, "validation", count)
+    config, planner = (
+        EvaluateConfig(f"official/{task}", "jepa"),
+        stored("planner", asdict(settings.planner)),
+    )
 
     def watch(model: Any) -> dict[str, Any]:
         result = evaluate(
-            told,
+            config,
             pairs,
             lambda: scene(task, settings.image_size),
             lambda spec: mpc(model, planner, mirror=spec.mirror),
@@ -48,13 +52,13 @@ def closed_loop(settings: Settings) -> Callable[[Any], dict[str, Any]] | None:
     return watch
 
 
-def drawn(settings: Settings, split: str, count: int) -> PairList:
+def split_pairs(settings: Settings, split: str, count: int) -> PairList:
     """Official pairs of the nominal collection for use while training; never of the test split."""
     from planning.evaluation.sample_pairs import PairsConfig, make_pair_lists
     from robot_wm.data.formats.base import open_episodes
 
-    told = {"family": "official", "count": count, "eval_seeds": (0,), "split": split}
-    config = build(PairsConfig, {**vars(settings.pairs), **told}, "pairs")
+    changes = {"family": "official", "count": count, "eval_seeds": (0,), "split": split}
+    config = build(PairsConfig, {**vars(settings.pairs), **changes}, "pairs")
     env = scene(settings.task.name, settings.image_size, draw_images=False)
     store = open_episodes(dataset(settings, "nominal"))
     return make_pair_lists(config, store, env.success, env.spec.families)[0]
@@ -92,19 +96,19 @@ def pair_lists(settings: Settings) -> dict[int, PairList]:
             break
     if not found:
         return draw_pairs(settings, publish=False)
-    asked = {
+    wanted = {
         "task": settings.task.name, "collection": "nominal", "family": config.family,
         "offset": config.offset, "budget": config.budget, "split": config.split,
         "seed": config.seed, "count": config.count,
     }  # fmt: skip
     root = settings.dataset_path(settings.task.name, "nominal")
     if not committed and is_dataset(root):
-        asked["dataset_sha256"] = open_episodes(root, verify=False).sha256
+        wanted["dataset_sha256"] = open_episodes(root, verify=False).sha256
     for seed, pairs in found.items():
         stored = {**vars(pairs), "count": len(pairs.pairs), "eval_seed": pairs.eval_seed}
-        known = {k: stored[k] for k in (*asked, "eval_seed")}
+        known = {k: stored[k] for k in (*wanted, "eval_seed")}
         check_same(
-            paths[seed], known, {**asked, "eval_seed": seed},
+            paths[seed], known, {**wanted, "eval_seed": seed},
             "run `robot-wm pairs` to draw the lists again",
         )  # fmt: skip
     return found

@@ -11,28 +11,28 @@ import numpy as np
 Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 
 
-class Interval(NamedTuple):
+class ConfidenceInterval(NamedTuple):
     """A closed interval; for success rates as fractions in [0, 1]."""
 
     low: float
     high: float
 
 
-def wilson(successes: int, episodes: int, z: float = Z95) -> Interval:
+def wilson(successes: int, episodes: int, z: float = Z95) -> ConfidenceInterval:
     """Score interval of a proportion (Wilson 1927, eq. 4): honest near 0 and 1, unlike ±2 SD.
 
     With no episodes nothing is known: ``[0, 1]``.
     """
     assert 0 <= successes <= episodes
     if episodes == 0:
-        return Interval(0.0, 1.0)
+        return ConfidenceInterval(0.0, 1.0)
     p, n = successes / episodes, episodes
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    center = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     # At 0 and n the formula touches the bound exactly; rounding must not leave [0, 1].
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == episodes else min(1.0, centre + half)
-    return Interval(low, high)
+    low = 0.0 if successes == 0 else max(0.0, center - half)
+    high = 1.0 if successes == episodes else min(1.0, center + half)
+    return ConfidenceInterval(low, high)
 
 
 def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:

@@ -136,12 +136,12 @@ def _overview(family: list[Cell], tasks: list[str]) -> str:
     """
     lines = []
     for label in sorted({cell.label for cell in family}):
-        mine = {c.name.task: c for c in family if c.label == label and not c.name.factor}
-        texts = [success_text(mine[t].by_seed) if t in mine else MISSING for t in tasks]
-        seeds = [mine[t].by_seed for t in tasks if t in mine]
+        by_task = {c.name.task: c for c in family if c.label == label and not c.name.factor}
+        texts = [success_text(by_task[t].by_seed) if t in by_task else MISSING for t in tasks]
+        seeds = [by_task[t].by_seed for t in tasks if t in by_task]
         whole = len(seeds) == len(tasks) and len({len(s) for s in seeds}) == 1
         macro = success_text(np.mean(seeds, axis=0).tolist()) if whole else MISSING
-        if mine:
+        if by_task:
             lines.append([label, *texts, macro])
     return table(["method", *tasks, "macro"], lines) if lines else ""
 
@@ -151,14 +151,14 @@ def _median(cell: Cell, key: str) -> str:
     return number(float(np.median(values))) if values else MISSING
 
 
-def _also(cell: Cell) -> str:
+def _secondary(cell: Cell) -> str:
     """Further predicates scored on the same episodes, where every row has them: their means [%]."""
-    scored = [row.get("also") or {} for row in cell.rows]
+    scored = [row.get("secondary_metrics") or {} for row in cell.rows]
     names = [n for n in FAMILIES if n in scored[0]] + sorted(set(scored[0]) - set(FAMILIES))
     texts = [
-        f"{name} {np.mean([also[name]['success_pct'] for also in scored]):.1f}"
+        f"{name} {np.mean([metrics[name]['success_pct'] for metrics in scored]):.1f}"
         for name in names
-        if all(name in also for also in scored)
+        if all(name in metrics for metrics in scored)
     ]
     return ", ".join(texts) or MISSING
 
@@ -174,7 +174,7 @@ def _detail(cell: Cell, rows: list[Row]) -> list[str]:
         task,
         cell.label,
         success_text(cell.by_seed),
-        _also(cell),
+        _secondary(cell),
         f"{100 * low:.1f}–{100 * high:.1f}",
         str(total),
         str(len(cell.by_seed)),
@@ -211,9 +211,9 @@ def render_tables(results: Path) -> str:
     order = [f for f in FAMILIES if f in found] + sorted(found - set(FAMILIES))
     parts = [HEADER] if order else [HEADER, "No rows yet.\n"]
     for family in order:
-        mine = [cell for cell in grouped if cell.name.family == family]
-        tasks = sorted({cell.name.task for cell in mine})
-        lines = [_detail(cell, rows) for cell in mine]
-        tables = (_overview(mine, tasks), table(DETAIL, lines))
+        of_family = [cell for cell in grouped if cell.name.family == family]
+        tasks = sorted({cell.name.task for cell in of_family})
+        lines = [_detail(cell, rows) for cell in of_family]
+        tables = (_overview(of_family, tasks), table(DETAIL, lines))
         parts += [f"## {family}\n", *filter(None, tables)]
     return "\n".join(parts)

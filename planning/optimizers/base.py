@@ -40,7 +40,7 @@ def cheapest(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Optimiser:
+class Optimizer:
     """Base of the sampling optimisers; a subclass says how to refit the distribution.
 
     Attributes:
@@ -101,7 +101,7 @@ class Optimiser:
         shape = (self.iterations, self.candidates, horizon, action_dim)
         return rng.standard_normal(shape, dtype=np.float32)
 
-    def count(self, iteration: int) -> int:
+    def num_samples(self, iteration: int) -> int:
         """Candidates costed in an iteration."""
         return self.candidates
 
@@ -115,7 +115,7 @@ class Optimiser:
         """New mean and spread ``[H, A]`` from ``[N, H, A]`` and ``[N]``."""
         raise NotImplementedError
 
-    def optimise(
+    def optimize(
         self,
         cost: Cost,
         mean: Array,
@@ -124,7 +124,7 @@ class Optimiser:
         high: Array,
         noise: Array,
         proposals: Array | None = None,
-        enough: Callable[[], bool] | None = None,
+        should_stop: Callable[[], bool] | None = None,
     ) -> Plan:
         """Search for a cheap action sequence.
 
@@ -148,15 +148,15 @@ class Optimiser:
         """
         self._check(mean, noise, proposals)
         xp = array_namespace(noise)
-        fresh = noise[0, : self.count(0), ...]
-        search = self.begin(xp, cost, mean, std, low, high, fresh, proposals)
+        fresh = noise[0, : self.num_samples(0), ...]
+        search = self.init(xp, cost, mean, std, low, high, fresh, proposals)
         for i in range(1, self.iterations):
-            if enough is not None and enough():
+            if should_stop is not None and should_stop():
                 break
-            search = self.improve(xp, cost, search, low, high, noise[i, : self.count(i), ...])
+            search = self.step(xp, cost, search, low, high, noise[i, : self.num_samples(i), ...])
         return self.finish(xp, cost, search)
 
-    def begin(
+    def init(
         self,
         xp: Any,
         cost: Cost,
@@ -178,18 +178,20 @@ class Optimiser:
         known = xp.concat([mean[None, ...], fixed], axis=0)
         known_costs = cost(known)
         best = cheapest(xp, known, known_costs)
-        drawn = noise[1 : noise.shape[0] - fixed.shape[0], ...]
-        sampled = clip(xp, best[0] + std * drawn, low, high)
+        fresh_noise = noise[1 : noise.shape[0] - fixed.shape[0], ...]
+        sampled = clip(xp, best[0] + std * fresh_noise, low, high)
         candidates = xp.concat([best[0][None, ...], fixed, sampled], axis=0)
         costs = xp.concat([best[1][None, ...], known_costs[1:], cost(sampled)], axis=0)
         return self._learn(xp, candidates, costs, best[0], std, best, low, high)
 
-    def improve(
+    def step(
         self, xp: Any, cost: Cost, search: Search, low: Array, high: Array, noise: Array
     ) -> Search:
         """One more round. Shapes of ``search`` stay: an ONNX loop can carry it."""
         best = (search.best_actions, search.best_cost)
-        return self._round(xp, cost, search.mean, search.std, search.kept, best, low, high, noise)
+        return self._round(
+            xp, cost, search.mean, search.std, search.carried, best, low, high, noise
+        )
 
     def _round(
         self,
@@ -197,7 +199,7 @@ class Optimiser:
         cost: Cost,
         mean: Array,
         std: Array,
-        kept: Array | None,
+        carried: Array | None,
         best: tuple[Array, Array] | None,
         low: Array,
         high: Array,
@@ -205,8 +207,8 @@ class Optimiser:
     ) -> Search:
         """The mean, what was kept, then samples; the last samples make room."""
         parts = [mean[None, ...], clip(xp, mean + std * noise, low, high)[1:, ...]]
-        if kept is not None:
-            parts.insert(1, kept)
+        if carried is not None:
+            parts.insert(1, carried)
         candidates = xp.concat(parts, axis=0)[: noise.shape[0], ...]
         return self._learn(xp, candidates, cost(candidates), mean, std, best, low, high)
 
@@ -225,8 +227,8 @@ class Optimiser:
         mean, std = self.refit(xp, candidates, costs, mean, std)
         # A float mean of numbers at a bound can land one rounding step outside.
         mean, std = clip(xp, mean, low, high), xp.maximum(std, self.min_std * (high - low) / 2)
-        kept = self.carry(xp, candidates, costs)
-        return Search(mean, std, best[0], best[1], kept, candidates, costs)
+        carried = self.carry(xp, candidates, costs)
+        return Search(mean, std, best[0], best[1], carried, candidates, costs)
 
     def finish(self, xp: Any, cost: Cost, search: Search) -> Plan:
         """The plan that a search ends with, whenever it is stopped."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from planning.optimizers.base import Array, Cost, Optimiser, Search, cheapest, clip
+from planning.optimizers.base import Array, Cost, Optimizer, Search, cheapest, clip
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice(Optimiser):
+class BestOfN(Optimizer):
     """The cheapest of the proposals and of what is left of the last plan; nothing is sampled.
 
     One rollout where a round of sampling needs three (proposals, samples around the cheapest, the
@@ -33,7 +33,7 @@ class Choice(Optimiser):
         """All candidates but one."""
         return self.candidates - 1, self.candidates - 1
 
-    def begin(
+    def init(
         self, xp: Any, cost: Cost, mean: Array, std: Array | None, low: Array, high: Array,
         noise: Array, proposals: Array | None = None,
     ) -> Search:  # fmt: skip

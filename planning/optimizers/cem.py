@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from planning.optimizers.base import Array, Optimiser
+from planning.optimizers.base import Array, Optimizer
 
 WEIGHTINGS = ("uniform", "linear")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CEM(Optimiser):
+class CEM(Optimizer):
     """Refit a diagonal Gaussian to the cheapest candidates.
 
     Attributes:

@@ -13,7 +13,7 @@ from planning.optimizers.cem import CEM
 PINK = 1.0
 
 
-def coloured_noise(
+def colored_noise(
     rng: np.random.Generator, shape: tuple[int, ...], exponent: float = PINK
 ) -> np.ndarray:
     """Gaussian noise along the last axis with power spectrum ``1 / f**exponent``, float32.
@@ -72,15 +72,15 @@ class ICEM(CEM):
     ) -> np.ndarray:
         """Noise ``[iterations, N, H, A]``, correlated over the ``H * block`` control steps."""
         lead, control_dim = (self.iterations, self.candidates), action_dim // block
-        noise = coloured_noise(rng, (*lead, control_dim, horizon * block), self.beta)
+        noise = colored_noise(rng, (*lead, control_dim, horizon * block), self.beta)
         return np.ascontiguousarray(noise.swapaxes(2, 3)).reshape(*lead, horizon, action_dim)
 
-    def count(self, iteration: int) -> int:
+    def num_samples(self, iteration: int) -> int:
         """Candidates of an iteration: geometric decay with a floor."""
         wanted = int(self.candidates / self.decay**iteration)
         return min(self.candidates, max(wanted, 2 * self.elites))
 
     def carry(self, xp: Any, candidates: Array, costs: Array) -> Array | None:
         """The cheapest ``keep_elites * elites`` candidates."""
-        kept = int(self.keep_elites * self.elites)
-        return xp.take(candidates, xp.argsort(costs)[:kept], axis=0) if kept else None
+        carried = int(self.keep_elites * self.elites)
+        return xp.take(candidates, xp.argsort(costs)[:carried], axis=0) if carried else None

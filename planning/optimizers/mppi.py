@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from planning.optimizers.base import Array, Optimiser
+from planning.optimizers.base import Array, Optimizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class MPPI(Optimiser):
+class MPPI(Optimizer):
     """Average all candidates, weighted by ``exp(-cost / temperature)``; the spread is refitted too.
 
     Attributes:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from planning.optimizers.array_api import array_namespace
-from planning.optimizers.base import Array, Cost, Optimiser, Plan, clip
+from planning.optimizers.base import Array, Cost, Optimizer, Plan, clip
 from robot_wm.core.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mode1(Optimiser):
+class PolicyOnly(Optimizer):
     """No search: the first proposal is the plan, and the world model is never asked."""
 
     candidates: int = 1
@@ -37,7 +37,7 @@ class Mode1(Optimiser):
         """Zeros: nothing is left to chance."""
         return np.zeros((1, 1, horizon, action_dim), np.float32)
 
-    def optimise(
+    def optimize(
         self,
         cost: Cost,
         mean: Array,
@@ -46,7 +46,7 @@ class Mode1(Optimiser):
         high: Array,
         noise: Array,
         proposals: Array | None = None,
-        enough: Callable[[], bool] | None = None,
+        should_stop: Callable[[], bool] | None = None,
     ) -> Plan:
         """The first of ``proposals`` within the bounds. Costs are told as 0: none was asked for.
 

@@ -48,6 +48,6 @@ class Search(NamedTuple):
     std: Array
     best_actions: Array
     best_cost: Array
-    kept: Array | None
+    carried: Array | None
     candidates: Array
     candidate_costs: Array
