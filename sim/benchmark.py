@@ -26,7 +26,7 @@ def _seconds(task: Task, size: Size, frames: int, fast: bool, seed: int) -> tupl
     model = task.compile({})
     data = mujoco.MjData(model)
     rng = np.random.default_rng(seed)
-    task.place(data, rng)
+    task.sample_initial_state(data, rng)
     renderer = Renderer(model, size, fast, task.camera)
     try:
         for _ in range(3):  # the first frames pay for the driver's compilation

@@ -95,8 +95,8 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         if unknown:
             raise ConfigError(f"reset options {sorted(unknown)}", "state, factors, variation, rest",
                               "correct the spelling")  # fmt: skip
-        told = convert(dict[str, Any], options.get("factors") or {}, "factors")
-        factors = check_values(self.task.factors, told)
+        factor_values = convert(dict[str, Any], options.get("factors") or {}, "factors")
+        factors = check_values(self.task.factors, factor_values)
         named = convert(list[str], options.get("variation") or [], "variation")
         rest = convert(bool, options.get("rest", False), "rest")
         factors.update(draw(self.task.factors, named, self.np_random))
@@ -108,7 +108,7 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             if rest:
                 self.data.qvel[:] = 0
         else:
-            self.task.place(self.data, self.np_random)
+            self.task.sample_initial_state(self.data, self.np_random)
         mujoco.mj_forward(self.model, self.data)
         return self._observe(), self._info()
 

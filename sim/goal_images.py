@@ -26,7 +26,7 @@ OVERLAP = 0.002  # depth of contacts that a pushed body has at times [m]
 TRIES = 1_000  # scenes drawn until one is free of overlap
 
 
-class Recorded(Protocol):
+class RecordedPair(Protocol):
     """Where in a data set start and goal come from (``planning.evaluation.goal_pairs.Pair``)."""
 
     episode_id: int
@@ -39,7 +39,7 @@ def names(task: Task) -> dict[str, int]:
     return {e.name: i for i, e in enumerate(task.pose_entries) if e.kind != "velocity"}
 
 
-def edited(env: GoalEnv, changes: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
+def goal_from_pose(env: GoalEnv, changes: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
     """The scene as it stands now, at rest, with some entries of its pose set anew.
 
     The scene is left in that state.
@@ -69,7 +69,9 @@ def edited(env: GoalEnv, changes: Mapping[str, float]) -> tuple[np.ndarray, np.n
     return env.render(), env.task.pose(env.data.qpos, env.data.qvel)
 
 
-def only(env: GoalEnv, keep: Sequence[str], count: int, rng: np.random.Generator) -> np.ndarray:
+def goal_free_bodies(
+    env: GoalEnv, keep: Sequence[str], count: int, rng: np.random.Generator
+) -> np.ndarray:
     """Pictures of the scene in which only some bodies matter: those stay, all others are anywhere.
 
     To an agent they are goals of which any will do. The scene is put back.
@@ -91,12 +93,12 @@ def only(env: GoalEnv, keep: Sequence[str], count: int, rng: np.random.Generator
         raise ConfigError(f"bodies {list(keep)}", f"some of {bodies}", "correct the spelling")
     before = env.state()
     fixed = env.task.pose(env.data.qpos, env.data.qvel).copy()
-    kept = [i for i in known.values() if env.task.pose_entries[i].body in keep]
+    entries = [i for i in known.values() if env.task.pose_entries[i].body in keep]
     images, tries = [env.render()], 0
     while len(images) <= count:
-        env.task.place(env.data, rng)
+        env.task.sample_initial_state(env.data, rng)
         pose = env.task.pose(env.data.qpos, env.data.qvel).copy()
-        pose[kept] = fixed[kept]
+        pose[entries] = fixed[entries]
         if _free(env, pose):
             images.append(env.render())
         elif (tries := tries + 1) > TRIES:
@@ -105,7 +107,7 @@ def only(env: GoalEnv, keep: Sequence[str], count: int, rng: np.random.Generator
     return np.stack(images)
 
 
-def recorded(store: EpisodeReader, index: int, every: int = 0) -> np.ndarray:
+def subgoals_from_demo(store: EpisodeReader, index: int, every: int = 0) -> np.ndarray:
     """Pictures of a recording: those on the way, one per ``every`` stored frames, and its last.
 
     Args:
@@ -127,21 +129,21 @@ def recorded(store: EpisodeReader, index: int, every: int = 0) -> np.ndarray:
     return np.stack([frames[i] for i in (*on_the_way, last)])
 
 
-def ordered(
-    env: GoalEnv, pair: Recorded, seed: int, keep: Sequence[str], via: int, dataset: str = ""
+def goals_for_pair(
+    env: GoalEnv, pair: RecordedPair, seed: int, keep: Sequence[str], via: int, dataset: str = ""
 ) -> dict[str, np.ndarray]:
     """Goal pictures of an evaluated pair, with the scene at its goal.
 
     Args:
-        keep: see :func:`only`; empty takes the goal as it is.
+        keep: see :func:`goal_free_bodies`; empty takes the goal as it is.
         via: pictures of the pair's recording on the way, evenly spaced in time.
         dataset: folder of that recording.
 
     Raises:
         DataError: the recording is missing.
     """
-    rng, told = np.random.default_rng(seed), dict[str, np.ndarray]()
-    told["image"] = only(env, keep, ALTERNATIVES, rng) if keep else env.render()
+    rng, goal = np.random.default_rng(seed), dict[str, np.ndarray]()
+    goal["image"] = goal_free_bodies(env, keep, ALTERNATIVES, rng) if keep else env.render()
     if via:
         store, places = _opened(dataset)
         if pair.episode_id not in places:
@@ -152,8 +154,8 @@ def ordered(
             )
         frames, every = store[places[pair.episode_id]].frames, store.schema.frame_every
         steps = np.linspace(pair.start_step, pair.goal_step, via + 2)[1:-1]
-        told["via"] = np.stack([frames[round(step / every)] for step in steps])
-    return told
+        goal["via"] = np.stack([frames[round(step / every)] for step in steps])
+    return goal
 
 
 @cache
@@ -166,7 +168,7 @@ def _opened(dataset: str) -> tuple[EpisodeReader, dict[int, int]]:
 def _free(env: GoalEnv, pose: np.ndarray) -> bool:
     """Bring the scene into a pose; whether nothing overlaps there, all in range and in view."""
     model, data = env.model, env.data
-    able(env.task, Posable, "a goal ordered by its pose").put(data, pose)
+    able(env.task, Posable, "a goal ordered by its pose").set_pose(data, pose)
     mujoco.mj_forward(model, data)
     limited = model.jnt_limited.astype(bool)
     low, high = model.jnt_range[limited].T

@@ -17,7 +17,7 @@ from robot_wm.core.errors import ConfigError
 
 RGB = tuple[float, float, float]
 
-NAMED_COLOURS: dict[str, RGB] = {
+NAMED_COLORS: dict[str, RGB] = {
     "red": (0.85, 0.1, 0.1),
     "yellow": (0.95, 0.85, 0.1),
     "black": (0.05, 0.05, 0.05),
@@ -99,7 +99,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Colour:
+class Color:
     """A colour within ``ΔE <= 30`` of nominal; held-out colours are at least 55 away."""
 
     nominal: RGB
@@ -120,9 +120,9 @@ class Colour:
         """Uniform in the RGB box around nominal, accepted within the CIELAB ball."""
         while True:
             c = np.clip(np.asarray(self.nominal) + rng.uniform(-0.35, 0.35, 3), 0, 1)
-            colour = (float(c[0]), float(c[1]), float(c[2]))
-            if delta_e(colour, self.nominal) <= self.train_radius:
-                return colour
+            color = (float(c[0]), float(c[1]), float(c[2]))
+            if delta_e(color, self.nominal) <= self.train_radius:
+                return color
 
     def value(self, given: Any) -> RGB:
         """The name of a colour, or red, green and blue in [0, 1].
@@ -131,9 +131,9 @@ class Colour:
             ConfigError: anything else.
         """
         if isinstance(given, str):
-            if given not in NAMED_COLOURS:
-                raise unknown("colour", given, NAMED_COLOURS)
-            return NAMED_COLOURS[given]
+            if given not in NAMED_COLORS:
+                raise unknown("colour", given, NAMED_COLORS)
+            return NAMED_COLORS[given]
         rgb: RGB = convert(tuple[Fraction, Fraction, Fraction], given, "value")
         return rgb
 
@@ -167,9 +167,9 @@ class Choice:
         return given
 
 
-def colours(nominal: RGB, *names: str) -> Colour:
+def colors(nominal: RGB, *names: str) -> Color:
     """A colour factor with named held-out colours."""
-    return Colour(nominal, tuple(NAMED_COLOURS[name] for name in names))
+    return Color(nominal, tuple(NAMED_COLORS[name] for name in names))
 
 
 def check_names(factors: Mapping[str, Factor], names: list[str]) -> None:

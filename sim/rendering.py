@@ -192,8 +192,8 @@ class Renderer:
     def abandon(self) -> None:
         """Give the context up without a word to OpenGL, not even when Python ends."""
         _open.discard(self)
-        for kept in (self._context, self._gl):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
+        for resource in (self._context, self._gl):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(resource))
 
 
 def _in_child() -> RendererError:

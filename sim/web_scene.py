@@ -16,13 +16,13 @@ import numpy as np
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.images import sides
 from sim.env import GoalEnv
-from sim.policies.registry import make_behaviour
+from sim.policies.registry import make_policy
 from sim.tasks.base import Task
 
 NUDGE = 1e-12  # of a start, far below anything that a robot could notice [m or rad]
 NUDGED = 16  # runs from nudged starts
 STEPS = 25  # control steps from start to goal, as in the published pairs
-BEHAVIOUR = "expert"
+POLICY = "expert"
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def command_matrix(task: Task, model: mujoco.MjModel) -> np.ndarray:
         return task.controls(qpos, qvel, action[:, None])
 
     matrix = np.moveaxis(ask(inputs), 0, -1)
-    drawn = np.random.default_rng(0).uniform(-1, 1, (8, sum(sizes)))
-    gap = np.abs(np.einsum("ruk,nk->nru", matrix, drawn) - ask(drawn)).max()
+    probes = np.random.default_rng(0).uniform(-1, 1, (8, sum(sizes)))
+    gap = np.abs(np.einsum("ruk,nk->nru", matrix, probes) - ask(probes)).max()
     if gap > 1e-12:
         raise ConfigError(
             f"the commands of {task.name} are not linear in state and action (off by {gap:.1e})",
@@ -103,12 +103,12 @@ def describe(env: GoalEnv, demonstrations: list[Demonstration]) -> Mapping[str, 
 def demonstrate(env: GoalEnv, seed: int, steps: int = STEPS) -> tuple[Demonstration, np.ndarray]:
     """One scripted run with its poses ``[T+1, K]``."""
     obs, info = env.reset(seed=seed)
-    behaviour = make_behaviour(env.task.name, BEHAVIOUR)
-    behaviour.reset(np.random.default_rng(seed))
+    policy = make_policy(env.task.name, POLICY)
+    policy.reset(np.random.default_rng(seed))
     start, first = info["state"], obs["image"]
     states, poses, actions = [_joints(env)], [info["pose"]], []
     for _ in range(steps):
-        actions.append(behaviour.act(info["pose"]))
+        actions.append(policy.act(info["pose"]))
         obs, _, _, _, info = env.step(actions[-1])
         states.append(_joints(env))
         poses.append(info["pose"])

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from robot_wm.core.aliases import stored
 from robot_wm.core.config import Count, NonNegative, Seed, Within, check_fields
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.images import Sides, Size, spelled
@@ -21,7 +22,7 @@ from robot_wm.data.episodes import Episode, Recording, Schema
 from robot_wm.data.formats.native import open_dataset, write_shard
 from robot_wm.data.shards import fill
 from sim.env import GoalEnv
-from sim.policies.registry import make_behaviour
+from sim.policies.registry import make_policy
 from sim.randomization import check_names
 from sim.tasks import TASKS
 
@@ -33,7 +34,7 @@ class Mix:
     Every episode draws one of the levels.
     """
 
-    behaviour: str
+    policy: str
     share: NonNegative
     noise: tuple[NonNegative, ...] = (0.0,)
 
@@ -84,7 +85,7 @@ class CollectConfig:
                 "raise task.steps or the shares of task.mix",
             )
         for part in self.mix:
-            make_behaviour(self.task, part.behaviour)
+            make_policy(self.task, part.policy)
         if tuple(self.variation) != ("all",):
             check_names(TASKS[self.task].factors, list(self.variation))
 
@@ -94,11 +95,15 @@ def stable(config: CollectConfig) -> dict[str, Any]:
 
     ``episodes`` and ``workers`` are left out, so a collection can grow.
     """
-    told = {k: v for k, v in asdict(config).items() if k not in ("episodes", "workers")}
-    told["mix"] = [{**part, "noise": list(part["noise"])} for part in told["mix"]]
+    values = {
+        k: v
+        for k, v in stored("collect", asdict(config)).items()
+        if k not in ("episodes", "workers")
+    }
+    values["mix"] = [{**part, "noise": list(part["noise"])} for part in values["mix"]]
     size = config.image_size
-    told["image_size"] = list(size) if isinstance(size, tuple) else size
-    return {**told, "variation": list(config.variation)}
+    values["image_size"] = list(size) if isinstance(size, tuple) else size
+    return {**values, "variation": list(config.variation)}
 
 
 def schema_of(config: CollectConfig, env: GoalEnv) -> Schema:
@@ -127,18 +132,18 @@ def record(env: GoalEnv, config: CollectConfig, episode_id: int) -> Episode:
     shares = np.array([part.share for part in config.mix])
     part = config.mix[int(rng.choice(len(shares), p=shares / shares.sum()))]
     noise = float(rng.choice(part.noise))
-    behaviour = make_behaviour(config.task, part.behaviour, noise)
+    policy = make_policy(config.task, part.policy, noise)
     seed = int(rng.integers(2**31))
     env.draw_images = True
     obs, info = env.reset(seed=seed, options={"variation": list(config.variation)})
-    behaviour.reset(rng, factors=info["factors"])
+    policy.reset(rng, factors=info["factors"])
     recording = Recording(obs, info, config.frame_every)
     for step in range(1, config.steps + 1):
-        action = behaviour.act(info["pose"])
+        action = policy.act(info["pose"])
         env.draw_images = step % config.frame_every == 0
         obs, *_, info = env.step(action)
         recording.add(action, obs, info)
-    meta = {"seed": seed, "policy": part.behaviour, "noise": noise, "factors": info["factors"]}
+    meta = {"seed": seed, "policy": part.policy, "noise": noise, "factors": info["factors"]}
     return recording.episode(episode_id, meta)
 
 
@@ -179,7 +184,7 @@ def collect(config: CollectConfig, root: Path) -> Path:
 def data_card(config: CollectConfig) -> str:
     """What the episodes are, for people."""
     size, every = spelled(config.image_size), config.frame_every
-    mix = [[m.behaviour, f"{m.share:g}", str(list(m.noise))] for m in config.mix]
+    mix = [[m.policy, f"{m.share:g}", str(list(m.noise))] for m in config.mix]
     return card(
         f"Data card: {config.task}/{config.collection}",
         "Simulated with MuJoCo by `robot-wm collect`; no people, no licences but this project's.",

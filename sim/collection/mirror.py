@@ -55,8 +55,8 @@ def mirror(source: Path, root: Path) -> Path:
             f"the mirror image of poses and proprioception without states in {source}",
             "physics states, or images and actions alone", "leave it out of `train_on`",
         )  # fmt: skip
-    told = {**store.schema.config, "mirrored": True}
-    schema, shards, model = replace(store.schema, config=told), store.shards(), task.compile({})
+    config = {**store.schema.config, "mirrored": True}
+    schema, shards, model = replace(store.schema, config=config), store.shards(), task.compile({})
 
     def write(index: int) -> None:
         write_shard(root, index, [reflected(task, model, store[i]) for i in shards[index]])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from robot_wm.cli.paths import MIRRORED, SEEDS
 from robot_wm.cli.settings import Settings
+from robot_wm.core.aliases import current
 from robot_wm.core.config import build
 from robot_wm.core.errors import DataError
 from robot_wm.core.storage.provenance import check_same
@@ -80,7 +81,9 @@ def collect_config(settings: Settings, collection: str) -> CollectConfig:
         collection=collection,
         episodes=getattr(task, collection),
         steps=task.steps,
-        mix=tuple(build(Mix, m, f"task.mix[{i}]") for i, m in enumerate(task.mix)),
+        mix=tuple(
+            build(Mix, current("collect", m), f"task.mix[{i}]") for i, m in enumerate(task.mix)
+        ),
         variation=("all",) if collection == "varied" else (),
         image_size=settings.image_size,
         frame_every=settings.collect.frame_every,

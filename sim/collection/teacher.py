@@ -22,8 +22,8 @@ from robot_wm.data.shards import fill
 from sim.collection.questions import Asker, Question
 from sim.collection.teacher_config import TeacherConfig
 from sim.env import GoalEnv
-from sim.policies.base import Behaviour
-from sim.policies.registry import make_behaviour
+from sim.policies.base import Policy
+from sim.policies.registry import make_policy
 
 DISTURBED = 0.4  # standard deviation of a disturbed block's constant offset
 AFTER = 8  # control steps that a way goes on after its end
@@ -37,7 +37,7 @@ def answer(
     *_, info = env.reset(options={"state": question.goal})
     goal, budget, ways = np.array(info["pose"]), config.budget, list[Lesson]()
     for k in range(config.ways):
-        expert = make_behaviour(config.task, "expert")
+        expert = make_policy(config.task, "expert")
         expert.reset(rng.spawn(1)[0], goal=goal)
         if k:
             expert.vary(rng)
@@ -54,7 +54,7 @@ def answer(
 def _walk(
     question: Question,
     goal: np.ndarray,
-    expert: Behaviour,
+    expert: Policy,
     config: TeacherConfig,
     env: GoalEnv,
     rng: np.random.Generator,
@@ -74,7 +74,7 @@ def _walk(
             if shaken:
                 offset = DISTURBED * rng.standard_normal(env.spec.control_dim)
         wanted = np.clip(expert.act(info["pose"]) + offset, -1, 1)
-        action = env.task.confine(info["pose"], wanted).astype(np.float32)
+        action = env.task.clip_to_workspace(info["pose"], wanted).astype(np.float32)
         states.append(info["state"])
         actions.append(action)
         clean.append(not shaken)
@@ -110,9 +110,9 @@ def teach(config: TeacherConfig, root: Path, shards: int, workers: int = 1) -> P
         StorageError: another process teaches into ``root``, or the disk is full.
         RobotWMError: a worker process died; whole shards stay.
     """
-    told = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
+    values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
     job = _Job(config, Path(root))
-    fill(job.root, range(shards), job, "teaching", workers, lambda: open_lessons(root, told))
+    fill(job.root, range(shards), job, "teaching", workers, lambda: open_lessons(root, values))
     return root
 
 
@@ -131,13 +131,13 @@ class _Job:
             self.opened = env, Asker(self.config, env)
         (env, asker), config = self.opened, self.config
         rng, lessons = np.random.default_rng([config.seed, index]), list[Lesson]()
-        for _ in range(asked := config.questions_per_shard):
+        for _ in range(questions := config.questions_per_shard):
             lessons += answer(asker.ask(rng), config, env, rng)
         if not lessons:
             raise DataError(
-                f"{asked} questions without an answer", "some", "raise `budget` or `ways`"
+                f"{questions} questions without an answer", "some", "raise `budget` or `ways`"
             )
-        write_lessons(self.root, index, lessons, asked)
+        write_lessons(self.root, index, lessons, questions)
 
 
 def pictures(env: GoalEnv, states: np.ndarray) -> Iterator[np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from robot_wm.core.errors import ConfigError
-from sim.policies.registry import make_behaviour
+from sim.policies.registry import make_policy
 
 KINDS = ("ahead", "elsewhere", "correction", "visited")
 
@@ -53,7 +53,7 @@ class TeacherConfig:
     questions_per_shard: int = 100
 
     def __post_init__(self) -> None:
-        make_behaviour(self.task, "expert")
+        make_policy(self.task, "expert")
         if (
             not self.recorded
             or len(self.shares) != len(KINDS)

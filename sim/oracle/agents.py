@@ -12,10 +12,10 @@ import numpy as np
 from robot_wm.core.protocols import Agent, EnvSpec, History, WorldModel
 from sim.env import STATE, GoalEnv
 from sim.oracle.simulator import BLOCK, TrueSimulator
-from sim.policies.registry import make_behaviour
+from sim.policies.registry import make_policy
 
 
-class Privileged:
+class PrivilegedEnv:
     """A scene whose ``obs["proprio"]`` is the full physics state, float64 ``[S]``.
 
     For reference rows only. Everything else is the scene's own.
@@ -55,8 +55,8 @@ class ExpertAgent:
         ConfigError: no such behaviour for this task.
     """
 
-    def __init__(self, task: str, behaviour: str = "expert", noise: float = 0.0) -> None:
-        self._behaviour = make_behaviour(task, behaviour, noise)
+    def __init__(self, task: str, policy: str = "expert", noise: float = 0.0) -> None:
+        self._policy = make_policy(task, policy, noise)
         self._simulator = TrueSimulator(task)
 
     def set_factors(self, factors: Mapping[str, Any]) -> None:
@@ -70,16 +70,16 @@ class ExpertAgent:
 
     def reset(self, goal: dict[str, np.ndarray], seed: int) -> None:
         """Start an episode."""
-        self._behaviour.reset(
+        self._policy.reset(
             np.random.default_rng(seed), goal=self._pose(goal), factors=self._simulator.factors
         )
 
     def act(self, obs: dict[str, np.ndarray]) -> np.ndarray:
         """Next control action, float32 ``[control_dim]``."""
-        return self._behaviour.act(self._pose(obs))
+        return self._policy.act(self._pose(obs))
 
 
-class Informed:
+class PrivilegedObservation:
     """Shows an agent the physics state as its proprioception, when the evaluator lets it watch.
 
     Args:
@@ -116,15 +116,15 @@ def oracle_agent(
     threads: int = 0,
     horizon: int = 5,
     block: int = BLOCK,
-) -> Informed:
+) -> PrivilegedObservation:
     """The planner on the true simulator, ready for an evaluator's ``inputs: state`` row."""
     simulator = TrueSimulator(
         spec.task, spec.image_size, threads=threads, horizon=horizon, block=block
     )
-    return Informed(planner(simulator), simulator)
+    return PrivilegedObservation(planner(simulator), simulator)
 
 
-def expert_agent(spec: EnvSpec, behaviour: str = "expert") -> Informed:
+def expert_agent(spec: EnvSpec, policy: str = "expert") -> PrivilegedObservation:
     """The scripted expert, ready for an evaluator's ``inputs: state`` row."""
-    expert = ExpertAgent(spec.task, behaviour)
-    return Informed(expert, expert)
+    expert = ExpertAgent(spec.task, policy)
+    return PrivilegedObservation(expert, expert)

@@ -17,13 +17,13 @@ from robot_wm.core.errors import ConfigError
 from robot_wm.core.protocols import Agent, EnvSpec, History, Proposer, WorldModel, check_actions
 from robot_wm.core.symmetry import Mirror
 from sim.env import GoalEnv
-from sim.oracle.agents import Informed
+from sim.oracle.agents import PrivilegedObservation
 
 Symmetrize = Callable[[WorldModel[Any], Mirror | None], WorldModel[Any]]
 
 
 @dataclass(frozen=True)
-class JudgedState:
+class LearnedCostState:
     """Where the scene is, and what the learned model makes of it.
 
     Attributes:
@@ -38,13 +38,14 @@ class JudgedState:
     learned: Any
 
 
-class JudgedSimulator:
+class LearnedCostSimulator:
     """True dynamics, learned cost (implements ``contracts.WorldModel`` and ``Proposer``).
 
     Every candidate is simulated and rendered; the cost of a step is what the learned model says of
     the frame that truly comes: its cost of standing still there for a block. The physics state is
-    expected as the last row of ``history.proprio``, see :class:`sim.oracle.agents.Informed`. For
-    diagnosis only: a candidate takes tens of milliseconds.
+    expected as the last row of ``history.proprio``, see
+    :class:`sim.oracle.agents.PrivilegedObservation`. For diagnosis only: a candidate takes tens of
+    milliseconds.
 
     Args:
         model: the learned one; only its contract is used.
@@ -61,24 +62,28 @@ class JudgedSimulator:
         """Imagine the scene under these factors from now on."""
         self._factors = dict(factors)
 
-    def encode(self, history: History) -> JudgedState:
+    def encode(self, history: History) -> LearnedCostState:
         """The scene's state of the last frame, and the learned model's of them all."""
         physics = np.asarray(history.proprio[-1], np.float64)
         self._env.draw_images = False
         _, info = self._restore(physics)
         blind = np.zeros((len(history.frames), 0), np.float32)
         seen = History(history.frames, blind, history.actions)
-        return JudgedState(physics, info["pose"], seen, self.model.encode(seen))
+        return LearnedCostState(physics, info["pose"], seen, self.model.encode(seen))
 
     def _restore(self, physics: np.ndarray) -> Any:
         return self._env.reset(options={"state": physics, "factors": self._factors})
 
-    def step_costs(self, state: JudgedState, goal: JudgedState, actions: np.ndarray) -> np.ndarray:
+    def step_costs(
+        self, state: LearnedCostState, goal: LearnedCostState, actions: np.ndarray
+    ) -> np.ndarray:
         """Cost of the frame that truly comes after every block, float32 ``[N, H]``."""
         check_actions(actions, self.spec)
         return np.array([self._costs(state, goal, plan) for plan in actions], np.float32)
 
-    def _costs(self, state: JudgedState, goal: JudgedState, plan: np.ndarray) -> list[float]:
+    def _costs(
+        self, state: LearnedCostState, goal: LearnedCostState, plan: np.ndarray
+    ) -> list[float]:
         env, seen, costs = self._env, state.seen, []
         self._restore(state.physics)
         for block in plan:
@@ -103,7 +108,7 @@ class JudgedSimulator:
         return History(frames, np.zeros((len(frames), 0), np.float32), blocks)
 
     def propose(
-        self, state: JudgedState, goal: JudgedState, n: int, rng: np.random.Generator
+        self, state: LearnedCostState, goal: LearnedCostState, n: int, rng: np.random.Generator
     ) -> np.ndarray:
         """The learned model's own proposals.
 
@@ -118,18 +123,18 @@ class JudgedSimulator:
         return np.asarray(self.model.propose(state.learned, goal.learned, n, rng))
 
 
-def judged_agent(
+def learned_cost_agent(
     spec: EnvSpec,
     model: WorldModel[Any],
     planner: Callable[[WorldModel[Any]], Agent],
     privileged: bool = False,
     symmetrize: Symmetrize | None = None,
-) -> Informed:
+) -> PrivilegedObservation:
     """The planner on the judged simulator, ready for an evaluator's ``inputs: state`` row.
 
     Args:
         symmetrize: makes the learned model judge in the scene's mirror image, too.
     """
     judge = symmetrize(model, spec.mirror) if symmetrize else model
-    simulator = JudgedSimulator(judge, privileged)
-    return Informed(planner(simulator), simulator)
+    simulator = LearnedCostSimulator(judge, privileged)
+    return PrivilegedObservation(planner(simulator), simulator)

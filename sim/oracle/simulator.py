@@ -2,8 +2,8 @@
 
 ``@oracle`` is the ordinary planner over :class:`TrueSimulator`; the expert row is a scripted
 behaviour. Both read the full physics state where other agents find their proprioception:
-:class:`Privileged` puts it there for a whole scene, :class:`Informed` for one agent (the evaluator
-hands it the state in rows that declare ``inputs: state``).
+:class:`PrivilegedEnv` puts it there for a whole scene, :class:`PrivilegedObservation` for one agent
+(the evaluator hands it the state in rows that declare ``inputs: state``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from robot_wm.core.errors import InputError
 from robot_wm.core.images import Size
 from robot_wm.core.protocols import History, ModelSpec, check_actions
 from sim.env import STATE, GoalEnv
-from sim.policies.registry import make_behaviour
+from sim.policies.registry import make_policy
 from sim.tasks import TASKS
 
 BLOCK = 5  # control steps in one model step where nobody says otherwise
@@ -104,7 +104,8 @@ class TrueSimulator:
             raise InputError(
                 f"proprioception of size {state.size}",
                 f"the physics state, size {self._sizes[2]}",
-                "use the scene through sim.oracle.agents.Privileged or the agent through Informed",
+                "use the scene through sim.oracle.agents.PrivilegedEnv or the agent"
+                " through PrivilegedObservation",
             )
         return state
 
@@ -160,7 +161,7 @@ class TrueSimulator:
             (n, self.spec.horizon * self.spec.block, self.spec.control_dim), np.float32
         )
         for plan, noise in zip(plans, np.linspace(0, 0.3, n), strict=True):
-            expert = make_behaviour(self.task.name, "expert", float(noise))
+            expert = make_policy(self.task.name, "expert", float(noise))
             expert.reset(rng.spawn(1)[0], goal=self.pose(goal), factors=self.factors)
             _, info = self._env.reset(options={"state": state, "factors": self.factors})
             for t in range(len(plan)):

@@ -16,7 +16,7 @@ import numpy as np
 from sim.tasks import TASKS
 
 
-class Behaviour(ABC):
+class Policy(ABC):
     """Acts from poses. ``noise`` is the standard deviation added to each action, then clipped."""
 
     def __init__(self, task: str, noise: float = 0.0) -> None:
@@ -40,11 +40,11 @@ class Behaviour(ABC):
     def _draw_goal(self) -> np.ndarray:
         model = self.task.compile({})
         data = mujoco.MjData(model)
-        self.task.place(data, self.rng)
+        self.task.sample_initial_state(data, self.rng)
         return self.task.pose(data.qpos, data.qvel)
 
     @abstractmethod
-    def choose(self, pose: np.ndarray) -> np.ndarray:
+    def action(self, pose: np.ndarray) -> np.ndarray:
         """Noise-free action ``[control_dim]`` in [-1, 1]."""
 
     def act(self, pose: np.ndarray) -> np.ndarray:
@@ -52,15 +52,15 @@ class Behaviour(ABC):
         if self.goal is None:
             self.goal = self._draw_goal()
         # Chosen first, then shaken: the order of draws makes the data what it is.
-        chosen, size = self.choose(pose), self.task.control_dim
+        chosen, size = self.action(pose), self.task.control_dim
         action = chosen + self.noise * self.rng.standard_normal(size)
-        self._last = self.task.confine(pose, np.clip(action, -1, 1))
+        self._last = self.task.clip_to_workspace(pose, np.clip(action, -1, 1))
         return self._last.astype(np.float32)
 
 
-class RandomBehaviour(Behaviour):
+class RandomPolicy(Policy):
     """Independent uniform actions."""
 
-    def choose(self, pose: np.ndarray) -> np.ndarray:
+    def action(self, pose: np.ndarray) -> np.ndarray:
         """Uniform in [-1, 1]."""
         return self.rng.uniform(-1, 1, self.task.control_dim)

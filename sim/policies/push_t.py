@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from sim.policies.base import Behaviour
+from sim.policies.base import Policy
 from sim.tasks.base import wrap
 from sim.tasks.push_t import ORIGIN_OFFSET, REACH
 
 
-class PushTExpert(Behaviour):
+class PushTExpert(Policy):
     """Chooses the contact whose quasi-static push best reduces the block's pose error.
 
     A frictionless push along the inward normal n at point r moves the block with the twist
@@ -64,15 +64,15 @@ class PushTExpert(Behaviour):
         self._travel = float(rng.choice([0.3, 0.6, 1.2, 2.5]))
         self._ties = float(rng.choice([0.02, 0.05, 0.15]))
 
-    def choose(self, pose: np.ndarray) -> np.ndarray:
+    def action(self, pose: np.ndarray) -> np.ndarray:
         """Move to the best contact, then push through it."""
         assert self.goal is not None
-        centre, angle = self._centre(pose), pose[4]
-        error = self._centre(self.goal) - centre
+        center, angle = self._center(pose), pose[4]
+        error = self._center(self.goal) - center
         turn = float(wrap(self.goal[4] - angle))
         self._steps += 1
         if self._keep and np.linalg.norm(error) < 0.006 and abs(turn) < 0.06:
-            return self._towards(pose, self.goal[:2], centre, angle)
+            return self._towards(pose, self.goal[:2], center, angle)
         if not self._keep and (
             self._steps > 80 or (np.linalg.norm(error) < 0.012 and abs(turn) < 0.12)
         ):
@@ -80,7 +80,7 @@ class PushTExpert(Behaviour):
             return np.zeros(2)
         c, s = np.cos(angle), np.sin(angle)
         rotation = np.array([[c, -s], [s, c]])
-        world = centre + self.points @ rotation.T
+        world = center + self.points @ rotation.T
         normals = self.normals @ rotation.T
         wanted = np.append(error, self.GYRATION * turn)
         twist = np.column_stack([self.linear @ rotation.T, self.GYRATION * self.angular])
@@ -105,35 +105,35 @@ class PushTExpert(Behaviour):
             lead = self.PUSHER + along  # gap to contact is negative of this
             velocity = normals[i] * (depth - lead) - 1.0 * across
             return self._tempo * np.clip(velocity / (0.407 * REACH), -1, 1)
-        return self._towards(pose, stand[i], centre, angle)
+        return self._towards(pose, stand[i], center, angle)
 
     @staticmethod
-    def _centre(pose: np.ndarray) -> np.ndarray:
+    def _center(pose: np.ndarray) -> np.ndarray:
         return pose[2:4] - ORIGIN_OFFSET * np.array([-np.sin(pose[4]), np.cos(pose[4])])
 
     def _towards(
-        self, pose: np.ndarray, target: np.ndarray, centre: np.ndarray, angle: float
+        self, pose: np.ndarray, target: np.ndarray, center: np.ndarray, angle: float
     ) -> np.ndarray:
         """Walk to a point without touching the block: straight if clear, else around it."""
         here = pose[:2]
         path = here + np.linspace(0, 1, 12)[:, None] * (target - here)
-        if (self._clearance(path[:-2], centre, angle) > self.PUSHER + 0.003).all():
+        if (self._clearance(path[:-2], center, angle) > self.PUSHER + 0.003).all():
             self._way = 0.0
             return self._tempo * np.clip((target - here) / (0.407 * REACH), -1, 1)
-        a, b = here - centre, target - centre
+        a, b = here - center, target - center
         sweep = float(wrap(np.arctan2(b[1], b[0]) - np.arctan2(a[1], a[0])))
         # One way round until it is clear.
         self._way = self._way or self._prefer or float(np.sign(sweep)) or 1.0
         radius = float(np.linalg.norm(a))
         turn = self._way * (0.1 if radius < 0.09 else 0.6)
         heading = np.arctan2(a[1], a[0]) + turn
-        step = centre + 0.108 * np.array([np.cos(heading), np.sin(heading)]) - here
+        step = center + 0.108 * np.array([np.cos(heading), np.sin(heading)]) - here
         return self._tempo * np.clip(step / (0.407 * REACH), -1, 1)
 
-    def _clearance(self, points: np.ndarray, centre: np.ndarray, angle: float) -> np.ndarray:
+    def _clearance(self, points: np.ndarray, center: np.ndarray, angle: float) -> np.ndarray:
         """Signed distance of points to the T's two boxes [m]."""
         c, s = np.cos(angle), np.sin(angle)
-        local = (points - centre) @ np.array([[c, -s], [s, c]])
+        local = (points - center) @ np.array([[c, -s], [s, c]])
         gaps = []
         for middle, half in (((0, 0.030), (0.060, 0.015)), ((0, -0.030), (0.015, 0.045))):
             q = np.abs(local - middle) - half
@@ -141,10 +141,10 @@ class PushTExpert(Behaviour):
         return np.minimum(*gaps)
 
 
-class PushTWeak(Behaviour):
+class PushTWeak(Policy):
     """Uniform actions, the target clipped to a 0.1 m square around the block: contact by chance."""
 
-    def choose(self, pose: np.ndarray) -> np.ndarray:
+    def action(self, pose: np.ndarray) -> np.ndarray:
         """As the reference scene's weak policy."""
         target = pose[:2] + REACH * self.rng.uniform(-1, 1, 2)
         target = np.clip(target, pose[2:4] - REACH, pose[2:4] + REACH)

@@ -6,16 +6,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from sim.policies.base import Behaviour
+from sim.policies.base import Policy
 
 
-class ReacherExpert(Behaviour):
+class ReacherExpert(Policy):
     """Computed PD control to the goal joints."""
 
     GAIN: ClassVar[float] = 2.5
     RATE: ClassVar[float] = 0.15
 
-    def choose(self, pose: np.ndarray) -> np.ndarray:
+    def action(self, pose: np.ndarray) -> np.ndarray:
         """Torque fractions; the goal is redrawn once reached at low speed."""
         assert self.goal is not None
         error = self.goal[:2] - pose[:2]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.instantiate import locate
-from sim.policies.base import Behaviour
+from sim.policies.base import Policy
 from sim.tasks import TASKS
 
-EVERY = {"random": "sim.policies.base:RandomBehaviour"}
+EVERY = {"random": "sim.policies.base:RandomPolicy"}
 
 
-def behaviours(task: str) -> dict[str, str]:
+def policies(task: str) -> dict[str, str]:
     """Dotted names of a task's behaviours, by name.
 
     Raises:
@@ -19,17 +19,17 @@ def behaviours(task: str) -> dict[str, str]:
     return {**EVERY, **TASKS[task].policies}
 
 
-def make_behaviour(task: str, name: str, noise: float = 0.0) -> Behaviour:
+def make_policy(task: str, name: str, noise: float = 0.0) -> Policy:
     """Build a behaviour.
 
     Raises:
         ConfigError: no such task, or no such behaviour for this task.
     """
-    known = behaviours(task)
+    known = policies(task)
     if name not in known:
         raise ConfigError(
             f"behaviour {name!r} of task {task!r}", ", ".join(sorted(known)),
             "name one of these, or add it to the task's `policies`",
         )  # fmt: skip
-    made: Behaviour = locate(known[name])(task, noise)
+    made: Policy = locate(known[name])(task, noise)
     return made

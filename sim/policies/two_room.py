@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.policies.base import Behaviour
+from sim.policies.base import Policy
 from sim.tasks.two_room import DOOR_HALF, DOOR_Y, RADIUS, WALL_HALF, WALL_X
 
 
-class TwoRoomExpert(Behaviour):
+class TwoRoomExpert(Policy):
     """Straight to the goal, through the middle of the door when it is in the other room."""
 
-    def choose(self, pose: np.ndarray) -> np.ndarray:
-        """Unit vector toward the next way-point, slower on the last step."""
+    def action(self, pose: np.ndarray) -> np.ndarray:
+        """Direction ``[2]`` to the next way-point, its larger entry 1, less within 50 mm of it."""
         assert self.goal is not None
         if np.linalg.norm(self.goal - pose) < 0.02 and not self._keep:
             self.goal = self._draw_goal()

@@ -15,9 +15,9 @@ from sim.tasks.base import Task
 
 @runtime_checkable
 class Posable(Protocol):
-    """A task whose scene can be brought into a pose (``put``)."""
+    """A task whose scene can be brought into a pose (``set_pose``)."""
 
-    def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
+    def set_pose(self, data: mujoco.MjData, pose: np.ndarray) -> None:
         """Bring the joints into a pose ``[K]``, at rest: the inverse of ``pose``."""
         ...
 

@@ -69,8 +69,8 @@ class Task(ABC):
     """One scene with its actions, pose, predicates, factors and policies. Stateless.
 
     An action is ``control_dim`` numbers in [-1, 1], whose meaning :meth:`controls` knows. Besides
-    the attributes without a value below, a task must define ``controls``, ``pose``, ``place`` and
-    ``distance``. What it may have in addition, and who asks for it:
+    the attributes without a value below, a task must define ``controls``, ``pose``,
+    ``sample_initial_state`` and ``distance``. What it may have in addition, and who asks for it:
 
     * ``factors``, ``vary``: appearances and dynamics that differ between episodes;
     * ``eligible``: families of pairs that not every recorded stretch is good for;
@@ -188,7 +188,7 @@ class Task(ABC):
         """Privileged pose ``[..., K]`` of joint states ``[..., nq]``, ``[..., nv]``."""
 
     @abstractmethod
-    def place(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
+    def sample_initial_state(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Draw an initial state into ``data`` (velocities zero)."""
 
     @abstractmethod
@@ -202,7 +202,7 @@ class Task(ABC):
         """
         return {}
 
-    def confine(self, pose: np.ndarray, action: np.ndarray) -> np.ndarray:
+    def clip_to_workspace(self, pose: np.ndarray, action: np.ndarray) -> np.ndarray:
         """An action, changed if its target lies outside the picture.
 
         For behaviours that make data, and for whatever drives the scene's robot.
@@ -260,7 +260,7 @@ def on_plane(points: np.ndarray, height: float = 0.0) -> np.ndarray:
     return np.concatenate([points, np.full((*points.shape[:-1], 1), height)], -1)
 
 
-def colour_geoms(spec: mujoco.MjSpec, names: tuple[str, ...], rgb: tuple[float, ...]) -> None:
+def color_geoms(spec: mujoco.MjSpec, names: tuple[str, ...], rgb: tuple[float, ...]) -> None:
     """Recolour geoms, keeping their transparency."""
     for name in names:
         geom = spec.geom(name)

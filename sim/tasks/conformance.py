@@ -16,7 +16,7 @@ import numpy as np
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.images import Size
 from sim.env import GoalEnv
-from sim.policies.registry import behaviours, make_behaviour
+from sim.policies.registry import make_policy, policies
 from sim.tasks.abilities import Posable, Reflects
 
 STEPS = 6
@@ -87,17 +87,17 @@ def _motion(env: GoalEnv) -> Iterator[Finding]:
     yield "the same states again after a restore", np.array_equal(runs[0], runs[1]), "others"
     moved = float(np.abs(infos[-1]["pose"] - pose).max())
     yield "actions that move something", moved > 1e-6, "nothing moved"
-    for policy in behaviours(task.name):
+    for policy in policies(task.name):
         acted = _acts(env, policy)
         yield f"{policy}: float32 [{task.control_dim}] in [-1, 1]", acted == "", acted
 
 
-def _acts(env: GoalEnv, policy: str) -> str:
+def _acts(env: GoalEnv, name: str) -> str:
     _, info = env.reset(seed=2)
-    behaviour = make_behaviour(env.task.name, policy, 0.3)
-    behaviour.reset(np.random.default_rng(0), factors=info["factors"])
+    policy = make_policy(env.task.name, name, 0.3)
+    policy.reset(np.random.default_rng(0), factors=info["factors"])
     for _ in range(STEPS):
-        action = behaviour.act(info["pose"])
+        action = policy.act(info["pose"])
         good = action.shape == (env.task.control_dim,) and action.dtype == np.float32
         if not good or not (np.abs(action) <= 1).all():
             return f"{policy}: {action!r}"
@@ -113,8 +113,8 @@ def _goals(env: GoalEnv) -> Iterator[Finding]:
     poses = np.stack([info["pose"], *still])
     for family in env.spec.families:
         hits = env.success(family, poses, goal)
-        told = f"{family}: {hits.dtype} {hits.shape}"
-        yield f"{family}: bool [40]", hits.dtype == bool and hits.shape == (40,), told
+        found = f"{family}: {hits.dtype} {hits.shape}"
+        yield f"{family}: bool [40]", hits.dtype == bool and hits.shape == (40,), found
     hits = env.success("official", still, goal)
     yield "official: true at the goal", bool(hits.any()), "never true there"
     gaps = env.distance(poses, goal)
@@ -129,7 +129,7 @@ def _abilities(env: GoalEnv) -> Iterator[Finding]:
     if isinstance(task, Posable):
         before = env.reset(seed=5)[1]["pose"]
         env.reset(seed=6)
-        task.put(env.data, before)
+        task.set_pose(env.data, before)
         gap = float(np.abs(task.pose(env.data.qpos, env.data.qvel) - before).max())
         yield "`put` is the inverse of `pose`", gap < 1e-9, f"off by {gap:g}"
     yield (

@@ -15,14 +15,14 @@ import numpy as np
 from robot_wm.core.criteria import Criterion
 from robot_wm.core.poses import PoseEntry
 from robot_wm.core.symmetry import Mirror
-from sim.randomization import Choice, Factor, Interval, colours
+from sim.randomization import Choice, Factor, Interval, colors
 from sim.tasks.abilities import Published
 from sim.tasks.base import (
     SCENES,
     Confinement,
     Predicate,
     Task,
-    colour_geoms,
+    color_geoms,
     hold,
     met,
     on_plane,
@@ -108,10 +108,10 @@ class PushT(Task):
     # at full speed overshoots.
     confinement = Confinement((3, 4), (0, 1), MARGIN, VIEW - MARGIN, REACH)
     factors: ClassVar[Mapping[str, Factor]] = {
-        "agent_color": colours((0.255, 0.412, 0.882), "red", "yellow", "black"),
-        "block_color": colours((0.467, 0.533, 0.600), "red", "blue"),
-        "canvas_color": colours((1.0, 1.0, 1.0), "red", "blue", "black"),
-        "goal_zone_color": colours((0.565, 0.933, 0.565), "red", "blue", "black"),
+        "agent_color": colors((0.255, 0.412, 0.882), "red", "yellow", "black"),
+        "block_color": colors((0.467, 0.533, 0.600), "red", "blue"),
+        "canvas_color": colors((1.0, 1.0, 1.0), "red", "blue", "black"),
+        "goal_zone_color": colors((0.565, 0.933, 0.565), "red", "blue", "black"),
         "agent_size": Interval(1.0, 0.8, 1.2, (0.5, 1.5)),
         "block_size": Interval(1.0, 0.9, 1.1, (2 / 3, 2.0)),
         "agent_shape": Choice("disc", ("disc", "box"), ("ellipsoid",)),
@@ -148,7 +148,7 @@ class PushT(Task):
             ("goal_zone_color", ("zone_bar", "zone_stem")),
         ):
             if factor in factors:
-                colour_geoms(spec, geoms, factors[factor])
+                color_geoms(spec, geoms, factors[factor])
         scale = factors.get("block_size", 1.0)
         shape = SHAPES[factors.get("block_shape", "T")]
         for name, (x, y, half_x, half_y) in zip(("bar", "stem"), shape, strict=True):
@@ -194,11 +194,11 @@ class PushT(Task):
         """Pusher and block, both in the plane of the table."""
         return {"pusher": on_plane(poses[..., :2]), "block": on_plane(poses[..., 2:4])}
 
-    def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
+    def set_pose(self, data: mujoco.MjData, pose: np.ndarray) -> None:
         """See :class:`~sim.tasks.abilities.Posable`."""
         angle = pose[4]
-        centre = pose[2:4] - ORIGIN_OFFSET * np.array([-np.sin(angle), np.cos(angle)])
-        data.qpos[:] = [*centre, angle, *pose[:2]]
+        center = pose[2:4] - ORIGIN_OFFSET * np.array([-np.sin(angle), np.cos(angle)])
+        data.qpos[:] = [*center, angle, *pose[:2]]
         data.qvel[:] = 0
 
     def proprio(self, data: mujoco.MjData) -> np.ndarray:
@@ -215,19 +215,19 @@ class PushT(Task):
             rates[2] = -rates[2]
         data.ctrl[:] = data.ctrl[::-1].copy()
 
-    def place(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
+    def sample_initial_state(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Pusher in 50–450 mm, block origin in 100–400 mm, any angle, not overlapping."""
         while True:
             angle = rng.uniform(0, 2 * np.pi)
             origin = rng.uniform(0.1, 0.4, 2)
-            centre = origin - ORIGIN_OFFSET * np.array([-np.sin(angle), np.cos(angle)])
+            center = origin - ORIGIN_OFFSET * np.array([-np.sin(angle), np.cos(angle)])
             pusher = rng.uniform(0.05, 0.45, 2)
             if (
-                np.linalg.norm(pusher - centre) > 0.11
-                and (centre > 0.09).all()
-                and (centre < 0.42).all()
+                np.linalg.norm(pusher - center) > 0.11
+                and (center > 0.09).all()
+                and (center < 0.42).all()
             ):
-                data.qpos[:] = [*centre, angle, *pusher]
+                data.qpos[:] = [*center, angle, *pusher]
                 return
 
     def eligible(self, poses: np.ndarray, family: str) -> bool:

@@ -11,13 +11,13 @@ import numpy as np
 from robot_wm.core.criteria import Criterion
 from robot_wm.core.poses import PoseEntry
 from robot_wm.core.symmetry import Mirror
-from sim.randomization import Factor, Interval, colours
+from sim.randomization import Factor, Interval, colors
 from sim.tasks.abilities import Published
 from sim.tasks.base import (
     SCENES,
     Predicate,
     Task,
-    colour_geoms,
+    color_geoms,
     hold,
     met,
     on_plane,
@@ -90,8 +90,8 @@ class Reacher(Task):
     # The diagonal x = -y: the floor's pattern is the same on both sides.
     mirror = Mirror("transpose", (0, 1), (-1.0, -1.0))
     factors: ClassVar[Mapping[str, Factor]] = {
-        "agent_color": colours((0.7, 0.5, 0.3), "blue", "green", "magenta"),
-        "canvas_color": colours((0.15, 0.25, 0.35), "brown", "magenta"),
+        "agent_color": colors((0.7, 0.5, 0.3), "blue", "green", "magenta"),
+        "canvas_color": colors((0.15, 0.25, 0.35), "brown", "magenta"),
         "mass": Interval(1.0, 0.8, 1.25, (0.5, 2.0)),
         "friction": Interval(1.0, 0.8, 1.25, (0.5, 2.0)),
         **shared_factors(light=True),
@@ -115,7 +115,7 @@ class Reacher(Task):
         """Colours; ``mass`` scales the links' density, ``friction`` the joints' damping."""
         super().vary(spec, factors)
         if "agent_color" in factors:
-            colour_geoms(spec, ("arm", "hand", "finger"), factors["agent_color"])
+            color_geoms(spec, ("arm", "hand", "finger"), factors["agent_color"])
         if "canvas_color" in factors:
             dark = np.asarray(factors["canvas_color"])
             texture = spec.texture("grid")
@@ -142,7 +142,7 @@ class Reacher(Task):
         """The fingertip, at the height of the arm."""
         return {"fingertip": on_plane(fingertip(poses), 0.01)}
 
-    def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
+    def set_pose(self, data: mujoco.MjData, pose: np.ndarray) -> None:
         """See :class:`~sim.tasks.abilities.Posable`: the pose begins with the joints."""
         data.qpos[:] = pose[: len(data.qpos)]
         data.qvel[:] = 0
@@ -154,7 +154,7 @@ class Reacher(Task):
         for rates in (data.qvel, data.qacc_warmstart, data.ctrl):
             rates[:] = -rates
 
-    def place(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
+    def sample_initial_state(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Uniform shoulder, wrist within its limits, at rest."""
         limit = np.deg2rad(160)
         data.qpos[:] = [rng.uniform(-np.pi, np.pi), rng.uniform(-limit, limit)]

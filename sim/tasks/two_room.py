@@ -10,13 +10,13 @@ import numpy as np
 
 from robot_wm.core.criteria import Criterion
 from robot_wm.core.poses import PoseEntry
-from sim.randomization import Factor, Interval, colours
+from sim.randomization import Factor, Interval, colors
 from sim.tasks.abilities import Published
 from sim.tasks.base import (
     SCENES,
     Predicate,
     Task,
-    colour_geoms,
+    color_geoms,
     hold,
     met,
     on_plane,
@@ -69,8 +69,8 @@ class TwoRoom(Task):
     proprio_dim = 4
     view = VIEW
     factors: ClassVar[Mapping[str, Factor]] = {
-        "agent_color": colours((1.0, 0.0, 0.0), "blue", "green", "black"),
-        "canvas_color": colours((1.0, 1.0, 1.0), "red", "blue", "black"),
+        "agent_color": colors((1.0, 0.0, 0.0), "blue", "green", "black"),
+        "canvas_color": colors((1.0, 1.0, 1.0), "red", "blue", "black"),
         "agent_size": Interval(1.0, 0.8, 1.2, (4 / 7, 10 / 7, 12 / 7)),
         "door_y": Interval(DOOR_Y, 1.44, 1.84, (0.84, 0.44)),
         **shared_factors(),
@@ -99,9 +99,9 @@ class TwoRoom(Task):
         """Colours, disc size and the door's place (its centre y [m])."""
         super().vary(spec, factors)
         if "agent_color" in factors:
-            colour_geoms(spec, ("agent",), factors["agent_color"])
+            color_geoms(spec, ("agent",), factors["agent_color"])
         if "canvas_color" in factors:
-            colour_geoms(spec, ("canvas",), factors["canvas_color"])
+            color_geoms(spec, ("canvas",), factors["canvas_color"])
         scale = factors.get("agent_size", 1.0)
         for name, radius in (("agent_body", RADIUS), ("agent", 0.1)):
             spec.geom(name).size = [radius * scale, spec.geom(name).size[1], 0]
@@ -128,12 +128,12 @@ class TwoRoom(Task):
         """The disc's centre."""
         return {"disc": on_plane(poses)}
 
-    def put(self, data: mujoco.MjData, pose: np.ndarray) -> None:
+    def set_pose(self, data: mujoco.MjData, pose: np.ndarray) -> None:
         """See :class:`~sim.tasks.abilities.Posable`: the pose is that of the joints."""
         data.qpos[:] = pose[: len(data.qpos)]
         data.qvel[:] = 0
 
-    def place(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
+    def sample_initial_state(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Uniform in both rooms, clear of the wall."""
         while True:
             p = rng.uniform(*INNER, 2)
