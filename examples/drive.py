@@ -42,20 +42,25 @@ def main() -> None:
     arguments.add_argument("--port", type=int, default=5555)
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--log", type=Path, help="keep what was seen and done, as a data set")
-    told = arguments.parse_args()
+    options = arguments.parse_args()
 
-    folder = SHIPPED / told.bundle
-    folder = folder if folder.is_dir() else Path(told.bundle)
+    folder = SHIPPED / options.bundle
+    folder = folder if folder.is_dir() else Path(options.bundle)
     spec = read_contract(folder)[0].spec
     shape, period = (spec.image_height, spec.image_width, 3), spec.control_dt
     packed = struct.Struct(f"<{spec.control_dim}f")
     # What fits into half a period on this machine, and no further round once that is over.
     half = 0.5 * period
-    agent = load_agent(folder, told.threads, budget=half, deadline=half, delay=1)
-    limits = Limits(max_change=2.0, hold=(0.0,) * spec.control_dim, stale=2 * period, late=period)
-    log = RobotLog(told.log, spec) if told.log else None
+    agent = load_agent(folder, options.threads, budget=half, deadline=half, delay=1)
+    limits = Limits(
+        max_change=2.0,
+        noop_action=(0.0,) * spec.control_dim,
+        max_frame_age_s=2 * period,
+        max_plan_time_s=period,
+    )
+    log = RobotLog(options.log, spec) if options.log else None
     controller = Controller(agent, limits, log=log)
-    with socket.create_connection(("127.0.0.1", told.port)) as link:
+    with socket.create_connection(("127.0.0.1", options.port)) as link:
         goal = np.frombuffer(receive(link, int(np.prod(shape))), np.uint8).reshape(shape)
         controller.start(goal)
         while message := receive(link, STAMP.size + int(np.prod(shape))):

@@ -47,27 +47,27 @@ def main() -> int:
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--steps", type=int, default=300, help="control steps at most")
     arguments.add_argument("--size", type=int, default=64, help="of the camera image [px]")
-    told = arguments.parse_args()
+    options = arguments.parse_args()
 
-    env = sim.make(told.task, told.size)
+    env = sim.make(options.task, options.size)
     packed = struct.Struct(f"<{env.spec.control_dim}f")
-    goal, goal_info = env.reset(seed=told.seed + 1)
-    obs, info = env.reset(seed=told.seed)
+    goal, goal_info = env.reset(seed=options.seed + 1)
+    obs, info = env.reset(seed=options.seed)
     poses, held, left, reached = [info["pose"]], 0, b"", False
-    with socket.create_server(("127.0.0.1", told.port)) as server:
-        print(f"waiting for a planner on port {told.port}", flush=True)
+    with socket.create_server(("127.0.0.1", options.port)) as server:
+        print(f"waiting for a planner on port {options.port}", flush=True)
         link, _ = server.accept()
         with link:
             link.sendall(goal["image"].tobytes())
             due = time.monotonic()
-            for _ in range(told.steps):
+            for _ in range(options.steps):
                 link.sendall(STAMP.pack(time.monotonic()) + obs["image"].tobytes())
                 due += env.spec.control_dt
                 time.sleep(max(0.0, due - time.monotonic()))
                 action, left = newest_action(link, left, packed)
                 held += action is None
                 wanted = np.zeros(env.spec.control_dim) if action is None else action
-                obs, _, _, _, info = env.step(env.task.confine(info["pose"], wanted))
+                obs, _, _, _, info = env.step(env.task.clip_to_workspace(info["pose"], wanted))
                 poses.append(info["pose"])
                 reached = bool(env.success("official", np.stack(poses), goal_info["pose"]).any())
                 if reached:

@@ -33,7 +33,7 @@ export class Chance {
 
 /**
  * Weights [2, K, steps] that turn random Fourier coefficients into noise with power spectrum
- * 1 / f**exponent and variance 1: `coloured_noise` of planning/optimisers/icem.py, written as a sum.
+ * 1 / f**exponent and variance 1: `colored_noise` of planning/optimizers/icem.py, written as a sum.
  */
 function colours(steps, exponent) {
   const count = Math.floor(steps / 2) + 1;

@@ -138,7 +138,7 @@ export class Scene {
     }
   }
 
-  /** The action, changed where its target would lie outside the picture (`Task.confine`). */
+  /** The action, changed where its target would lie outside the picture (`Task.clip_to_workspace`). */
   confined(action) {
     const box = this.confinement;
     if (!box) return action;

@@ -18,8 +18,8 @@ from export.build.external_weights import NAME as WEIGHTS
 from export.build.external_weights import SharedWeights
 from export.build.graphs import Planner, graphs
 from export.build.onnx_files import write_onnx
-from export.build.quantize import PRECISIONS, QUANTISED
-from export.runtime.agent import objective_of, optimiser_of
+from export.build.quantize import PRECISIONS, QUANTIZED
+from export.runtime.agent import objective_of, optimizer_of
 from export.runtime.bundle_spec import CONTRACT, GOLDEN, KIND, METADATA_KEY, VERSION, Contract
 from export.runtime.latency import measure_apart
 from export.runtime.planner import OnnxPlanner
@@ -42,7 +42,7 @@ class ExportConfig:
     """What the bundle plans with.
 
     Attributes:
-        optimiser, options: search of the planner graph; every round the same number of candidates.
+        optimizer, options: search of the planner graph; every round the same number of candidates.
         discount, proposals: see the planner's settings.
         camera: where the images must come from.
         action_unit: of the actions.
@@ -53,7 +53,7 @@ class ExportConfig:
         plans, threads: of the latency report; 0 plans make none.
     """
 
-    optimiser: str = "icem"
+    optimizer: str = "icem"
     options: dict[str, Any] | None = None
     discount: float = 1.0
     proposals: int = 32
@@ -70,11 +70,11 @@ class ExportConfig:
             raise ConfigError(
                 f"precision {self.precision!r}", ", ".join(PRECISIONS), "name one of them"
             )
-        if self.optimiser not in SAMPLING:
+        if self.optimizer not in SAMPLING:
             raise ConfigError(
-                f"optimiser {self.optimiser!r} for the planner graph",
+                f"optimiser {self.optimizer!r} for the planner graph",
                 ", ".join(SAMPLING),
-                "export a search; the runtime takes any, e.g. agent_of(model, optimiser='choice')",
+                "export a search; the runtime takes any, e.g. agent_of(model, optimizer='choice')",
             )
 
 
@@ -99,7 +99,7 @@ def contract_of(model: WorldModel[Any], config: ExportConfig) -> Contract:
         action_unit=config.action_unit,
         heads=parts.proposals,
         latent=parts.latent,
-        optimiser=config.optimiser,
+        optimizer=config.optimizer,
         options=dict(config.options or {}),
         discount=config.discount,
         proposals=config.proposals,
@@ -127,7 +127,7 @@ def export(
     claim(Path(out), KIND)  # before the minutes of work, not after
     parts = export_parts(model)
     draft = contract_of(model, config)
-    search, horizon = optimiser_of(draft), draft.spec.horizon
+    search, horizon = optimizer_of(draft), draft.spec.horizon
     made = graphs(parts, model.spec, search, objective_of(draft), horizon)
     described = {
         g.name: {
@@ -137,14 +137,14 @@ def export(
         for g in made
     }
     contract = replace(draft, graphs=described, novelty=threshold(parts, frames))
-    told = json.dumps(contract.to_json(), sort_keys=True)
+    metadata = json.dumps(contract.to_json(), sort_keys=True)
     with atomic_folder(Path(out), replaces=KIND) as work:
         write_json(work / CONTRACT, contract.to_json())
         weights = SharedWeights()
         for graph in made:
-            precision = config.precision if graph.name in QUANTISED else "float32"
+            precision = config.precision if graph.name in QUANTIZED else "float32"
             path = work / f"{graph.name}.onnx"
-            write_onnx(graph, path, {METADATA_KEY: told}, weights, precision)
+            write_onnx(graph, path, {METADATA_KEY: metadata}, weights, precision)
         weights.write(work)
         write_manifest(work, KIND, contract.spec.hashes, {})  # so that the runtime can read it
         report = compare(model, contract, work, frames)
@@ -211,17 +211,17 @@ def golden(model: WorldModel[Any], contract: Contract, folder: Path, frames: np.
     """Inputs and torch's outputs of the whole planner, and onnxruntime's largest deviation."""
     spec, planner, rng = contract.spec, OnnxPlanner(folder), np.random.default_rng(1)
     a, h = spec.action_dim, spec.horizon
-    choice, drawn = proposal_chance(rng, contract.proposals - contract.heads, spec)
+    choice, noise = proposal_chance(rng, contract.proposals - contract.heads, spec)
     inputs = {
         "previous": frames[0], "image": frames[1], "goal": frames[3],
         "action": rng.uniform(spec.action_low, spec.action_high).astype(np.float32),
         "mean": np.zeros((h, a), np.float32),
-        "noise": planner.optimiser.draw_noise(rng, h, a, block=spec.block),
+        "noise": planner.optimizer.draw_noise(rng, h, a, block=spec.block),
         "choice": choice,
-        "proposal_noise": drawn,
+        "proposal_noise": noise,
     }  # fmt: skip
     parts, objective = export_parts(model), objective_of(contract)
-    module = Planner(parts, model.spec, planner.optimiser, objective).eval()
+    module = Planner(parts, model.spec, planner.optimizer, objective).eval()
     with torch.inference_mode():
         outputs = module(*(torch.from_numpy(np.ascontiguousarray(v)) for v in inputs.values()))
     names = ("plan", "cost", "step_costs", "latent")
@@ -249,7 +249,7 @@ def bundle_card(contract: Contract, reports: dict[str, Any], folder: Path) -> st
             f"Images: uint8 RGB {spec.image_width}×{spec.image_height}, camera {contract.camera}",
             f"Actions: {contract.action_unit}; one every {spec.control_dt:g} s, "
             f"{spec.control_dim} numbers, planned in blocks of {spec.block}",
-            f"Search: {contract.optimiser} {json.dumps(contract.options, sort_keys=True)}, "
+            f"Search: {contract.optimizer} {json.dumps(contract.options, sort_keys=True)}, "
             f"{contract.proposals} proposals of the learned actor, {spec.horizon} blocks ahead",
             f"Precision: {contract.precision}; int8 is published only where it reaches as many "
             "goals within a point (`results/export`)",

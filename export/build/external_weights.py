@@ -34,11 +34,11 @@ class SharedWeights:
             if len(data) < LEAST:
                 continue
             place = {"location": NAME, "offset": self._place(data), "length": len(data)}
-            kept = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-            kept.data_location = TensorProto.EXTERNAL
+            placed = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+            placed.data_location = TensorProto.EXTERNAL
             for key, value in place.items():
-                kept.external_data.add(key=key, value=str(value))
-            tensor.CopyFrom(kept)
+                placed.external_data.add(key=key, value=str(value))
+            tensor.CopyFrom(placed)
 
     def _place(self, data: bytes) -> int:
         key = hashlib.sha256(data).digest()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from planning.agent.costs import Objective
 from planning.optimizers.array_api import array_namespace
-from planning.optimizers.base import Optimiser, Search, clip
+from planning.optimizers.base import Optimizer, Search, clip
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.images import sides
 from robot_wm.core.protocols import ModelSpec
@@ -62,17 +62,19 @@ class Planner(nn.Module):
     """
 
     def __init__(
-        self, parts: ExportParts, spec: ModelSpec, optimiser: Optimiser, objective: Objective
+        self, parts: ExportParts, spec: ModelSpec, optimizer: Optimizer, objective: Objective
     ) -> None:
         super().__init__()
-        if any(optimiser.count(i) != optimiser.candidates for i in range(optimiser.iterations)):
+        if any(
+            optimizer.num_samples(i) != optimizer.candidates for i in range(optimizer.iterations)
+        ):
             raise ConfigError(
-                f"{type(optimiser).__name__} with fewer candidates every round",
+                f"{type(optimizer).__name__} with fewer candidates every round",
                 "the same number of candidates in every round (icem: decay=1)",
                 "set planner.options.decay=1 for export",
             )
         self.encode, self.step_costs, self.propose = parts.encode, parts.step_costs, parts.propose
-        self.optimiser, self.objective = optimiser, objective
+        self.optimizer, self.objective = optimizer, objective
         self.register_buffer("low", torch.tensor(spec.action_low))
         self.register_buffer("high", torch.tensor(spec.action_high))
 
@@ -100,29 +102,29 @@ class Planner(nn.Module):
             return total
 
         search = self._search(cost, mean, noise, proposals)
-        plan = self.optimiser.finish(array_namespace(noise), cost, search).actions
+        plan = self.optimizer.finish(array_namespace(noise), cost, search).actions
         steps = self.step_costs(z_prev, z, before, wanted, plan[None])
         return plan, self.objective(steps, plan[None])[0], steps[0], z[0]
 
     def _search(self, cost: Any, mean: Tensor, noise: Tensor, proposals: Tensor) -> Search:
-        xp, opt = array_namespace(noise), self.optimiser
+        xp, opt = array_namespace(noise), self.optimizer
         low, high = self.get_buffer("low"), self.get_buffer("high")
         mean = clip(xp, mean, low, high)
-        first = opt.begin(xp, cost, mean, None, low, high, noise[0], proposals)
+        first = opt.init(xp, cost, mean, None, low, high, noise[0], proposals)
         carried = [
             first.mean, first.std, first.best_actions, first.best_cost,
-            *(() if first.kept is None else (first.kept,)),
+            *(() if first.carried is None else (first.carried,)),
         ]  # fmt: skip
 
         def more(i: Tensor, *state: Tensor) -> Tensor:
             return i < noise.shape[0]
 
         def body(i: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-            kept = state[4] if len(state) > 4 else None
-            search = Search(state[0], state[1], state[2], state[3], kept, None, None)
-            drawn = noise.index_select(0, i.reshape(1))[0]
-            new = opt.improve(xp, cost, search, low, high, drawn)
-            rest = () if new.kept is None else (new.kept,)
+            carried = state[4] if len(state) > 4 else None
+            search = Search(state[0], state[1], state[2], state[3], carried, None, None)
+            round_noise = noise.index_select(0, i.reshape(1))[0]
+            new = opt.step(xp, cost, search, low, high, round_noise)
+            rest = () if new.carried is None else (new.carried,)
             out = (new.mean, new.std, new.best_actions, new.best_cost, *rest)
             # A loop's state must keep its strides.
             return (i + 1, *(x.contiguous() for x in out))
@@ -133,7 +135,7 @@ class Planner(nn.Module):
 
 
 def graphs(
-    parts: ExportParts, spec: ModelSpec, optimiser: Optimiser, objective: Objective, horizon: int
+    parts: ExportParts, spec: ModelSpec, optimizer: Optimizer, objective: Objective, horizon: int
 ) -> list[Graph]:
     """All graphs of a bundle.
 
@@ -147,21 +149,22 @@ def graphs(
         )
     state: dict[str, Dims] = {"z_prev": (1, z), "z": (1, z), "a_prev": (1, a), "goal": (1, z)}
     image, chance = (*sides(spec.image_size), 3), {"choice": ("K",), "proposal_noise": ("K", h, a)}
-    drawn: dict[str, Dims] = {"choice": ("K",), "noise": ("K", h, a)}
+    proposal_inputs: dict[str, Dims] = {"choice": ("K",), "noise": ("K", h, a)}
     u8 = torch.uint8
     return [
         Graph("encode", parts.encode, {"images": ("N", *image)},
               {"latents": ("N", z), "novelty": ("N",)}, {"images": u8}),
         Graph("step_costs", parts.step_costs, {**state, "actions": ("N", h, a)},
               {"costs": ("N", h)}, {}),
-        Graph("propose", parts.propose, {**state, **drawn}, {"plans": (f"{m} + K", h, a)}, {}),
+        Graph("propose", parts.propose, {**state, **proposal_inputs}, {"plans": (f"{m} + K", h, a)},
+            {}),
         Graph(
-            "planner", Planner(parts, spec, optimiser, objective),
+            "planner", Planner(parts, spec, optimizer, objective),
             {"previous": image, "image": image, "goal": image, "action": (a,), "mean": (h, a),
              "noise": ("I", "N", h, a), **chance},
             {"plan": (h, a), "cost": (), "step_costs": (h,), "latent": (z,)},
             {"previous": u8, "image": u8, "goal": u8},
             # Two samples beside the mean and the fewest proposals.
-            {"N": max(m + 5, getattr(optimiser, "elites", 1) + 1)},
+            {"N": max(m + 5, getattr(optimizer, "elites", 1) + 1)},
         ),
     ]  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 PRECISIONS = ("float32", "int8")
-QUANTISED = ("step_costs",)  # encoding gains nothing from it and loses most (docs/log.md)
+QUANTIZED = ("step_costs",)  # encoding gains nothing from it and loses most (docs/log.md)
 
 
 def int8(proto: Any) -> Any:

@@ -34,7 +34,7 @@ def place(settings: Settings) -> Path:
 
 
 def kind(settings: Settings) -> str:
-    """What names of bundles end with, so that one of another precision is a bundle beside."""
+    """Suffix of a bundle's name by precision: empty for float32, ``-int8`` for int8."""
     return "" if settings.precision == "float32" else f"-{settings.precision}"
 
 
@@ -55,8 +55,8 @@ def write(session: Session, folder: Path) -> Path:
     source = load_world_model(trained, encoder)
     mirror, size = tasks()[settings.task.name].mirror, sides(source.spec.image_size)
     config = ExportConfig(
-        optimiser=planner.optimiser,
-        options={**planner.options, **({"decay": 1.0} if planner.optimiser == "icem" else {})},
+        optimizer=planner.optimizer,
+        options={**planner.options, **({"decay": 1.0} if planner.optimizer == "icem" else {})},
         discount=planner.discount,
         proposals=planner.proposals,
         precision=settings.precision,
@@ -120,10 +120,10 @@ def held_out_frames(session: Session) -> np.ndarray:
     if settings.weights == SHIPPED:
         trained, _ = model(session, SHIPPED)
         wanted = read_manifest(trained, "world_model", verify=False)["sha256"]
-        kept = PACKAGE / "weights" / "frames" / settings.task.name
-        if settings.publish and not (kept / MANIFEST).is_file():
-            save_frames(kept, make("first_frames")(settings, "validation", COUNT), wanted)
-        return load_frames(kept, wanted)
+        shipped_frames = PACKAGE / "weights" / "frames" / settings.task.name
+        if settings.publish and not (shipped_frames / MANIFEST).is_file():
+            save_frames(shipped_frames, make("first_frames")(settings, "validation", COUNT), wanted)
+        return load_frames(shipped_frames, wanted)
     return recorded_frames([open_episodes(dataset(settings, "nominal"))])
 
 

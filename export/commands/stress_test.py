@@ -43,7 +43,7 @@ LATE = 0.1  # longest plan; a hung planner is waited for that long [s]
 def run(session: Session) -> int:
     """Run it, print what was counted; exit 1 if something got out or was not reported."""
     from export.robot.controller import Limits
-    from export.robot.stress_test import TROUBLES, soak
+    from export.robot.stress_test import INJECTED_FAULTS, stress_test
     from export.runtime.world_model import OnnxWorldModel
 
     settings, chosen = session.settings, session.settings.soak
@@ -55,7 +55,9 @@ def run(session: Session) -> int:
     frames = held_out_frames(session)
     period = spec.control_dt
     limits = Limits(chosen.max_change, (0.0,) * spec.control_dim, 2 * period, LATE)
-    found = soak(agent, limits, frames, chosen.ticks, chosen.rate, chosen.length, settings.seed)
+    found = stress_test(
+        agent, limits, frames, chosen.ticks, chosen.rate, chosen.length, settings.seed
+    )
     row: dict[str, Any] = {
         **found.to_json(), "task": settings.task.name, **size,
         "execute": settings.planner.execute, "settings": asdict(chosen),
@@ -65,8 +67,8 @@ def run(session: Session) -> int:
     path = where / f"{settings.task.name}.json"
     atomic_write(path, json.dumps(row, indent=1, sort_keys=True) + "\n")
     for name, count in sorted(found.injected.items()):
-        told = TROUBLES[name].told
-        print(f"{count:8d}  {name}" + (f", told {found.reported[name]} times" if told else ""))
+        expected = INJECTED_FAULTS[name].reported_as
+        print(f"{count:8d}  {name}" + (f", told {found.reported[name]} times" if expected else ""))
     early, late = found.memory_mb
     print(
         f"{found.ticks} control steps, {found.episodes} goals, {found.stops} stops\n"

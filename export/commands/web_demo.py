@@ -167,11 +167,13 @@ def record(
     searching, proposing = np.random.default_rng(SEED).spawn(2)  # as MPCAgent.reset does
     chance = []
     for _ in range(CHECKED):
-        noise = agent.optimiser.draw_noise(
+        noise = agent.optimizer.draw_noise(
             searching, spec.horizon, spec.action_dim, block=spec.block
         )
-        choice, drawn = proposal_chance(proposing, contract.proposals - contract.heads, spec)
-        chance.append({"noise": noise, "choice": choice, "proposal_noise": drawn})
+        choice, proposal_noise = proposal_chance(
+            proposing, contract.proposals - contract.heads, spec
+        )
+        chance.append({"noise": noise, "choice": choice, "proposal_noise": proposal_noise})
     run = {
         "frames": np.stack(frames), "goal": pair.images[1], "plans": plans, "costs": costs,
         "blocks": np.array(actions, np.float32).reshape(BLOCKS, spec.action_dim),
@@ -181,9 +183,9 @@ def record(
 
 def search_of(model: OnnxWorldModel) -> dict[str, Any]:
     """The bundle's search: its sizes, the fewest candidates, the colour of its noise (0: white)."""
-    from export.runtime.agent import optimiser_of
+    from export.runtime.agent import optimizer_of
 
-    search = optimiser_of(model.contract)
+    search = optimizer_of(model.contract)
     elites = getattr(search, "elites", 1)
     return {
         "candidates": search.candidates,
@@ -199,14 +201,14 @@ def compared(
 ) -> dict[str, Any]:
     """What the page must reproduce: the golden pair, physics, images with novelty, noise."""
     from export.runtime.bundle_spec import GOLDEN
-    from planning.optimizers.icem import coloured_noise
+    from planning.optimizers.icem import colored_noise
 
     spread = import_module("sim.web_scene").spread
     with np.load(Path(folder) / GOLDEN) as stored:
         golden = dict(stored)
     steps, exponent, shape = model.spec.horizon * model.spec.block, 2.0, (3,)
     parts = np.random.default_rng(SEED).standard_normal((2, *shape, steps // 2 + 1))
-    noise = coloured_noise(np.random.default_rng(SEED), (*shape, steps), exponent)
+    noise = colored_noise(np.random.default_rng(SEED), (*shape, steps), exponent)
     return {
         "golden": golden,
         "physics": [
@@ -224,17 +226,17 @@ def compared(
 
 def moments(model: OnnxWorldModel) -> dict[str, list[float]]:
     """Mean square, and mean product of neighbouring control steps, of all noise in a plan."""
-    from export.runtime.agent import optimiser_of
+    from export.runtime.agent import optimizer_of
     from robot_wm.core.protocols import proposal_chance
 
     spec, rng = model.spec, np.random.default_rng(SEED)
-    search = optimiser_of(model.contract, candidates=1000, iterations=2)
-    drawn = {
+    search = optimizer_of(model.contract, candidates=1000, iterations=2)
+    recorded = {
         "search": search.draw_noise(rng, spec.horizon, spec.action_dim, block=spec.block),
         "proposals": proposal_chance(rng, 1000, spec)[1],
     }
     found = {}
-    for name, noise in drawn.items():
+    for name, noise in recorded.items():
         steps = noise.reshape(-1, spec.horizon * spec.block, spec.control_dim)
         found[name] = [float((steps**2).mean()), float((steps[:, 1:] * steps[:, :-1]).mean())]
     return found

@@ -41,9 +41,9 @@ class Controller:
     What it promises, whatever camera, clock, planner, goals, log and callers do, from any thread:
 
     * **Every tick answers.** :meth:`tick` raises nothing after the first :meth:`start`, and takes
-      no longer than ``limits.late`` + 50 ms (``OVERHEAD``): the planner works in a thread of its
-      own, and one that hangs is left behind. The time that the machine gives to other processes
-      comes on top.
+      no longer than ``limits.max_plan_time_s`` + 50 ms (``OVERHEAD``): the planner works in a
+      thread of its own, and one that hangs is left behind. The time that the machine gives to other
+      processes comes on top.
     * **Every command is finite, within the model's bounds, and within** ``limits.max_change`` **of
       the one before**, also across :meth:`start`.
     * **With a workspace the target stays in the box**, as long as the robot carries out a command
@@ -84,7 +84,7 @@ class Controller:
         dim = spec.control_dim
         self._low = np.asarray(spec.action_low[:dim], np.float32)
         self._high = np.asarray(spec.action_high[:dim], np.float32)
-        self._hold, space = self.limits.hold_within(self._low, self._high), self.limits.workspace
+        self._noop, space = self.limits.hold_within(self._low, self._high), self.limits.workspace
         self._period, self._block, self._size = spec.control_dt, spec.block, spec.image_size
         # Models from a bundle can tell what they have never seen; others are believed.
         model = self.agent.model
@@ -92,11 +92,11 @@ class Controller:
         self._camera = Camera(self.limits, self._period)
         self._pace = Pace(self.limits, self._period)
         if space is not None:
-            self._where = Whereabouts(space.reach, self._period, self.limits.stale, dim)
+            self._where = Whereabouts(space.reach, self._period, self.limits.max_frame_age_s, dim)
         self._worker = Worker()
         self._starts, self._state = threading.Lock(), threading.RLock()
         self._started = self._starting = False
-        self._last = self._hold.copy()
+        self._last = self._noop.copy()
         self._void = True  # whether the agent's history is not what was executed
         self._waiting: list[Fault] = []  # faults between two ticks, told by the next
 
@@ -126,7 +126,7 @@ class Controller:
         images, passed = self._pictures(goal), on_the_way(via, self._size)
         if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
             raise InputError(f"seed = {seed!r}", "a whole number, 0 or more", "correct the seed")
-        told: dict[str, Any] = {"image": images[0] if np.ndim(goal) == 3 else images, "via": passed}
+        obs: dict[str, Any] = {"image": images[0] if np.ndim(goal) == 3 else images, "via": passed}
         with self._starts:
             if not unlike:
                 for image in (*images, *passed):
@@ -142,7 +142,7 @@ class Controller:
                     fault = logged(self.log.flush)
                     with self._state:
                         self._waiting += fault
-                self._worker.patiently(partial(self.agent.reset, told, int(seed)), START)
+                self._worker.patiently(partial(self.agent.reset, obs, int(seed)), START)
             except BaseException as error:
                 with self._state:
                     self._starting, self._void = False, True
@@ -167,9 +167,9 @@ class Controller:
         """Plan between two control steps, if the agent can (``planning.agent.realtime_mpc``).
 
         Call it once the action of a tick is sent, from any thread. It waits no longer than
-        ``limits.late``; what goes wrong is told by the next tick.
+        ``limits.max_plan_time_s``; what goes wrong is told by the next tick.
         """
-        think = self.agent.think if isinstance(self.agent, ThinksAhead) else None
+        think = self.agent.plan_async if isinstance(self.agent, ThinksAhead) else None
         with self._state:
             ready = self._started and not (self._starting or self.stopped or self._void)
         if think is None or not ready or self._worker.busy:
@@ -177,8 +177,8 @@ class Controller:
         began = self.clock()
         fault = None
         try:
-            self._worker.call(think, self.limits.late)
-            fault = Fault.LATE if self.clock() - began > self.limits.late else None
+            self._worker.call(think, self.limits.max_plan_time_s)
+            fault = Fault.LATE if self.clock() - began > self.limits.max_plan_time_s else None
         except Late:
             fault = Fault.LATE
         except Exception:  # whatever the planner raises is the planner's fault
@@ -203,7 +203,7 @@ class Controller:
 
     def _tick(self, now: float, frame: Frame | None) -> Command:
         faults, self._waiting = self._waiting, []
-        seen = taken(frame, self._size, len(self._hold))
+        seen = taken(frame, self._size, len(self._noop))
         faults += _told(self._pace.fault(now))
         timely = HARMLESS.issuperset(faults)
         # An old position is no position.
@@ -219,14 +219,14 @@ class Controller:
             self._planned = self._clean = True
         quiet = HARMLESS.issuperset(faults) and not (self.stopped or self._starting)
         self._planned = self._planned and quiet
-        wanted, used = self._hold, False
+        wanted, used = self._noop, False
         if self._planned:
             wanted, fault = self._ask(looks)
             faults += _told(fault)
             used = looks and fault is None
         self._account(faults)
         self._last = self._limit(wanted, now, seen.stamp, position)
-        if (np.abs(self._last - self._hold) > MOVING * (self._high - self._low) / 2).any():
+        if (np.abs(self._last - self._noop) > MOVING * (self._high - self._low) / 2).any():
             self._camera.moved()
         if self.log is not None:
             image = self._camera.seen if used else None
@@ -240,21 +240,22 @@ class Controller:
         """The agent's action, or what is wrong with it."""
         if self._worker.overdue:
             # What was asked before is not answered yet: waiting again would wait for the same.
-            return self._hold, Fault.LATE
+            return self._noop, Fault.LATE
         began, image = self.clock(), self._camera.seen
         try:
             said = self._worker.call(
-                partial(self._plan, image, looks, self._void, self._seed), self.limits.late
+                partial(self._plan, image, looks, self._void, self._seed),
+                self.limits.max_plan_time_s,
             )
         except Late:
-            return self._hold, Fault.LATE
+            return self._noop, Fault.LATE
         except Exception:  # whatever the planner raises is the planner's fault
-            return self._hold, Fault.PLANNER
+            return self._noop, Fault.PLANNER
         if isinstance(said, Fault):
-            return self._hold, said
+            return self._noop, said
         self._void = False
-        late = self.clock() - began > self.limits.late
-        return (self._hold, Fault.LATE) if late else (said, None)
+        late = self.clock() - began > self.limits.max_plan_time_s
+        return (self._noop, Fault.LATE) if late else (said, None)
 
     def _plan(self, image: Any, looks: bool, void: bool, seed: int) -> np.ndarray | Fault:
         """In the planner's thread: the agent's action, or why there is none."""
@@ -262,7 +263,7 @@ class Controller:
             return Fault.NOVEL
         if void:
             self.agent.restart(seed)
-        action = numbers(self.agent.act({"image": image.copy()}), self._hold.shape)
+        action = numbers(self.agent.act({"image": image.copy()}), self._noop.shape)
         if action is None:
             return Fault.PLANNER
         return np.clip(action, self._low, self._high).astype(np.float32)
@@ -284,11 +285,11 @@ class Controller:
         step, space = np.float32(self.limits.max_change), self.limits.workspace
         if space is not None and position is None:
             # Without a position nothing is known to be safe but to come to rest.
-            wanted = self._hold
+            wanted = self._noop
         safe = np.clip(wanted, self._last - step, self._last + step)
         if space is not None and position is not None:
             where = self._where.corners(self._pace.elapsed, now - stamp, position)
-            safe = np.clip(safe, *space.bounds(*where, self._hold, self.limits.max_change))
+            safe = np.clip(safe, *space.bounds(*where, self._noop, self.limits.max_change))
         limited: np.ndarray = np.clip(safe, self._low, self._high).astype(np.float32)
         if space is not None:
             self._where.sent(self._pace.elapsed, limited)

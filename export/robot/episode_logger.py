@@ -20,7 +20,7 @@ from robot_wm.data.formats.native import open_dataset, write_shard
 from robot_wm.data.shards import shard_path
 
 NOTHING = np.zeros(0)
-KNOWN: dict[str, Any] = {"state": NOTHING, "pose": NOTHING}  # of the world: nothing
+KNOWN: dict[str, Any] = {"state": NOTHING, "pose": NOTHING}  # a robot measures neither
 
 
 class RobotLog:

@@ -33,7 +33,7 @@ HUNG = 1.5  # how long a planner hangs, in units of what it is allowed [longest 
 
 
 @dataclass(frozen=True)
-class Trouble:
+class InjectedFault:
     """Something that goes wrong.
 
     Attributes:
@@ -42,41 +42,43 @@ class Trouble:
         share: how often it is drawn, against 1 for the others.
     """
 
-    told: tuple[str, ...]
+    reported_as: tuple[str, ...]
     ticks: int = 12
     share: float = 1.0
 
 
-TROUBLES: dict[str, Trouble] = {
-    "dropped frames": Trouble(("no frame",)),
-    "camera gone for long": Trouble(("no frame",), 80),
-    "old frames": Trouble(("stale frame",)),
-    "frames of the future": Trouble(("stale frame",)),
-    "stamp that is no number": Trouble(("stale frame",)),
-    "stamp that repeats": Trouble(("frame not newer than the last", "stale frame"), 24),
-    "stamps that run backwards": Trouble(("frame not newer than the last", "stale frame"), 24),
-    "black frames": Trouble(("blank frame",)),
-    "frames of NaN": Trouble(("malformed frame",)),
-    "frames of another size": Trouble(("malformed frame",)),
-    "frames that are none": Trouble(("malformed frame", "no frame")),
-    "noise for frames": Trouble(("unknown scene",)),
-    "frozen camera": Trouble(("frozen camera",), 150),
-    "driver that reuses its buffer": Trouble(()),
-    "clock that jumps": Trouble(("clock jump",), 1),
-    "clock that runs backwards": Trouble(("clock jump",), 1),
-    "clock that is no number": Trouble(("clock jump",), 3),
-    "loop at a third of its rate": Trouble(("ticks too far apart or too close",), 20),
-    "loop at thrice its rate": Trouble(("ticks too far apart or too close",), 20),
-    "planner that needs too long": Trouble(("late plan",), 2),
-    "planner that hangs": Trouble(("late plan",), 2, 0.005),
-    "planner that raises": Trouble(("planner failed",), 2),
-    "planner that says nonsense": Trouble(("planner failed",), 2),
-    "planner that wants too much": Trouble((), 20),
-    "position that is none": Trouble(("position unknown",)),
-    "another goal in motion": Trouble((), 1),
-    "goal that is none": Trouble((), 1),
-    "goal from another thread": Trouble((), 1, 0.2),
-    "thoughts from another thread": Trouble((), 1, 0.2),
+INJECTED_FAULTS: dict[str, InjectedFault] = {
+    "dropped frames": InjectedFault(("no frame",)),
+    "camera gone for long": InjectedFault(("no frame",), 80),
+    "old frames": InjectedFault(("stale frame",)),
+    "frames of the future": InjectedFault(("stale frame",)),
+    "stamp that is no number": InjectedFault(("stale frame",)),
+    "stamp that repeats": InjectedFault(("frame not newer than the last", "stale frame"), 24),
+    "stamps that run backwards": InjectedFault(
+        ("frame not newer than the last", "stale frame"), 24
+    ),
+    "black frames": InjectedFault(("blank frame",)),
+    "frames of NaN": InjectedFault(("malformed frame",)),
+    "frames of another size": InjectedFault(("malformed frame",)),
+    "frames that are none": InjectedFault(("malformed frame", "no frame")),
+    "noise for frames": InjectedFault(("unknown scene",)),
+    "frozen camera": InjectedFault(("frozen camera",), 150),
+    "driver that reuses its buffer": InjectedFault(()),
+    "clock that jumps": InjectedFault(("clock jump",), 1),
+    "clock that runs backwards": InjectedFault(("clock jump",), 1),
+    "clock that is no number": InjectedFault(("clock jump",), 3),
+    "loop at a third of its rate": InjectedFault(("ticks too far apart or too close",), 20),
+    "loop at thrice its rate": InjectedFault(("ticks too far apart or too close",), 20),
+    "planner that needs too long": InjectedFault(("late plan",), 2),
+    "planner that hangs": InjectedFault(("late plan",), 2, 0.005),
+    "planner that raises": InjectedFault(("planner failed",), 2),
+    "planner that says nonsense": InjectedFault(("planner failed",), 2),
+    "planner that wants too much": InjectedFault((), 20),
+    "position that is none": InjectedFault(("position unknown",)),
+    "another goal in motion": InjectedFault((), 1),
+    "goal that is none": InjectedFault((), 1),
+    "goal from another thread": InjectedFault((), 1, 0.2),
+    "thoughts from another thread": InjectedFault((), 1, 0.2),
 }
 
 
@@ -98,10 +100,10 @@ class FaultyAgent:
         """Forget."""
         self._alone(partial(self.agent.restart, seed))
 
-    def think(self) -> None:
+    def plan_async(self) -> None:
         """Plan ahead, if the agent can."""
         if isinstance(self.agent, ThinksAhead):
-            self._alone(self.agent.think)
+            self._alone(self.agent.plan_async)
 
     def act(self, obs: dict[str, np.ndarray]) -> Any:
         """The agent's action, or what the trouble makes of it."""
@@ -111,7 +113,7 @@ class FaultyAgent:
             self.mixed += not obs["image"].any()
         action = self._alone(partial(self.agent.act, obs))
         if trouble == "planner that hangs":
-            time.sleep(HUNG * self._limits.late)
+            time.sleep(HUNG * self._limits.max_plan_time_s)
         elif trouble == "planner that raises":
             raise self.error()
         elif trouble == "planner that says nonsense":

@@ -37,7 +37,7 @@ class Workspace:
             )
 
     def bounds(
-        self, low: np.ndarray, high: np.ndarray, hold: np.ndarray, step: float
+        self, low: np.ndarray, high: np.ndarray, noop_action: np.ndarray, step: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest action ``[A]`` from which the robot can still stop inside.
 
@@ -51,7 +51,9 @@ class Workspace:
         with np.errstate(over="ignore"):  # a robot at the end of the world
             below = (low - np.asarray(self.low)) / self.reach
             above = (np.asarray(self.high) - high) / self.reach
-        return np.minimum(hold, -braking(below, step)), np.maximum(hold, braking(above, step))
+        return np.minimum(noop_action, -braking(below, step)), np.maximum(
+            noop_action, braking(above, step)
+        )
 
 
 FAR = 1e9  # any farther a wall is no nearer: keeps the arithmetic finite
@@ -77,9 +79,9 @@ class Limits:
     Attributes:
         max_change: largest change of an action's entry between two control steps; two at least
             would switch a bound to its opposite at once.
-        hold: the action that does nothing, ``control_dim`` numbers.
-        stale: oldest frame to plan from [s].
-        late: longest time a plan may take [s]; later plans are not used.
+        noop_action: the action that does nothing, ``control_dim`` numbers.
+        max_frame_age_s: oldest frame to plan from [s].
+        max_plan_time_s: longest time a plan may take [s]; later plans are not used.
         jump: largest step of the clock between two ticks, in control periods.
         frozen: as many equal frames at successive plans, while moving, mean a dead camera.
         patience: faulty plans in a row after which it stops until :meth:`Controller.start`.
@@ -92,9 +94,9 @@ class Limits:
     """
 
     max_change: Positive
-    hold: tuple[float, ...]
-    stale: Positive
-    late: Positive
+    noop_action: tuple[float, ...]
+    max_frame_age_s: Positive
+    max_plan_time_s: Positive
     jump: Positive = 5.0
     frozen: Count = 4
     patience: Count = 5
@@ -112,14 +114,16 @@ class Limits:
         Raises:
             ConfigError: another number of entries, also of the workspace, or out of bounds.
         """
-        hold, dim, space = np.asarray(self.hold, np.float32), len(low), self.workspace
-        if hold.shape != (dim,) or not bool((hold >= low).all() and (hold <= high).all()):
+        noop_action, dim, space = np.asarray(self.noop_action, np.float32), len(low), self.workspace
+        if noop_action.shape != (dim,) or not bool(
+            (noop_action >= low).all() and (noop_action <= high).all()
+        ):
             raise ConfigError(
-                f"hold action {self.hold}", f"{dim} numbers within the bounds", "correct it"
+                f"noop_action {self.noop_action}", f"{dim} numbers within the bounds", "correct it"
             )
         if space is not None and len(space.low) != dim:
             raise ConfigError(
                 f"a workspace of {len(space.low)} entries", f"{dim}, one for each of the action's",
                 "correct it",
             )  # fmt: skip
-        return hold
+        return noop_action

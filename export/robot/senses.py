@@ -72,7 +72,7 @@ class Camera:
 
     def fresh(self, now: float, frame: Taken) -> bool:
         """Whether a frame is neither old nor of the future."""
-        return bool(-self._period <= now - frame.stamp <= self._limits.stale)
+        return bool(-self._period <= now - frame.stamp <= self._limits.max_frame_age_s)
 
     def fault(self, now: float, frame: Taken) -> Fault | None:
         """What is wrong with a frame that one would plan from."""

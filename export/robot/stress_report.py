@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass
-class Soak:
+class StressReport:
     """What happened.
 
     Attributes:
@@ -44,9 +44,9 @@ class Soak:
     def to_json(self) -> dict[str, Any]:
         """Plain types, the verdict among them."""
         # Not dataclasses.asdict: it would count the counters' items.
-        told = {f.name: getattr(self, f.name) for f in fields(self)}
-        told |= {name: dict(sorted(told[name].items())) for name in ("injected", "reported")}
-        return {**told, "memory_mb": list(self.memory_mb), "passed": self.passed}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values |= {name: dict(sorted(values[name].items())) for name in ("injected", "reported")}
+        return {**values, "memory_mb": list(self.memory_mb), "passed": self.passed}
 
     @property
     def broken(self) -> int:

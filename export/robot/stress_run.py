@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from export.robot.controller import Command, Controller, Frame
-from export.robot.fault_injection import ACTIONS, ERRORS, SOMETHING, TROUBLES, FaultyAgent
+from export.robot.fault_injection import ACTIONS, ERRORS, INJECTED_FAULTS, SOMETHING, FaultyAgent
 from export.robot.safety_limits import Limits, Workspace
-from export.robot.stress_report import Soak
+from export.robot.stress_report import StressReport
 from planning.agent.mpc import MPCAgent
 from planning.agent.protocols import DetectsNovelty
 from robot_wm.core.errors import RobotWMError
@@ -52,20 +52,20 @@ class StressRun:
         self.box: Any = limits.workspace
         self.agent = FaultyAgent(agent, limits)
         self.limits, self.frames, self.rng, self.rate = limits, frames, rng, rate
-        self.length, self.out = length, Soak()
+        self.length, self.out = length, StressReport()
         controlled: Any = self.agent  # the methods and the model of an MPCAgent
         self.controller = Controller(controlled, limits, clock=lambda: self.agent.time)
         self.block, self.period = spec.block, spec.control_dt
         self.low = np.asarray(spec.action_low[:dim], np.float32)
         self.high = np.asarray(spec.action_high[:dim], np.float32)
-        self.last = np.asarray(limits.hold, np.float32)
+        self.last = np.asarray(limits.noop_action, np.float32)
         self.here = np.zeros(dim)
         self.now, self.played, self.left, self.age = 0.0, 0, 0, 0
-        self.name, self.told, self.excused, self.still = "", True, False, True
+        self.name, self.was_reported, self.excused, self.still = "", True, False, True
         self.stuck = np.array(frames[0])
         knows = isinstance(agent.model, DetectsNovelty)
-        self.names = [name for name in TROUBLES if knows or name != "noise for frames"]
-        shares = np.array([TROUBLES[n].share for n in self.names])
+        self.names = [name for name in INJECTED_FAULTS if knows or name != "noise for frames"]
+        shares = np.array([INJECTED_FAULTS[n].share for n in self.names])
         self.shares = shares / shares.sum()
         self.threads: list[threading.Thread] = []
         self.begin()
@@ -90,7 +90,7 @@ class StressRun:
         if self.age >= self.length or self.controller.stopped:
             self.out.stops += self.controller.stopped
             self.begin()
-        self.choose()
+        self.next_fault()
         now, frame = self.clock(), self.camera()
         began, others = time.perf_counter(), waited()
         try:
@@ -101,13 +101,13 @@ class StressRun:
             return
         took = time.perf_counter() - began - (waited() - others)
         self.out.longest = max(self.out.longest, took)
-        self.out.slow += took > self.limits.late + 0.05
+        self.out.slow += took > self.limits.max_plan_time_s + 0.05
         self.check(command)
         self.controller.think()
         self.age += 1
         self.out.ticks += 1
 
-    def choose(self) -> None:
+    def next_fault(self) -> None:
         """Go on with what lasts, or draw something."""
         self.left -= 1
         if self.left > 0:
@@ -118,10 +118,10 @@ class StressRun:
         if self.rng.random() >= self.rate / self.block:
             return
         self.name = str(self.rng.choice(self.names, p=self.shares))
-        self.told, self.excused = False, self.age < 2 * self.block
+        self.was_reported, self.excused = False, self.age < 2 * self.block
         # It must last until a block's frame is looked at.
         least = 2 * self.block if self.name.startswith("planner") else 1
-        self.left = max(TROUBLES[self.name].ticks, least)
+        self.left = max(INJECTED_FAULTS[self.name].ticks, least)
         self.out.injected[self.name] += 1
         self.agent.trouble = self.name
         self.agent.error = ERRORS[self.rng.integers(len(ERRORS))]
@@ -132,11 +132,11 @@ class StressRun:
 
     def judge(self) -> None:
         """Whether what is over was told."""
-        if not TROUBLES[self.name].told:
+        if not INJECTED_FAULTS[self.name].reported_as:
             return
-        self.out.reported[self.name] += self.told
+        self.out.reported[self.name] += self.was_reported
         silent = self.excused or (self.name == "frozen camera" and self.still)
-        self.out.unreported += not (self.told or silent)
+        self.out.unreported += not (self.was_reported or silent)
 
     def call(self) -> None:
         """What other callers do to the controller."""
@@ -213,9 +213,9 @@ class StressRun:
         if name == "stamp that is no number":
             stamp = SOMETHING[self.rng.integers(len(SOMETHING))]
         if name == "stamp that repeats":
-            stamp = self.now - self.period * (TROUBLES[name].ticks - self.left)
+            stamp = self.now - self.period * (INJECTED_FAULTS[name].ticks - self.left)
         if name == "stamps that run backwards":
-            stamp = self.now - 1.3 * self.period * (TROUBLES[name].ticks - self.left)
+            stamp = self.now - 1.3 * self.period * (INJECTED_FAULTS[name].ticks - self.left)
         if name == "position that is none":
             position = SOMETHING[self.rng.integers(len(SOMETHING))]
         self.agent.buffer = None
@@ -244,8 +244,10 @@ class StressRun:
         if "goal being set" in command.faults:
             self.age, self.excused = 0, True
         self.excused = self.excused or command.stopped
-        if self.name and set(map(str, command.faults)) & set(TROUBLES[self.name].told):
-            self.told = True
+        if self.name and set(map(str, command.faults)) & set(
+            INJECTED_FAULTS[self.name].reported_as
+        ):
+            self.was_reported = True
         out.mixed += self.agent.mixed
         self.agent.mixed = 0
         out.mixed += any(not self.controller.faults[fault] for fault in command.faults)

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from export.robot.fault_injection import TROUBLES
+from export.robot.fault_injection import INJECTED_FAULTS
 from export.robot.safety_limits import Limits
-from export.robot.stress_report import Soak
+from export.robot.stress_report import StressReport
 from export.robot.stress_run import StressRun
 from export.runtime.process_memory import memory_mb
 from planning.agent.mpc import MPCAgent
 from robot_wm.core.errors import InputError
 from robot_wm.core.system.progress import progress
 
-__all__ = ["TROUBLES", "Soak", "soak"]
+__all__ = ["INJECTED_FAULTS", "StressReport", "stress_test"]
 
 
-def soak(
+def stress_test(
     agent: MPCAgent,
     limits: Limits,
     frames: np.ndarray,
@@ -30,7 +30,7 @@ def soak(
     rate: float = 0.1,
     length: int = 100,
     seed: int = 0,
-) -> Soak:
+) -> StressReport:
     """Run the controller.
 
     Args:

@@ -8,27 +8,27 @@ from typing import Any
 
 from export.runtime.bundle_spec import Contract, search_of
 from export.runtime.world_model import OnnxWorldModel
-from planning.agent.configurator import fit, timed
+from planning.agent.configurator import fit_budget, profile
 from planning.agent.costs import Objective
 from planning.agent.mpc import MPCAgent
-from planning.agent.realtime_mpc import ClockAgent
-from planning.agent.symmetrized_model import mirrored
-from planning.optimizers import Optimiser, make
+from planning.agent.realtime_mpc import RealTimeMPC
+from planning.agent.symmetrized_model import symmetrized
+from planning.optimizers import Optimizer, make
 from robot_wm.core.errors import WeightsError
 from robot_wm.core.system.machine import PACKAGE
 
 SHIPPED = PACKAGE / "weights" / "bundles"
 
 
-def optimiser_of(contract: Contract, optimiser: str = "", **changes: Any) -> Optimiser:
+def optimizer_of(contract: Contract, optimizer: str = "", **changes: Any) -> Optimizer:
     """The search of a bundle, e.g. with another number of candidates or iterations.
 
     Args:
-        optimiser: another one by name (``planning.optimizers.OPTIMISERS``), with its own defaults.
+        optimizer: another one by name (``planning.optimizers.OPTIMIZERS``), with its own defaults.
         changes: options of the optimiser.
     """
-    if optimiser:
-        return make(optimiser, **changes)
+    if optimizer:
+        return make(optimizer, **changes)
     return search_of(replace(contract, options={**contract.options, **changes}))
 
 
@@ -56,25 +56,25 @@ def agent_of(
             plans as if the world waited, None measures.
         mirror: judge plans in the mirror of the scene, too, if the contract names one; False plans
             as ``planner.onnx`` does.
-        changes: as in :func:`optimiser_of`. A bundle with an actor is asked for as many proposals
+        changes: as in :func:`optimizer_of`. A bundle with an actor is asked for as many proposals
             as it was exported with, as far as the search takes them.
 
     Raises:
         ConfigError: not even the actor alone fits the budget.
     """
     contract = model.contract
-    optimiser = optimiser_of(contract, **changes)
-    least, most = optimiser.proposals_accepted
+    optimizer = optimizer_of(contract, **changes)
+    least, most = optimizer.proposals_accepted
     proposals = min(max(contract.proposals, least), most) if contract.proposals else 0
-    seen = mirrored(model, contract.mirror if mirror else None)
+    seen = symmetrized(model, contract.mirror if mirror else None)
     if budget:
-        speed = timed(seen, optimiser, proposals)
-        optimiser, proposals, _ = fit(speed, budget, optimiser, proposals)
-    positional = (seen, optimiser, objective_of(contract), contract.spec.horizon, execute)
+        latency = profile(seen, optimizer, proposals)
+        optimizer, proposals, _ = fit_budget(latency, budget, optimizer, proposals)
+    positional = (seen, optimizer, objective_of(contract), contract.spec.horizon, execute)
     options: dict[str, Any] = {"proposals": proposals, "deadline": deadline}
     if delay == 0:
         return MPCAgent(*positional, **options)
-    return ClockAgent(*positional, delay=delay, **options)
+    return RealTimeMPC(*positional, delay=delay, **options)
 
 
 def load_agent(bundle: Path | str, threads: int = 0, **options: Any) -> MPCAgent:

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from planning.optimizers import OPTIMISERS, Optimiser
+from planning.optimizers import OPTIMIZERS, Optimizer
+from robot_wm.core.aliases import current, stored
 from robot_wm.core.config import Positive, Within, build, unknown
 from robot_wm.core.errors import ConfigError, DataError, WeightsError
 from robot_wm.core.protocols import ModelSpec, check_spec, spec_to_json
@@ -37,12 +38,12 @@ class Contract:
         action_unit: of the bounds.
         heads: plans that the learned actor gives without drawing.
         latent: size of the latent.
-        optimiser, options: search that the planner graph holds and the runtime repeats.
+        optimizer, options: search that the planner graph holds and the runtime repeats.
         discount: 0 costs the last block alone, above 0 sums all with that factor per block.
         proposals: plans asked of the actor per search.
         novelty: of an image above which it is unlike everything seen, see ``Network.novelty``.
         graphs: inputs and outputs with shapes, by graph; a letter is free at run time.
-        licence: of weights and data.
+        license: of weights and data.
         precision: of the matrices in the graph that costs plans; all others are float32.
         mirror: of the scene, in which plans are judged, too; the planner graph does without.
     """
@@ -53,20 +54,20 @@ class Contract:
     action_unit: str
     heads: Annotated[int, Within(1, 1024)]
     latent: Annotated[int, Within(1, 2**16)]
-    optimiser: str
+    optimizer: str
     options: dict[str, Any]
     discount: Annotated[float, Within(0, 100)]
     proposals: Annotated[int, Within(0, MOST)]
     novelty: Positive
     graphs: dict[str, dict[str, dict[str, Any]]]
-    licence: str = "Apache-2.0"
+    license: str = "Apache-2.0"
     precision: str = "float32"
     mirror: Mirror | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Readable form."""
         spec = {**spec_to_json(self.spec), "hashes": dict(self.spec.hashes)}
-        return {**asdict(self), "spec": spec}
+        return {**stored("contract", asdict(self)), "spec": spec}
 
 
 def parse(value: Any, source: str) -> Contract:
@@ -82,7 +83,7 @@ def parse(value: Any, source: str) -> Contract:
             "export the bundle again with this release",
         )  # fmt: skip
     try:
-        contract = build(Contract, value)
+        contract = build(Contract, current("contract", value))
         check_spec(contract.spec)
         search = search_of(contract)
     except ConfigError as error:
@@ -104,15 +105,15 @@ def parse(value: Any, source: str) -> Contract:
     return contract
 
 
-def search_of(contract: Contract) -> Optimiser:
+def search_of(contract: Contract) -> Optimizer:
     """The search that a contract names.
 
     Raises:
         ConfigError: an unknown search or option, or a value out of range.
     """
-    if contract.optimiser not in OPTIMISERS:
-        raise unknown("optimiser", contract.optimiser, OPTIMISERS)
-    return build(OPTIMISERS[contract.optimiser], contract.options, "options")
+    if contract.optimizer not in OPTIMIZERS:
+        raise unknown("optimiser", contract.optimizer, OPTIMIZERS)
+    return build(OPTIMIZERS[contract.optimizer], contract.options, "options")
 
 
 def read_contract(folder: Path) -> tuple[Contract, dict[str, Any]]:
@@ -148,25 +149,25 @@ def check_graph(contract: Contract, name: str, session: Any, source: Path) -> No
         WeightsError: they differ; so the bounds, periods and sizes of a contract cannot be edited.
     """
     try:
-        stored = parse(parse_json(session.get_modelmeta().custom_metadata_map[METADATA_KEY]), "it")
+        inside = parse(parse_json(session.get_modelmeta().custom_metadata_map[METADATA_KEY]), "it")
     except (KeyError, ValueError) as error:
         raise WeightsError(
             f"{source} carries no contract", "a graph of a bundle", "export the bundle again"
         ) from error
-    if stored != contract:
+    if inside != contract:
         names = [f.name for f in fields(Contract)]
-        differ = [name for name in names if getattr(stored, name) != getattr(contract, name)]
+        differ = [name for name in names if getattr(inside, name) != getattr(contract, name)]
         raise WeightsError(
             f"{source} carries another contract than its folder (differs in: {', '.join(differ)})",
             "the contract it was exported with", "copy the bundle again or export it again",
         )  # fmt: skip
-    for told, nodes in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
-        wanted = contract.graphs.get(name, {}).get(told, {})
+    for side, nodes in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
+        wanted = contract.graphs.get(name, {}).get(side, {})
         found = {node.name: _shaped(node.type, node.shape) for node in nodes}
         # A letter in the contract is free at run time, as is a name in the graph.
         if {k: _shaped(v[0], v[1:]) for k, v in wanted.items()} != found:
             raise WeightsError(
-                f"{source} has {told} {found}", f"those of the contract: {wanted}",
+                f"{source} has {side} {found}", f"those of the contract: {wanted}",
                 "copy the bundle again or export it again",
             )  # fmt: skip
 

@@ -88,9 +88,9 @@ def measure(
         "bundle_mb": sum(p.stat().st_size for p in Path(folder).iterdir()) / 1e6,
         "matmul_gflops": _reference(),
         "threads": threads,
-        "optimiser": type(agent.optimiser).__name__.lower(),
-        "candidates": agent.optimiser.candidates,
-        "iterations": agent.optimiser.iterations,
+        "optimiser": type(agent.optimizer).__name__.lower(),
+        "candidates": agent.optimizer.candidates,
+        "iterations": agent.optimizer.iterations,
         "proposals": agent.proposals,
         "views": 2 if isinstance(agent.model, SupportsMirror) else 1,
         "budget_ms": 1e3 * changes.get("budget", 0.0),
@@ -149,7 +149,9 @@ def main() -> None:
     parser.add_argument(
         "--reference", type=int, default=0, help="plans of a 300 x 30 CEM to time beside"
     )
-    parser.add_argument("--optimiser", help="another search than the bundle's, e.g. choice")
+    parser.add_argument(
+        "--optimizer", "--optimiser", help="another search than the bundle's, e.g. choice"
+    )
     parser.add_argument("--candidates", type=int)
     parser.add_argument("--iterations", type=int)
     parser.add_argument("--budget", type=float, help="cut the search to this time for a plan [s]")

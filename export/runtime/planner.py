@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.runtime.agent import optimiser_of
+from export.runtime.agent import optimizer_of
 from export.runtime.bundle_spec import check_graph, read_contract
 from export.runtime.ort_session import CPU, open_session, run_session
 from export.runtime.world_model import _chance
@@ -43,7 +43,7 @@ class OnnxPlanner:
 
     def __init__(self, folder: Path, provider: str = CPU, threads: int = 0) -> None:
         self.contract, self.manifest = read_contract(folder)
-        self.optimiser = optimiser_of(self.contract)
+        self.optimizer = optimizer_of(self.contract)
         path = Path(folder) / "planner.onnx"
         self._session = open_session(path, provider, threads)
         check_graph(self.contract, "planner", self._session, path)
@@ -71,12 +71,12 @@ class OnnxPlanner:
         c = self.contract
         spec = c.spec
         check_image(np.stack([previous, image, goal]), spec.image_size)
-        noise = self.optimiser.draw_noise(rng, spec.horizon, spec.action_dim, block=spec.block)
-        choice, drawn = _chance(rng, max(0, c.proposals - c.heads), c)
+        noise = self.optimizer.draw_noise(rng, spec.horizon, spec.action_dim, block=spec.block)
+        choice, proposal_noise = _chance(rng, max(0, c.proposals - c.heads), c)
         named = {
             "previous": previous, "image": image, "goal": goal,
             "action": action.astype(np.float32), "mean": mean.astype(np.float32),
-            "noise": noise, "choice": choice, "proposal_noise": drawn,
+            "noise": noise, "choice": choice, "proposal_noise": proposal_noise,
         }  # fmt: skip
         for name, value in named.items():
             if not np.isfinite(value).all():

@@ -83,7 +83,7 @@ class OnnxWorldModel:
 
     def latent(self, frame: np.ndarray) -> np.ndarray:
         """Latent ``[Z]`` of one image uint8 ``[S, S, 3]``."""
-        return self._look(frame)[0]
+        return self._encode_frame(frame)[0]
 
     def is_novel(self, frame: np.ndarray) -> bool:
         """Whether one image is unlike everything seen, by the contract's threshold."""
@@ -91,7 +91,7 @@ class OnnxWorldModel:
 
     def novelty(self, frame: np.ndarray) -> float:
         """How unlike the training frames one image is; about 1 for those."""
-        return self._look(frame)[1]
+        return self._encode_frame(frame)[1]
 
     def check_goal(self, image: np.ndarray) -> None:
         """Refuse a goal image ``[S, S, 3]`` that cannot be of the trained scene.
@@ -117,7 +117,7 @@ class OnnxWorldModel:
                 "pass image[..., ::-1]; start(..., unlike=True) pursues it as it is",
             )
 
-    def _look(self, frame: np.ndarray) -> tuple[np.ndarray, float]:
+    def _encode_frame(self, frame: np.ndarray) -> tuple[np.ndarray, float]:
         self._learn([frame])
         self._seen.move_to_end(frame.tobytes())
         return self._seen[frame.tobytes()]
@@ -223,18 +223,18 @@ class OnnxWorldModel:
         self, state: OnnxState, goal: OnnxState, n: int, rng: np.random.Generator
     ) -> np.ndarray:
         """``n`` plans of the learned actor, float32 ``[n, H, A]`` within bounds."""
-        drawn = max(0, n - self.contract.heads)
-        choice, noise = _chance(rng, drawn, self.contract)
+        sampled = max(0, n - self.contract.heads)
+        choice, noise = _chance(rng, sampled, self.contract)
         plans = self._run("propose", **self._inputs(state, goal), choice=choice, noise=noise)
         return plans[:n]
 
 
 def _chance(
-    rng: np.random.Generator, drawn: int, contract: Contract
+    rng: np.random.Generator, count: int, contract: Contract
 ) -> tuple[np.ndarray, np.ndarray]:
     """Drawn as the trained model draws them, and padded: the graphs want two rows or more."""
-    pad = max(0, 2 - drawn)
-    choice, noise = proposal_chance(rng, drawn, contract.spec)
+    pad = max(0, 2 - count)
+    choice, noise = proposal_chance(rng, count, contract.spec)
     shape = noise.shape[1:]
     return (
         np.concatenate([choice, np.zeros(pad, np.float32)]),
