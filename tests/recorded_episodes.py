@@ -79,16 +79,16 @@ def main() -> int:
     """Record or compare; 1 if an episode differs."""
     arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     arguments.add_argument("--write", action="store_true")
-    asked, found, differ = arguments.parse_args(), {}, 0
+    options, found, differ = arguments.parse_args(), {}, 0
     for task in TASKS:
         for method in METHODS:
             made = run(task, method)
             found |= {f"{task}/{method}/{k}": v for k, v in made.items()}
-            if not asked.write:
+            if not options.write:
                 alike = same(made, stored(task, method))
                 differ += int((~alike).sum())
                 print(f"{task} {method}: {alike.sum()} of {len(alike)} episodes alike")
-    if asked.write:
+    if options.write:
         np.savez_compressed(STORED, **found)
     return 1 if differ else 0
 

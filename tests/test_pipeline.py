@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[1]
 SMALL = (
     "experiment=smoke", "task=two_room", "encoder_tasks=two_room", "workers=2", "threads=1",
-    "task.steps=40", "pretrain.steps=4", "train.steps=4", "train.embed=2", "train.settle=2",
+    "task.steps=40", "pretrain.steps=4", "train.steps=4", "train.embedding_steps=2",
+    "train.dynamics_steps=2",
     "train.eval_every=8", "evaluate.validation=1", "pairs.count=2",
 )  # fmt: skip
 # Module of each command -> what it gets besides SMALL, and the exit codes that are right for

@@ -38,7 +38,8 @@ def test_the_extraction_finds_something() -> None:
 
 QUICK = ("workers=1", "threads=1")
 FEW = (*QUICK, "evaluate.limit=2")
-TINY = (*QUICK, "train.steps=6", "train.embed=2", "train.settle=4", "pretrain.steps=4",
+TINY = (*QUICK, "train.steps=6", "train.embedding_steps=2", "train.dynamics_steps=4",
+    "pretrain.steps=4",
         "evaluate.limit=1")  # fmt: skip
 # What each line of the README gets besides, so that it is run in seconds: (words, words that take
 # the place of others, whether it is slow all the same). A line that is not here fails.

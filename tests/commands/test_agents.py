@@ -31,7 +31,7 @@ def test_the_oracle_has_a_planner_of_its_own() -> None:
     settings = cli.compose(["planner=cem", "planner.horizon=4"])
     own = settings.oracle
     assert asdict(own) == {
-        "optimiser": "icem",
+        "optimizer": "icem",
         "options": {"candidates": 64, "iterations": 4, "elites": 8},
         "horizon": 5,
         "execute": 3,
@@ -43,7 +43,7 @@ def test_the_oracle_has_a_planner_of_its_own() -> None:
         "cost": "",
         "mirror": False,
     }
-    assert settings.planner.optimiser == "cem"
+    assert settings.planner.optimizer == "cem"
     assert given(settings, "oracle", None)["planner"]["planner"] == asdict(own)
     row = facts(settings, "oracle", None)
     assert (row["proposals"], row["optimiser"], row["budget_class"]) == (24, "icem", "B256")
@@ -67,7 +67,7 @@ def test_rows_say_in_how_many_views_candidates_were_judged() -> None:
 
 @pytest.mark.parametrize("method", ["true_dynamics", "oracle_true_cost"])
 def test_the_diagnosis_judges_in_the_mirror_as_the_planner_does(method: str) -> None:
-    from planning.agent.symmetrized_model import MirroredModel
+    from planning.agent.symmetrized_model import SymmetrizedModel
     from sim import make
 
     spec = make("push_t", 16, draw_images=False).spec
@@ -75,7 +75,7 @@ def test_the_diagnosis_judges_in_the_mirror_as_the_planner_does(method: str) -> 
     assert settings.diagnosis.mirror
     symmetrize = given(settings, method, (Path(), Path()))["symmetrize"]
     seen: Any = instantiate(symmetrize)(learned, spec.mirror)
-    assert isinstance(seen, MirroredModel)
+    assert isinstance(seen, SymmetrizedModel)
     assert seen.model is learned
     alone = {**symmetrize, "wanted": False}
     assert instantiate(alone)(learned, spec.mirror) is learned
@@ -118,7 +118,7 @@ def test_only_reports_load_the_contact_sheet(
 
     monkeypatch.setattr(JEPAWorldModel, "load", lambda *_, **__: "plain")
     monkeypatch.setattr(
-        imagination.IllustratedModel, "illustrate", lambda model, sheet: (model, sheet.name)
+        imagination.NearestFrameDecoder, "illustrate", lambda model, sheet: (model, sheet.name)
     )
     assert FAMILY.load(tmp_path, tmp_path, illustrate=True) == "plain"  # none in the artefact
     (tmp_path / imagination.SHEET).touch()

@@ -124,7 +124,8 @@ def test_encode_rate_and_its_operations():
 def test_training_rate():
     config = TrainConfig(
         task="toy", batch=4, window=4, reduced=4, channels=4, keypoints=4, width=16,
-        blocks=1, horizon=2, heads=2, proposer_width=16, distance_width=16, decoded=2, goal_range=3,
+        blocks=1, horizon=2, heads=2, proposer_width=16, distance_width=16, reconstructed=2,
+        goal_range=3,
     )  # fmt: skip
     row = bench_training(config, positions=16, encoder_width=8, action=4, threads=1, repeats=2)
     check_rate(row, 4)

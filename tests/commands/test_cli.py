@@ -59,7 +59,7 @@ def test_every_task_with_every_experiment_is_a_valid_configuration(
 @pytest.mark.parametrize("experiment", ["default", "smoke"])
 def test_every_planner_fits_every_experiment(planner: str, experiment: str) -> None:
     settings = cli.compose([f"planner={planner}", f"experiment={experiment}"])
-    assert settings.planner.optimiser == planner
+    assert settings.planner.optimizer == planner
     assert settings.planner.search().candidates > settings.planner.proposals
 
 
@@ -76,7 +76,7 @@ def test_default_data_and_seeds_are_the_documented_ones() -> None:
     nominal, varied = collect_config(settings, "nominal"), collect_config(settings, "varied")
     assert (nominal.seed, varied.seed) == (0, 1)
     assert (nominal.variation, varied.variation) == ((), ("all",))
-    assert [m.behaviour for m in nominal.mix] == ["expert", "weak", "random"]
+    assert [m.policy for m in nominal.mix] == ["expert", "weak", "random"]
     assert settings.dataset_path("push_t", "nominal").name == "push_t-nominal"
     assert cli.compose(["name=b"]).dataset_path("push_t", "nominal").name == "push_t-nominal-b"
 
@@ -114,7 +114,7 @@ def test_other_tasks_keep_experiments_but_not_this_tasks_numbers() -> None:
         (("evaluate", "evaluate.clock=d25"), "d0 to d24"),
         (("evaluate", "pairs.family=officail"), "official"),
         (("improve", "improve.share=2"), "above 0, below 1"),
-        (("improve", "improve.kept=1"), "at least 0, below 1"),
+        (("improve", "improve.interpolation=1"), "at least 0, below 1"),
         (("improve", "improve.options={rounds: 1}"), "improve.options"),
         (("train", "trian.steps=3"), "did you mean 'train'"),
         (("train", "train.stpes=3"), "did you mean 'steps'"),

@@ -71,10 +71,10 @@ def test_a_run_leaves_its_resolved_configuration_and_nothing_where_the_user_is(
 @pytest.mark.parametrize("flag", ["-m", "--multirun"])
 def test_a_sweep_runs_every_combination(tmp_path: Path, flag: str) -> None:
     assert cli.main(["train", "planner=cem,icem", "seed=0,1", flag]) == 1  # the largest exit code
-    made = {(s.settings.planner.optimiser, s.settings.seed) for s in seen}
+    made = {(s.settings.planner.optimizer, s.settings.seed) for s in seen}
     assert made == {("cem", 0), ("cem", 1), ("icem", 0), ("icem", 1)}
     saved = [yaml.safe_load((f / "config.yaml").read_text()) for f in kept(tmp_path / "home")]
-    assert {(s["planner"]["optimiser"], s["seed"]) for s in saved} == made
+    assert {(s["planner"]["optimizer"], s["seed"]) for s in saved} == made
     assert not [*(tmp_path / "here").iterdir()]
 
 
@@ -117,7 +117,7 @@ def test_the_configuration_is_printed(capsys: pytest.CaptureFixture[str], tmp_pa
     assert cli.main(["train", "experiment=smoke", "-c", "job", "--resolve"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["weights"] == "smoke"
     assert cli.main(["train", "--cfg=job", "--package", "planner"]) == 0
-    assert "optimiser: icem" in capsys.readouterr().out
+    assert "optimizer: icem" in capsys.readouterr().out
     assert not seen
     assert not (tmp_path / "home").exists()
 

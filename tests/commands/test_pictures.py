@@ -26,7 +26,7 @@ def drawn() -> np.ndarray:
 
 
 RGB = drawn()
-GREY = np.repeat(RGB.mean(-1)[..., None], 3, -1)
+GRAY = np.repeat(RGB.mean(-1)[..., None], 3, -1)
 
 
 def small(image: np.ndarray) -> np.ndarray:
@@ -64,13 +64,13 @@ KINDS: dict[str, tuple[Callable[[], Image.Image], dict[str, Any], np.ndarray, fl
     "palette-clear.png": (lambda: clear(0).quantize(8), {}, RGB, 3),
     "film-of-one.gif": (lambda: Image.fromarray(RGB), {}, RGB, 3),
     "cmyk.jpg": (lambda: Image.fromarray(RGB).convert("CMYK"), {"quality": 98}, RGB, 4),
-    "grey.png": (lambda: Image.fromarray(GREY[..., 0].astype(np.uint8)), {}, GREY, 1),
+    "grey.png": (lambda: Image.fromarray(GRAY[..., 0].astype(np.uint8)), {}, GRAY, 1),
     "bits.png": (lambda: Image.fromarray(RGB[..., 1] > 70), {},
                  np.repeat((RGB[..., 1:2] > 70) * 255, 3, -1), 0),
-    "sixteen.png": (lambda: Image.fromarray((GREY[..., 0] * 257).astype(np.uint16)), {}, GREY, 1),
-    "sixteen.tiff": (lambda: Image.fromarray((GREY[..., 0] * 257).astype(np.uint16)), {}, GREY, 1),
-    "sixteen.ppm": (lambda: Image.fromarray((GREY[..., 0] * 257).astype(np.int32)), {}, GREY, 1),
-    "unit.tiff": (lambda: Image.fromarray((GREY[..., 0] / 255).astype(np.float32)), {}, GREY, 1),
+    "sixteen.png": (lambda: Image.fromarray((GRAY[..., 0] * 257).astype(np.uint16)), {}, GRAY, 1),
+    "sixteen.tiff": (lambda: Image.fromarray((GRAY[..., 0] * 257).astype(np.uint16)), {}, GRAY, 1),
+    "sixteen.ppm": (lambda: Image.fromarray((GRAY[..., 0] * 257).astype(np.int32)), {}, GRAY, 1),
+    "unit.tiff": (lambda: Image.fromarray((GRAY[..., 0] / 255).astype(np.float32)), {}, GRAY, 1),
 }  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def half_a_file(path: Path) -> None:
 
 
 def bright(top: float) -> Callable[[Path], None]:
-    return lambda path: Image.fromarray((GREY[..., 0] / 255 * top).astype(np.float32)).save(path)
+    return lambda path: Image.fromarray((GRAY[..., 0] / 255 * top).astype(np.float32)).save(path)
 
 
 REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
@@ -109,7 +109,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "folder.png": (lambda p: p.mkdir(), "no such file"),
     "pipe.png": (os.mkfifo, "no such file"),
     "none.png": (lambda p: None, "no such file"),
-    "long.tiff": (lambda p: Image.fromarray(GREY[..., 0].astype(np.int32)).save(p), "kind I"),
+    "long.tiff": (lambda p: Image.fromarray(GRAY[..., 0].astype(np.int32)).save(p), "kind I"),
     "bright.tiff": (bright(2), "levels of"),
     "bytes.tiff": (bright(255), "levels of"),
     "nan.tiff": (lambda p: Image.fromarray(np.full((64, 64), np.nan, np.float32)).save(p), "nan"),

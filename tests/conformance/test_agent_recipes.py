@@ -10,7 +10,7 @@ import pytest
 from planning.agent.registry import ALIASES, agent_recipe, names, read_recipe
 from planning.commands.agents import recipe
 from planning.commands.evaluate import facts, row_config
-from planning.evaluation.evaluator import Privileged
+from planning.evaluation.evaluator import PrivilegedObserver
 from robot_wm.cli.main import compose
 from robot_wm.cli.paths import PACKAGE
 from robot_wm.core.errors import ConfigError
@@ -58,10 +58,10 @@ def test_it_acts_within_bounds_and_by_its_seed_alone(method: str, scene) -> None
     spec, acted = scene.spec, []
     for _ in range(2):
         agent = make(spec)
-        assert isinstance(agent, Privileged) == (known.inputs == "state")
+        assert isinstance(agent, PrivilegedObserver) == (known.inputs == "state")
         goal, at_goal = scene.reset(seed=1)
         obs, info = scene.reset(seed=0)
-        if isinstance(agent, Privileged):
+        if isinstance(agent, PrivilegedObserver):
             agent.watch(info, at_goal)
         blind = {"proprio": np.zeros(0, np.float32)}
         agent.reset({**goal, **blind}, 5)

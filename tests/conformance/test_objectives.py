@@ -30,8 +30,8 @@ def batch(count: int = 8) -> dict[str, torch.Tensor]:
     return {
         "frames": torch.from_numpy(rng.integers(0, 256, (count, 2, size, size, 3), np.uint8)),
         "actions": torch.from_numpy(rng.normal(size=(count, 10)).astype(np.float32)),
-        "drift": torch.from_numpy(rng.normal(size=(count, 2)).astype(np.float32)),
-        "scene": torch.arange(count) % 2, "look": torch.arange(count) // 2,
+        "summed_action": torch.from_numpy(rng.normal(size=(count, 2)).astype(np.float32)),
+        "scene": torch.arange(count) % 2, "appearance_id": torch.arange(count) // 2,
         "clip": torch.arange(count),
     }  # fmt: skip
 

@@ -34,10 +34,11 @@ FAMILIES = {**WORLD_MODELS, "toy": LINEAR}
 # A training of seconds. A family that is added needs a line here, or the test below says so.
 TINY_RUNS = {
     "jepa": TrainConfig(
-        task="square", steps=2, embed=2, settle=2, batch=8, settle_batch=8, window=8, threads=1,
-        reduced=4, decoded=2, channels=4,
+        task="square", steps=2, embedding_steps=2, dynamics_steps=2, batch=8, dynamics_batch=8,
+        window=8, threads=1,
+        reduced=4, reconstructed=2, channels=4,
         keypoints=2, embedding=6, embedding_width=8, embedding_blocks=1,
-        embed_frames=4, embed_episodes=4, slow=2, width=16, blocks=1, horizon=3, heads=2,
+        embedding_frames=4, embedding_episodes=4, slow=2, width=16, blocks=1, horizon=3, heads=2,
         proposer_width=8, proposer_blocks=1, distance_width=8, distance_blocks=1,
     ),
     "toy": LinearConfig("square", steps=5, horizon=3),

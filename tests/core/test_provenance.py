@@ -34,7 +34,7 @@ EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
 @pytest.fixture
-def artefact(tmp_path):
+def artifact(tmp_path):
     with atomic_folder(tmp_path / "thing") as work:
         (work / "sub").mkdir()
         (work / "a.bin").write_bytes(b"")
@@ -43,10 +43,10 @@ def artefact(tmp_path):
     return tmp_path / "thing"
 
 
-def test_manifest_says_what_is_there(artefact):
-    manifest = read_manifest(artefact, "thing")
+def test_manifest_says_what_is_there(artifact):
+    manifest = read_manifest(artifact, "thing")
     assert manifest["files"] == {
-        "a.bin": EMPTY, "sub/b.bin": sha256_file(artefact / "sub" / "b.bin"),
+        "a.bin": EMPTY, "sub/b.bin": sha256_file(artifact / "sub" / "b.bin"),
     }  # fmt: skip
     assert manifest["facts"] == {"score": 1.5}
     assert set(manifest["provenance"]) == {"commit", "hardware", "python", "os", "date"}
@@ -56,22 +56,22 @@ def test_manifest_says_what_is_there(artefact):
 
 
 @pytest.mark.parametrize("damage", ["alter", "delete", "truncate"])
-def test_altered_files_are_found(artefact, damage):
-    target = artefact / "sub" / "b.bin"
+def test_altered_files_are_found(artifact, damage):
+    target = artifact / "sub" / "b.bin"
     {
         "alter": lambda: target.write_bytes(b"\x00\x02"),
         "truncate": lambda: target.write_bytes(b"\x00"),
         "delete": target.unlink,
     }[damage]()
     with pytest.raises(DataError, match=r"b\.bin"):
-        read_manifest(artefact, "thing")
-    assert read_manifest(artefact, "thing", verify=False)["kind"] == "thing"
+        read_manifest(artifact, "thing")
+    assert read_manifest(artifact, "thing", verify=False)["kind"] == "thing"
 
 
-def test_other_kinds_and_parents_are_refused(artefact):
+def test_other_kinds_and_parents_are_refused(artifact):
     with pytest.raises(DataError, match="encoder"):
-        read_manifest(artefact, "encoder")
-    manifest = read_manifest(artefact, "thing")
+        read_manifest(artifact, "encoder")
+    manifest = read_manifest(artifact, "thing")
     check_parent(manifest, "parent", "p" * 64)
     for role, digest in (("parent", "q" * 64), ("stranger", "p" * 64)):
         with pytest.raises(DataError, match=role):
@@ -79,35 +79,35 @@ def test_other_kinds_and_parents_are_refused(artefact):
 
 
 @pytest.mark.parametrize("content", [None, "", "{", '{"kind": '])
-def test_missing_or_broken_manifests_are_data_errors(artefact, content):
-    (artefact / MANIFEST).unlink()
+def test_missing_or_broken_manifests_are_data_errors(artifact, content):
+    (artifact / MANIFEST).unlink()
     if content is not None:
-        (artefact / MANIFEST).write_text(content)
+        (artifact / MANIFEST).write_text(content)
     with pytest.raises(DataError):
-        read_manifest(artefact, "thing")
+        read_manifest(artifact, "thing")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("x"), KeyboardInterrupt()])
-def test_a_failed_folder_leaves_the_old_one_and_nothing_else(artefact, error):
-    before = sha256_file(artefact / MANIFEST)
+def test_a_failed_folder_leaves_the_old_one_and_nothing_else(artifact, error):
+    before = sha256_file(artifact / MANIFEST)
 
     def fail():
-        with atomic_folder(artefact, replaces="thing") as work:
+        with atomic_folder(artifact, replaces="thing") as work:
             (work / "half").write_text("written")
             raise error
 
     with pytest.raises(type(error)):
         fail()
-    assert sha256_file(artefact / MANIFEST) == before
-    assert list(artefact.parent.iterdir()) == [artefact]
+    assert sha256_file(artifact / MANIFEST) == before
+    assert list(artifact.parent.iterdir()) == [artifact]
 
 
-def test_a_good_folder_replaces_the_old_one(artefact):
-    with atomic_folder(artefact, replaces="thing") as work:
+def test_a_good_folder_replaces_the_old_one(artifact):
+    with atomic_folder(artifact, replaces="thing") as work:
         (work / "new").write_text("n")
-        assert (artefact / "a.bin").exists()  # the old one stands until the end
-    assert [p.name for p in artefact.iterdir()] == ["new"]
-    assert list(artefact.parent.iterdir()) == [artefact]
+        assert (artifact / "a.bin").exists()  # the old one stands until the end
+    assert [p.name for p in artifact.iterdir()] == ["new"]
+    assert list(artifact.parent.iterdir()) == [artifact]
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
@@ -172,15 +172,15 @@ def test_what_is_not_ours_is_never_replaced(tmp_path, kind):
 
 
 @pytest.mark.parametrize(("kind", "extra"), [("", None), ("bundle", None), ("thing", "notes.txt")])
-def test_other_kinds_and_files_put_beside_are_kept(artefact, kind, extra):
+def test_other_kinds_and_files_put_beside_are_kept(artifact, kind, extra):
     if extra:
-        (artefact / extra).write_text("mine")
-    with pytest.raises(StorageError), atomic_folder(artefact, replaces=kind):
+        (artifact / extra).write_text("mine")
+    with pytest.raises(StorageError), atomic_folder(artifact, replaces=kind):
         raise AssertionError("it began")
 
 
 @pytest.mark.parametrize("fatal", ["rename", "replace", "rmtree", "chmod", "exchange"])
-def test_a_kill_at_any_moment_leaves_one_whole(artefact, fatal, monkeypatch):
+def test_a_kill_at_any_moment_leaves_one_whole(artifact, fatal, monkeypatch):
     """The process is killed where the name is used: what stands is the old or the new one."""
     places = {"rmtree": shutil, "exchange": atomic_io}
     child = os.fork()
@@ -188,34 +188,34 @@ def test_a_kill_at_any_moment_leaves_one_whole(artefact, fatal, monkeypatch):
         place = places.get(fatal, os)
         name = "_exchange" if fatal == "exchange" else fatal
         setattr(place, name, lambda *_, **__: os._exit(9))
-        with atomic_folder(artefact, replaces="thing") as work:
+        with atomic_folder(artifact, replaces="thing") as work:
             (work / "new").write_text("n")
             write_manifest(work, "thing", {}, {})
         os._exit(0)
     os.waitpid(child, 0)
-    assert read_manifest(artefact, "thing")["files"].keys() in ({"a.bin", "sub/b.bin"}, {"new"})
-    atomic_io.sweep(artefact.parent)
-    assert list(artefact.parent.iterdir()) == [artefact]
+    assert read_manifest(artifact, "thing")["files"].keys() in ({"a.bin", "sub/b.bin"}, {"new"})
+    atomic_io.sweep(artifact.parent)
+    assert list(artifact.parent.iterdir()) == [artifact]
 
 
-def test_where_nothing_can_be_exchanged_the_old_one_comes_back(artefact, monkeypatch):
+def test_where_nothing_can_be_exchanged_the_old_one_comes_back(artifact, monkeypatch):
     monkeypatch.setattr(atomic_io, "_exchange", lambda *_: False)
     child = os.fork()
     if child == 0:
         real, count = os.rename, iter(range(9))
         os.rename = lambda *a: os._exit(9) if next(count) else real(*a)
-        with atomic_folder(artefact, replaces="thing") as work:
+        with atomic_folder(artifact, replaces="thing") as work:
             (work / "new").write_text("n")
         os._exit(0)
     os.waitpid(child, 0)
-    assert not artefact.exists()
-    atomic_io.sweep(artefact.parent)
-    assert read_manifest(artefact, "thing")
-    assert list(artefact.parent.iterdir()) == [artefact]
-    with atomic_folder(artefact, replaces="thing") as work:
+    assert not artifact.exists()
+    atomic_io.sweep(artifact.parent)
+    assert read_manifest(artifact, "thing")
+    assert list(artifact.parent.iterdir()) == [artifact]
+    with atomic_folder(artifact, replaces="thing") as work:
         (work / "new").write_text("n")
-    assert [p.name for p in artefact.iterdir()] == ["new"]
-    assert list(artefact.parent.iterdir()) == [artefact]
+    assert [p.name for p in artifact.iterdir()] == ["new"]
+    assert list(artifact.parent.iterdir()) == [artifact]
 
 
 def test_work_of_a_living_process_is_not_swept(tmp_path):
@@ -277,22 +277,22 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("signed", [False, True])
-def test_manifests_are_not_believed(artefact, change, signed):
-    manifest = CHANGES[change](json.loads((artefact / MANIFEST).read_text()))
+def test_manifests_are_not_believed(artifact, change, signed):
+    manifest = CHANGES[change](json.loads((artifact / MANIFEST).read_text()))
     if signed and isinstance(manifest, dict) and "hash" not in change and "files" in manifest:
         core = {k: manifest[k] for k in ("kind", "parents", "files")}
         manifest["sha256"] = sha256_of(core)
-    write_json(artefact / MANIFEST, manifest)
-    (artefact.parent / "x").write_bytes(b"")
+    write_json(artifact / MANIFEST, manifest)
+    (artifact.parent / "x").write_bytes(b"")
     with pytest.raises(DataError):
-        read_manifest(artefact, "thing")
+        read_manifest(artifact, "thing")
 
 
-def test_a_link_is_no_file(artefact):
-    (artefact / "a.bin").rename(artefact.parent / "a.bin")
-    (artefact / "a.bin").symlink_to("../a.bin")
+def test_a_link_is_no_file(artifact):
+    (artifact / "a.bin").rename(artifact.parent / "a.bin")
+    (artifact / "a.bin").symlink_to("../a.bin")
     with pytest.raises(DataError, match=r"a\.bin"):
-        read_manifest(artefact, "thing")
+        read_manifest(artifact, "thing")
 
 
 @pytest.mark.parametrize(

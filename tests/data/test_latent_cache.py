@@ -6,8 +6,8 @@ from moving_square import TINY, make_dataset, tiny_encoder
 from robot_wm.core.errors import DataError
 from robot_wm.data.formats.native import EpisodeStore
 from robot_wm.data.latent_cache import LatentStore, build_latents, cache_path
-from robot_wm.data.sequences import Windows, block_actions, is_demonstration, sample_tokens
-from robot_wm.encoders.token_pca import Reduce
+from robot_wm.data.sequences import SequenceDataset, block_actions, is_demonstration, sample_tokens
+from robot_wm.encoders.token_pca import TokenPCA
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_reduce_is_the_principal_component_projection_of_centred_tokens(built):
     pairs = [(store, LatentStore(folder, store, encoder.sha256))]
     tokens = sample_tokens(pairs, 10_000)
     assert len(tokens) == 13 * len(store.indices("train"))
-    reduce = Reduce(16, 32, 6)
+    reduce = TokenPCA(16, 32, 6)
     explained = reduce.fit(tokens)
     out = reduce(torch.from_numpy(tokens.astype(np.float32)))
     # Closed form: centred per position, unit variance, uncorrelated over all tokens.
@@ -92,9 +92,9 @@ def test_reduce_is_the_principal_component_projection_of_centred_tokens(built):
 def test_windows_stay_inside_training_episodes_and_goals_are_where_they_say(built):
     store, encoder, folder = built
     pairs = [(store, LatentStore(folder, store, encoder.sha256))]
-    reduce = Reduce(16, 32, 6)
+    reduce = TokenPCA(16, 32, 6)
     reduce.fit(sample_tokens(pairs, 500))
-    windows = Windows(pairs, "train", reduce, window=6, horizon=3, goal_range=4, noise=0.2)
+    windows = SequenceDataset(pairs, "train", reduce, window=6, horizon=3, goal_range=4, noise=0.2)
     train = store.indices("train")
     assert len(windows) == len(train) * (13 - 6 + 1)  # 12 blocks are 13 frames
     i, t = 2, 5  # third training episode, its sixth frame
@@ -120,12 +120,12 @@ def test_windows_of_a_fixed_projector_hold_what_it_makes_of_their_tokens(built):
     store, encoder, folder = built
     pairs = [(store, LatentStore(folder, store, encoder.sha256))]
     reduce, project = (
-        Reduce(16, 32, 6),
+        TokenPCA(16, 32, 6),
         torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(96, 5)),
     )
     reduce.fit(sample_tokens(pairs, 500))
-    kept = Windows(pairs, "train", reduce, 6, 3, 4, 0.2, projector=project)
-    later = Windows(pairs, "train", reduce, 6, 3, 4, 0.2)
+    kept = SequenceDataset(pairs, "train", reduce, 6, 3, 4, 0.2, projector=project)
+    later = SequenceDataset(pairs, "train", reduce, 6, 3, 4, 0.2)
     later.apply(project)
     assert kept.x.shape == later.x.shape == (13 * len(store.indices("train")), 5)
     torch.testing.assert_close(kept.x, later.x)
@@ -134,15 +134,15 @@ def test_windows_of_a_fixed_projector_hold_what_it_makes_of_their_tokens(built):
 def test_demonstrations_are_the_experts_quiet_episodes(built):
     store, encoder, folder = built
     pairs = [(store, LatentStore(folder, store, encoder.sha256))]
-    reduce = Reduce(16, 32, 6)
+    reduce = TokenPCA(16, 32, 6)
     assert is_demonstration({"policy": "expert", "noise": 0.2}, 0.2)
     assert not is_demonstration({"policy": "expert", "noise": 0.3}, 0.2)
     assert not is_demonstration({"policy": "random", "noise": 0.0}, 0.2)
-    windows = Windows(pairs, "train", reduce, window=6, horizon=3, goal_range=4, noise=0.2)
+    windows = SequenceDataset(pairs, "train", reduce, window=6, horizon=3, goal_range=4, noise=0.2)
     quiet = [k for k, i in enumerate(store.indices("train")) if store.meta(i)["noise"] == 0.1]
     assert 0 < len(quiet) < len(store.indices("train"))
-    assert sorted({start // 13 for start in windows.shown.tolist()}) == quiet
-    drawn = windows.draw(50, np.random.default_rng(0), shown=True)
+    assert sorted({start // 13 for start in windows.demonstrations.tolist()}) == quiet
+    drawn = windows.draw(50, np.random.default_rng(0), demonstrations=True)
     assert drawn.x.shape[:2] == (50, 6)
-    none = Windows(pairs, "train", reduce, window=6, horizon=3, goal_range=4, noise=-1.0)
-    np.testing.assert_array_equal(none.shown, none.starts)  # better all than none
+    none = SequenceDataset(pairs, "train", reduce, window=6, horizon=3, goal_range=4, noise=-1.0)
+    np.testing.assert_array_equal(none.demonstrations, none.starts)  # better all than none

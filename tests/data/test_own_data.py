@@ -16,7 +16,7 @@ from point_world import PointEnv, point_store
 from test_jepa_trainer import tiny_run
 from test_pretraining import CONFIG as PRETRAIN
 
-from planning.evaluation.rollout_collection import PracticeConfig, practise
+from planning.evaluation.rollout_collection import PracticeConfig, collect_rollouts
 from planning.evaluation.sample_pairs import PairsConfig, calibration, make_pair_lists
 from robot_wm.cli.main import compose
 from robot_wm.core.errors import ConfigError, DataError, StorageError
@@ -28,10 +28,10 @@ from robot_wm.data.formats.native import EpisodeStore, open_dataset, write_shard
 from robot_wm.data.frame_pairs import ClipSampler
 from robot_wm.data.latent_cache import LatentStore, build_latents
 from robot_wm.data.normalization import Statistics
-from robot_wm.data.sequences import Windows, open_pairs
+from robot_wm.data.sequences import SequenceDataset, open_pairs
 from robot_wm.data.shards import shard_path
 from robot_wm.encoders.frozen import save_encoder
-from robot_wm.encoders.token_pca import Reduce
+from robot_wm.encoders.token_pca import TokenPCA
 from robot_wm.encoders.vit import VideoEncoder
 from robot_wm.pretraining.collapse_metrics import ProbeData
 from robot_wm.pretraining.trainer import pretrain
@@ -86,8 +86,8 @@ def test_short_episodes_are_left_out_with_a_line_of_notice(place, capsys) -> Non
     short = len(store.indices("train")) - len(every)
     assert short > 3
     pairs = open_pairs("square", [store.root], [caches[1]], encoder.sha256)
-    reduce = Reduce(16, 32, 6)
-    windows = Windows(pairs, "train", reduce, window=6, horizon=3, goal_range=4, noise=0.2)
+    reduce = TokenPCA(16, 32, 6)
+    windows = SequenceDataset(pairs, "train", reduce, window=6, horizon=3, goal_range=4, noise=0.2)
     assert len(windows) == len(every) * (15 - 6 + 1)  # 14 blocks are 15 frames
     assert len(windows.x) == 15 * len(every)
     clips = ClipSampler([store], EVERY, SIZE)
@@ -99,7 +99,7 @@ def test_short_episodes_are_left_out_with_a_line_of_notice(place, capsys) -> Non
 
 def test_a_robots_log_trains_beside_simulated_episodes(place, tmp_path) -> None:
     stores, encoder, caches = place
-    config = tiny_run(shares=(0.5, 0.5), eval_every=9)
+    config = tiny_run(dataset_weights=(0.5, 0.5), eval_every=9)
     folder = train(config, [s.root for s in stores], caches, encoder, tmp_path)
     facts = manifest.read_manifest(folder, "world_model")["facts"]
     assert facts["datasets"] == [s.sha256 for s in stores]
@@ -259,7 +259,7 @@ def test_a_model_of_another_robot_is_not_tuned(place, tmp_path) -> None:
     first = train(tiny_run(eval_every=99), stores[0].root, caches[0], encoder, tmp_path / "first")
     strong = robot(tmp_path / "strong", 40, replace(SCHEMA, control_high=(2.0, 1.0)))
     cache = build_latents(strong.root, encoder, tmp_path)
-    config = tiny_run(steps=0, embed=0, tuned=True, latent_of=str(first))
+    config = tiny_run(steps=0, embedding_steps=0, fine_tune=True, latent_of=str(first))
     with pytest.raises(DataError, match=r"action_high.*2\.0"):
         train(config, strong.root, cache, encoder, tmp_path / "run")
 
@@ -277,7 +277,7 @@ def test_training_that_diverges_is_told(place, tmp_path, monkeypatch) -> None:
 
 
 def test_shares_of_nothing_are_refused(place) -> None:
-    with pytest.raises(ConfigError, match=r"pretrain\.shares"):
+    with pytest.raises(ConfigError, match=r"pretrain\.dataset_weights"):
         ClipSampler([place[0][0]], EVERY, SIZE, {"squares": 0.0})
 
 
@@ -330,7 +330,7 @@ def writers(place, tmp_path_factory):
     return {
         "collecting": lambda out: collect(scene, out),
         "mirroring": lambda out: mirror(log, out),
-        "practising": lambda out: practise(
+        "practising": lambda out: collect_rollouts(
             PracticeConfig(episodes=2), pairs, points.schema, "p", {}, out, *makers
         ),
         "training": lambda out: train(tiny_run(), stores[0].root, caches[0], encoder, out),

@@ -25,7 +25,7 @@ from export.runtime.latency import measure_apart
 from export.runtime.planner import OnnxPlanner
 from export.runtime.world_model import OnnxWorldModel
 from planning.agent.mpc import MPCAgent
-from planning.agent.symmetrized_model import mirrored
+from planning.agent.symmetrized_model import symmetrized
 from planning.optimizers import make
 from robot_wm.core.errors import ConfigError, DataError, InputError, WeightsError
 from robot_wm.core.protocols import History, Proposer, WorldModel
@@ -36,7 +36,7 @@ from robot_wm.training.checkpoint import full_precision, half_precision
 from robot_wm.world_models.jepa.model import JEPAWorldModel, Network
 
 OPTIONS = {"candidates": 24, "iterations": 3, "elites": 6, "beta": 2.0, "decay": 1.0}
-CONFIG = ExportConfig(optimiser="icem", options=OPTIONS, proposals=8, plans=0)
+CONFIG = ExportConfig(optimizer="icem", options=OPTIONS, proposals=8, plans=0)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,7 +47,7 @@ def traced_once():
 
     def export_once(module, example, **options):
         sizes = [tuple(x.shape) for x in example]
-        parts = [getattr(module, name, None) for name in ("optimiser", "objective", "kind")]
+        parts = [getattr(module, name, None) for name in ("optimizer", "objective", "kind")]
         key = repr((type(module).__name__, sizes, parts))
         if key not in traced:
             traced[key] = trace(module, example, **options)
@@ -208,7 +208,7 @@ def test_eight_bits_are_for_the_rollout_alone(model, frames, tmp_path, bundle):
     with pytest.raises(ConfigError, match="int4"):
         ExportConfig(precision="int4")
     with pytest.raises(ConfigError, match="agent_of"):
-        ExportConfig(optimiser="choice")
+        ExportConfig(optimizer="choice")
 
 
 @pytest.mark.parametrize(("candidates", "iterations"), [(24, 3), (64, 1), (40, 7)])
@@ -216,7 +216,7 @@ def test_the_planner_graph_is_the_optimiser_at_any_size(
     bundle, model, frames, candidates, iterations
 ):
     planner = OnnxPlanner(bundle)
-    planner.optimiser = make(
+    planner.optimizer = make(
         "icem", **{**OPTIONS, "candidates": candidates, "iterations": iterations}
     )
     action = np.random.default_rng(1).uniform(-1, 1, 10).astype(np.float32)
@@ -226,11 +226,11 @@ def test_the_planner_graph_is_the_optimiser_at_any_size(
     rng = np.random.default_rng(7)
     state = model.encode(History(frames[:2], np.zeros((2, 0), np.float32), action[None]))
     goal = model.encode(History.of_goal(frames[5], action_dim=10))
-    noise = planner.optimiser.draw_noise(rng, 3, 10, block=5)
+    noise = planner.optimizer.draw_noise(rng, 3, 10, block=5)
     proposals = model.propose(state, goal, CONFIG.proposals, rng)
     objective = objective_of(planner.contract)
     low, high = -np.ones(10, np.float32), np.ones(10, np.float32)
-    plan = planner.optimiser.optimise(
+    plan = planner.optimizer.optimize(
         lambda a: objective(model.step_costs(state, goal, a), a),
         mean, None, low, high, noise, proposals,
     )  # fmt: skip
@@ -267,7 +267,7 @@ def test_a_bundle_of_a_symmetric_scene_plans_in_the_mirror_too(bundle, model, fr
     with pytest.raises(WeightsError, match="bent"):
         parse(bent, "it")
     assert contract_of(model, replace(CONFIG, mirror=mirror)).mirror == mirror
-    drive_alike(agent_of(twin), mirrored(model, mirror), frames)
+    drive_alike(agent_of(twin), symmetrized(model, mirror), frames)
     drive_alike(agent_of(twin, mirror=False), model, frames)
 
 

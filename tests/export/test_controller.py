@@ -90,7 +90,7 @@ def test_thinking_between_two_steps_is_watched_too(controller, agent):
             raise InputError("a broken planner", "a working one", "this error is on purpose")
 
     controller.think()  # an agent that cannot think ahead is left in peace
-    agent.think = think
+    agent.plan_async = think
     faults = []
     for k in range(15):
         command = controller.tick(k * DT, Frame(image(k), k * DT))
@@ -179,10 +179,15 @@ def test_random_faults_for_many_steps_leave_the_limits_intact(agent):
 
 
 def test_impossible_limits_are_refused(agent):
-    with pytest.raises(ConfigError, match="stale"):
-        Limits(max_change=1.0, hold=(0.0, 0.0), stale=0.0, late=0.1)
-    with pytest.raises(ConfigError, match="hold"):
-        Controller(agent, Limits(max_change=1.0, hold=(2.0, 0.0), stale=1.0, late=0.1))
+    with pytest.raises(ConfigError, match="max_frame_age_s"):
+        Limits(max_change=1.0, noop_action=(0.0, 0.0), max_frame_age_s=0.0, max_plan_time_s=0.1)
+    with pytest.raises(ConfigError, match="noop_action"):
+        Controller(
+            agent,
+            Limits(
+                max_change=1.0, noop_action=(2.0, 0.0), max_frame_age_s=1.0, max_plan_time_s=0.1
+            ),
+        )
     with pytest.raises(ConfigError, match="start"):
         Controller(agent, LIMITS).tick(0.0, None)
 

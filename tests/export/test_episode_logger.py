@@ -98,7 +98,9 @@ def test_the_controller_logs_what_it_sent_and_a_model_can_learn_from_it(tmp_path
         def act(self, obs):
             return np.array([1.0, -1.0], np.float32)
 
-    limits = Limits(max_change=0.1, hold=(0.0, 0.0), stale=1.0, late=1.0, frozen=99)
+    limits = Limits(
+        max_change=0.1, noop_action=(0.0, 0.0), max_frame_age_s=1.0, max_plan_time_s=1.0, frozen=99
+    )
     controller = Controller(Agent(), limits, log=RobotLog(tmp_path / "robot", SPEC))
     rng, sent, period = np.random.default_rng(0), [], SPEC.control_dt
     for _ in range(2):
@@ -117,9 +119,10 @@ def test_the_controller_logs_what_it_sent_and_a_model_can_learn_from_it(tmp_path
     encoder = FrozenEncoder.load(tmp_path / "encoder")
     roots = [data.root, store.root]
     caches = [build_latents(root, encoder, tmp_path) for root in roots]
-    few = {"steps": 2, "settle": 2, "batch": 4, "settle_batch": 4, "keypoints": 2, "reduced": 4,
-           "decoded": 4, "channels": 4, "width": 8, "blocks": 1, "threads": 1}  # fmt: skip
-    shared = {"shares": (0.5, 0.5), "embedding": 0}
+    few = {"steps": 2, "dynamics_steps": 2, "batch": 4, "dynamics_batch": 4, "keypoints": 2,
+        "reduced": 4,
+           "reconstructed": 4, "channels": 4, "width": 8, "blocks": 1, "threads": 1}  # fmt: skip
+    shared = {"dataset_weights": (0.5, 0.5), "embedding": 0}
     made = train(TrainConfig("square", **few, **shared), roots, caches, encoder, tmp_path / "run")
     assert (made / "manifest.json").is_file()
 

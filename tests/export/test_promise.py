@@ -60,7 +60,7 @@ class Agent:
     def restart(self, seed):
         self._alone()
 
-    def think(self):
+    def plan_async(self):
         self._alone()
 
     def act(self, obs):

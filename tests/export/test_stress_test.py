@@ -11,11 +11,11 @@ from scripted_agent import LIMITS, Agent, image
 
 from export.robot.controller import Controller
 from export.robot.senses import Camera, Pace
-from export.robot.stress_test import TROUBLES, Soak, soak
+from export.robot.stress_test import INJECTED_FAULTS, StressReport, stress_test
 from robot_wm.core.errors import InputError
 
 FRAMES = np.stack([image(k) for k in range(40)])
-QUICK = replace(LIMITS, late=0.1)
+QUICK = replace(LIMITS, max_plan_time_s=0.1)
 
 
 class Wild(Agent):
@@ -39,13 +39,13 @@ class Swing(Agent):
 
 @pytest.fixture(scope="module")
 def found():
-    return soak(Wild(), QUICK, FRAMES, ticks=30_000, rate=0.3)
+    return stress_test(Wild(), QUICK, FRAMES, ticks=30_000, rate=0.3)
 
 
 def test_everything_goes_wrong_and_nothing_gets_out(found):
     # A model that knows no novelty is not shown noise; hung planners are rare, for they take time.
-    assert set(found.injected) >= set(TROUBLES) - {"noise for frames", "planner that hangs"}
-    told = {name for name, trouble in TROUBLES.items() if trouble.told}
+    assert set(found.injected) >= set(INJECTED_FAULTS) - {"noise for frames", "planner that hangs"}
+    told = {name for name, trouble in INJECTED_FAULTS.items() if trouble.reported_as}
     assert all(found.reported[name] > 0 for name in told & set(found.injected))
     assert (found.ticks, found.broken) == (30_000, 0), found
     assert found.stops > 0
@@ -61,19 +61,19 @@ def test_what_was_counted_can_be_written_down(found):
 
 
 def test_a_hung_planner_is_left_behind():
-    found = soak(Wild(), QUICK, FRAMES, ticks=3_000, rate=0.5, seed=1)
+    found = stress_test(Wild(), QUICK, FRAMES, ticks=3_000, rate=0.5, seed=1)
     assert found.injected["planner that hangs"] == 0  # too rare for so few steps: ask for it
-    hung = replace(TROUBLES["planner that hangs"], share=1e6)
+    hung = replace(INJECTED_FAULTS["planner that hangs"], share=1e6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(TROUBLES, "planner that hangs", hung)
-        found = soak(Wild(), QUICK, FRAMES, ticks=300, rate=0.5)
+        patch.setitem(INJECTED_FAULTS, "planner that hangs", hung)
+        found = stress_test(Wild(), QUICK, FRAMES, ticks=300, rate=0.5)
     assert found.injected["planner that hangs"] > 3
     assert found.broken == 0, found
     assert found.longest >= 0.09  # it did wait
 
 
 def test_a_stream_without_faults_reports_none():
-    found = soak(Agent(), QUICK, FRAMES, ticks=1_000, rate=0.0)
+    found = stress_test(Agent(), QUICK, FRAMES, ticks=1_000, rate=0.0)
     assert not found.injected
     assert (found.stops, found.episodes, found.broken) == (0, 10, 0)
 
@@ -83,7 +83,7 @@ def _raise(*_):
 
 
 CARELESS = {
-    "outside": (Controller, "_limit", lambda self, *_: 3 * np.asarray(self._hold + 1)),
+    "outside": (Controller, "_limit", lambda self, *_: 3 * np.asarray(self._noop + 1)),
     "unreported": (Camera, "fault", lambda self, now, frame: setattr(self, "seen", FRAMES[0])),
     "raised": (Pace, "fault", _raise),
     "mixed": (Controller, "_pictures", lambda self, goal: FRAMES[:1]),
@@ -93,7 +93,7 @@ CARELESS = {
 @pytest.mark.parametrize("count", CARELESS)
 def test_careless_controllers_are_found_out(count, monkeypatch):
     monkeypatch.setattr(*CARELESS[count])
-    found = soak(Wild(), QUICK, FRAMES, ticks=3_000, rate=0.5)
+    found = stress_test(Wild(), QUICK, FRAMES, ticks=3_000, rate=0.5)
     assert getattr(found, count) > 3
     assert not found.passed
 
@@ -103,20 +103,20 @@ def test_a_controller_that_jumps_when_it_starts_is_found_out(monkeypatch):
 
     def jump(self, seed):
         begin(self, seed)
-        self._last = self._hold.copy()
+        self._last = self._noop.copy()
 
     monkeypatch.setattr(Controller, "_begin", jump)
     slow = replace(QUICK, max_change=0.1)
-    assert soak(Swing(), slow, FRAMES, 2_000, rate=0.0, length=7).outside > 100
+    assert stress_test(Swing(), slow, FRAMES, 2_000, rate=0.0, length=7).outside > 100
     monkeypatch.undo()
-    assert soak(Swing(), slow, FRAMES, 2_000, rate=0.0, length=7).outside == 0
+    assert stress_test(Swing(), slow, FRAMES, 2_000, rate=0.0, length=7).outside == 0
 
 
 def test_growing_memory_does_not_pass():
-    assert Soak(memory_mb=(100.0, 104.0)).passed
-    assert not Soak(memory_mb=(100.0, 106.0)).passed
+    assert StressReport(memory_mb=(100.0, 104.0)).passed
+    assert not StressReport(memory_mb=(100.0, 106.0)).passed
 
 
 def test_an_empty_stream_is_refused():
     with pytest.raises(InputError, match="frames"):
-        soak(Agent(), QUICK, FRAMES[:0], ticks=10)
+        stress_test(Agent(), QUICK, FRAMES[:0], ticks=10)

@@ -27,7 +27,7 @@ from robot_wm.training.checkpoint import (
     load_module,
     save_artifact,
 )
-from robot_wm.world_models.jepa.actor.dataset import Recorded, Taught
+from robot_wm.world_models.jepa.actor.dataset import RecordedRows, Taught
 from robot_wm.world_models.jepa.actor.lesson_latents import build_taught
 from robot_wm.world_models.jepa.actor.model import LEAST, Actor
 from robot_wm.world_models.jepa.actor.trainer import ActorConfig, train_actor
@@ -125,9 +125,9 @@ def test_the_exported_actor_proposes_alike(model, seen, tmp_path):
     import onnxruntime
 
     state, goal = seen
-    optimiser = make("icem", candidates=24, iterations=2, elites=4, decay=1.0)
+    optimizer = make("icem", candidates=24, iterations=2, elites=4, decay=1.0)
     parts = model.export_parts()
-    made = graphs(parts, model.spec, optimiser, Objective(LastCost()), 3)
+    made = graphs(parts, model.spec, optimizer, Objective(LastCost()), 3)
     found = {g.name: g for g in made}
     weights = SharedWeights()
     write_onnx(found["propose"], tmp_path / "propose.onnx", {}, weights)
@@ -238,7 +238,7 @@ def test_hindsight_aims_at_what_came_later(taught):
     d = taught.wander(200, np.random.default_rng(0), 12)
     assert EVERY <= d.togo.min() <= d.togo.max() <= 12
     z, blocks = torch.arange(7.0)[:, None], torch.arange(7.0)[:, None]
-    d = Recorded(z, blocks, np.array([4, 3])).wander(100, np.random.default_rng(0), 2, 0.0)
+    d = RecordedRows(z, blocks, np.array([4, 3])).wander(100, np.random.default_rng(0), 2, 0.0)
     assert set(d.z[:, 0].tolist()) == {0.0, 1.0, 2.0, 4.0, 5.0}
     torch.testing.assert_close(d.goal - d.z, d.togo[:, None])
     start = (d.z == 0) | (d.z == 4)
@@ -247,7 +247,7 @@ def test_hindsight_aims_at_what_came_later(taught):
 
 def test_no_demonstrations_are_told(model):
     with pytest.raises(DataError, match="no demonstration"):
-        Recorded.load([], model, 0.2)
+        RecordedRows.load([], model, 0.2)
 
 
 def run(place, taught, out, config=CONFIG):

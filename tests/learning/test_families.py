@@ -96,8 +96,8 @@ def test_one_that_is_not_installed_is_named(place) -> None:
 
 def test_it_plans_in_the_point_world(installed: None, place) -> None:
     model = load_world_model(*place)
-    optimiser = CEM(candidates=32, iterations=3, elites=4)
-    agent = MPCAgent(model, optimiser, Objective.discounted(1.0), 4, proposals=4)
+    optimizer = CEM(candidates=32, iterations=3, elites=4)
+    agent = MPCAgent(model, optimizer, Objective.discounted(1.0), 4, proposals=4)
     env = PointEnv()
     goal = env.reset(options={"state": (0.8, -0.6)})[0]
     obs, info = env.reset(options={"state": (-0.8, 0.7)})
@@ -116,7 +116,7 @@ def test_what_a_family_cannot_do_is_a_typed_error(installed: None, place, tmp_pa
         _train(compose([]), "round1", [], [], place[1], place[0])
     with pytest.raises(ConfigError, match="cannot be exported"):
         export_parts(SimpleNamespace())
-    planner = {"optimiser": "icem", "proposals": 4}
+    planner = {"optimizer": "icem", "proposals": 4}
     with pytest.raises(ConfigError, match="no learned actor"):
         mpc(SimpleNamespace(spec=load_world_model(*place).spec), planner)  # type: ignore[arg-type]
     save_encoder(tmp_path / "e", VideoEncoder(TINY), {}, {"family": "theirs"}, "card")

@@ -10,15 +10,15 @@ from moving_square import EVERY, SIZE, SPEED, TINY, draw, make_dataset
 from robot_wm.core.errors import ConfigError, DataError, WeightsError
 from robot_wm.core.protocols import History
 from robot_wm.data.latent_cache import build_latents
-from robot_wm.data.sequences import Windows, open_pairs
+from robot_wm.data.sequences import SequenceDataset, open_pairs
 from robot_wm.encoders.frozen import FrozenEncoder, save_encoder
-from robot_wm.encoders.token_pca import Reduce
+from robot_wm.encoders.token_pca import TokenPCA
 from robot_wm.encoders.vit import VideoEncoder
 from robot_wm.training.checkpoint import load_artifact
 from robot_wm.training.ema import average
 from robot_wm.world_models.jepa.config import TrainConfig
 from robot_wm.world_models.jepa.model import JEPAWorldModel, Sizes
-from robot_wm.world_models.jepa.objective import Trainee
+from robot_wm.world_models.jepa.objective import TrainingModule
 from robot_wm.world_models.jepa.projector import Embedding
 from robot_wm.world_models.jepa.trainer import learning_rate, train
 
@@ -27,9 +27,9 @@ SMALL = {
     "reduced": 8, "channels": 16, "keypoints": 4, "embedding": 8,
     "width": 64, "blocks": 2, "heads": 2,
     "proposer_width": 64, "proposer_blocks": 1, "distance_width": 32, "distance_blocks": 1,
-    "decoded": 4, "log_every": 50,
-    "embedding_width": 32, "embedding_blocks": 1, "embed": 200, "embed_frames": 12,
-    "settle": 300, "settle_batch": 32,
+    "reconstructed": 4, "log_every": 50,
+    "embedding_width": 32, "embedding_blocks": 1, "embedding_steps": 200, "embedding_frames": 12,
+    "dynamics_steps": 300, "dynamics_batch": 32,
 }  # fmt: skip
 
 SIZES = {
@@ -39,7 +39,7 @@ SIZES = {
 
 
 def tiny_run(**changes):
-    few = {"steps": 9, "embed": 5, "settle": 9, "batch": 8, "checkpoint_every": 6}
+    few = {"steps": 9, "embedding_steps": 5, "dynamics_steps": 9, "batch": 8, "checkpoint_every": 6}
     return TrainConfig(**{**SMALL, **few, **changes})
 
 
@@ -114,7 +114,7 @@ def test_the_true_actions_cost_less_than_random_ones(place, trained):
 def test_imagination_shows_where_the_square_will_be(place, trained):
     from robot_wm.world_models.base import load_world_model
 
-    def centre(frame):
+    def center(frame):
         weight = frame[..., 0].astype(float)
         return np.array([weight.sum(axis) @ np.arange(SIZE) for axis in (0, 1)]) / weight.sum()
 
@@ -125,7 +125,7 @@ def test_imagination_shows_where_the_square_will_be(place, trained):
         end = start + SPEED * EVERY * push
         state = model.encode(History.of_goal(draw(start)))
         plan = np.tile(push, EVERY)[None].astype(np.float32)
-        shown = centre(model.nearest_frames(state, plan)[0])
+        shown = center(model.nearest_frames(state, plan)[0])
         errors.append(np.linalg.norm(shown - end))
         still.append(np.linalg.norm(start - end))
     # Not moving at all errs by 3 px; 256 frames of a 24 px square field are some 1.5 px apart.
@@ -221,7 +221,7 @@ def test_every_option_trains_to_finite_and_different_weights(place, tmp_path, ch
 @pytest.mark.parametrize(("embed", "taken"), [(5, ()), (0, ("embedding.",))])
 def test_the_latent_of_another_model_can_be_taken_over(place, trained, tmp_path, embed, taken):
     root, store, encoder, latents = place
-    config = tiny_run(steps=0, embed=embed, latent_of=str(trained))
+    config = tiny_run(steps=0, embedding_steps=embed, latent_of=str(trained))
     folder = train(config, store.root, latents, encoder, tmp_path / "settled")
     ours, theirs = (load_artifact(f, "world_model") for f in (folder, trained))
     assert ours[2]["parents"]["latent"] == theirs[2]["sha256"]
@@ -247,7 +247,7 @@ def test_a_tuned_model_goes_on_from_all_of_another(place, trained, tmp_path):
     theirs = load_artifact(trained, "world_model")[0]
     found = {}
     for name, lr in (("still", 1e-12), ("moving", 1e-2)):
-        config = tiny_run(steps=0, embed=0, latent_of=str(trained), tuned=True, lr=lr)
+        config = tiny_run(steps=0, embedding_steps=0, latent_of=str(trained), fine_tune=True, lr=lr)
         folder = train(config, store.root, latents, encoder, tmp_path / name)
         found[name] = load_artifact(folder, "world_model")[0]
     for name, tensor in theirs.items():
@@ -255,14 +255,15 @@ def test_a_tuned_model_goes_on_from_all_of_another(place, trained, tmp_path):
             torch.testing.assert_close(found["still"][name], tensor, msg=name)
     moved = {k.split(".")[0] for k, v in theirs.items() if not torch.equal(found["moving"][k], v)}
     assert moved == {"predictor", "proposer", "distance"}
-    config = replace(config, kept=0.25)
+    config = replace(config, interpolation=0.25)
     mixed = train(config, store.root, latents, encoder, tmp_path / "mixed")
     for name, tensor in load_artifact(mixed, "world_model")[0].items():
         if name.split(".")[0] in moved and name != "proposer.residual":
             wanted = 0.25 * theirs[name].float() + 0.75 * found["moving"][name].float()
             torch.testing.assert_close(tensor.float(), wanted, rtol=2e-3, atol=2e-4, msg=name)
     alone = train(
-        replace(config, kept=0.0, proposer=0.0, distance=0.0), store.root, latents, encoder,
+        replace(config, interpolation=0.0, proposer=0.0, distance=0.0), store.root, latents,
+        encoder,
         tmp_path / "alone",
     )  # fmt: skip
     tensors = load_artifact(alone, "world_model")[0]
@@ -270,11 +271,19 @@ def test_a_tuned_model_goes_on_from_all_of_another(place, trained, tmp_path):
     assert changed == {"predictor"}
     with pytest.raises(ConfigError, match="proposer"):
         tiny_run(proposer=0.0)
-    with pytest.raises(ConfigError, match="kept"):
-        tiny_run(kept=0.5)
-    for wrong in ({"steps": 9, "latent_of": "", "embed": 5}, {"embed": 5}):
-        with pytest.raises(ConfigError, match="tuned"):
-            tiny_run(**{"steps": 0, "embed": 0, "latent_of": str(trained), "tuned": True, **wrong})
+    with pytest.raises(ConfigError, match="interpolation"):
+        tiny_run(interpolation=0.5)
+    for wrong in ({"steps": 9, "latent_of": "", "embedding_steps": 5}, {"embedding_steps": 5}):
+        with pytest.raises(ConfigError, match="fine_tune"):
+            tiny_run(
+                **{
+                    "steps": 0,
+                    "embedding_steps": 0,
+                    "latent_of": str(trained),
+                    "fine_tune": True,
+                    **wrong,
+                }
+            )
 
 
 def test_several_data_sets_train_together_and_foreign_tasks_are_refused(place, tmp_path):
@@ -287,14 +296,14 @@ def test_several_data_sets_train_together_and_foreign_tasks_are_refused(place, t
     with pytest.raises(DataError, match="no training episode has 40"):
         train(tiny_run(window=40), store.root, latents, encoder, tmp_path / "long")
     with pytest.raises(DataError, match="1 shares for 2"):
-        train(tiny_run(shares=(1.0,)), *pair, encoder, tmp_path / "shares")
+        train(tiny_run(dataset_weights=(1.0,)), *pair, encoder, tmp_path / "shares")
 
 
 def test_windows_come_from_each_data_set_as_often_as_asked(place):
     _, store, encoder, latents = place
     pairs = open_pairs("square", [store.root] * 3, [latents] * 3, encoder.sha256)
-    reduce = Reduce(16, 32, 8)
-    windows = Windows(pairs, "train", reduce, 8, 5, 8, 0.2, "cpu", (0.5, 0.0, 1.5))
+    reduce = TokenPCA(16, 32, 8)
+    windows = SequenceDataset(pairs, "train", reduce, 8, 5, 8, 0.2, "cpu", (0.5, 0.0, 1.5))
     rng = np.random.default_rng(0)
     drawn, each = windows._pick(20_000, rng), len(windows.first) // 3
     origin = drawn // each
@@ -302,12 +311,12 @@ def test_windows_come_from_each_data_set_as_often_as_asked(place):
     assert np.bincount(origin, minlength=3) / 20_000 == pytest.approx([0.25, 0, 0.75], abs=0.01)
     assert set(drawn) == set(windows.starts[windows.starts // each != 1])
     with pytest.raises(DataError, match="shares"):
-        Windows(pairs, "train", reduce, 8, 5, 8, 0.2, "cpu", (0.0, 0.0, 0.0))
+        SequenceDataset(pairs, "train", reduce, 8, 5, 8, 0.2, "cpu", (0.0, 0.0, 0.0))
 
 
 def test_bad_configurations_are_refused():
     bad: list[dict] = [
-        {"shares": (0.0,)},
+        {"dataset_weights": (0.0,)},
         {"motion": -1.0},
         {"cost": "l1"},
         {"window": 3},
@@ -315,26 +324,26 @@ def test_bad_configurations_are_refused():
     ]
     bad += [
         {"rollout_share": 2.0},
-        {"shares": (0.0,)},
-        {"embed": 0},
+        {"dataset_weights": (0.0,)},
+        {"embedding_steps": 0},
         {"embedding": 4},
         {"embedding": 0},
         {"slow": 17},
-        {"embed_frames": 1},
+        {"embedding_frames": 1},
     ]
-    for changes in [*bad, {"settle": 0}, {"steps": 0}]:
+    for changes in [*bad, {"dynamics_steps": 0}, {"steps": 0}]:
         with pytest.raises(ConfigError, match=next(iter(changes))):
             tiny_run(**changes)
 
 
 def test_longer_rollouts_count_only_at_the_end():
-    config = tiny_run(steps=10, embed=5, settle=100, rollout_share=0.2)
+    config = tiny_run(steps=10, embedding_steps=5, dynamics_steps=100, rollout_share=0.2)
     assert [config.dynamics_stage.rollout_blocks(step) for step in (1, 80, 81, 100)] == [1, 1, 3, 3]
     assert tiny_run(rollout_share=1.0).dynamics_stage.rollout_blocks(1) == 3
 
 
 def test_schedule_and_average_closed_forms():
-    config = tiny_run(steps=100, embed=20, settle=50, warmup=10, lr=1.0)
+    config = tiny_run(steps=100, embedding_steps=20, dynamics_steps=50, warmup=10, lr=1.0)
     for steps in [(1, 10, 55, 100), (101, 110, 115, 120), (121, 130, 150, 170)]:
         rates = [learning_rate(config, step) for step in steps]
         np.testing.assert_allclose(rates, [0.1, 1.0, 0.5, 0], atol=1e-12)
@@ -358,8 +367,8 @@ def contrasted(episodes):
     slow = torch.rand(episodes, 1, 1, generator=generator).mul(2).sub(1).expand(-1, 12, -1)
     bent, empty = 0.3 * slow * fast[..., :1].sign(), torch.zeros(episodes, 12, 13)
     z = torch.cat([4 * fast, bent, empty], dim=-1)
-    trainee = Trainee(Sizes(**SIZES), tiny_run(), 2)
-    windows = Windows.__new__(Windows)
+    trainee = TrainingModule(Sizes(**SIZES), tiny_run(), 2)
+    windows = SequenceDataset.__new__(SequenceDataset)
     windows.x, windows.device = z.flatten(0, 1), "cpu"
     windows.first = np.repeat(np.arange(episodes) * 12, 12)
     windows.last, windows.starts = windows.first + 11, np.arange(episodes) * 12
@@ -389,7 +398,7 @@ def linear(rows, answer):
     return explained((rows[half:] @ weights)[:, 0], answer[half:])
 
 
-def neighbours(rows, answer):
+def neighbors(rows, answer):
     """The same of the eight nearest rows, for 2,000 rows of the second half."""
     half = len(rows) // 2
     asked = slice(half, half + 2_000)
@@ -400,8 +409,8 @@ def neighbours(rows, answer):
 def test_the_contrast_finds_what_persists():
     latents, answer, found, moved = contrasted(2_000)
     assert linear(latents[:, :3], answer) < 0.1
-    assert neighbours(latents[:, :3], answer) < 0.75
-    assert neighbours(found[:, : -Embedding.MOVED], answer) > 0.8
+    assert neighbors(latents[:, :3], answer) < 0.75
+    assert neighbors(found[:, : -Embedding.MOVED], answer) > 0.8
     assert moved < 0.1
 
 
@@ -441,8 +450,8 @@ def test_the_contrast_makes_what_persists_linear():
 def test_transitions_stay_in_their_episode(place):
     _, store, encoder, latents = place
     pair = open_pairs("square", [store.root], [latents], encoder.sha256)
-    reduce = Reduce(*encoder.encode_frames(store[0].frames[:1]).shape[1:], 8)
-    windows = Windows(pair, "train", reduce, 4, 2, 3, 0.2)
+    reduce = TokenPCA(*encoder.encode_frames(store[0].frames[:1]).shape[1:], 8)
+    windows = SequenceDataset(pair, "train", reduce, 4, 2, 3, 0.2)
     windows.x = torch.arange(len(windows.x))[:, None].float()
     now, later, actions, frames = windows.transitions(5, 4, np.random.default_rng(0))
     assert (later == now + 1).all()

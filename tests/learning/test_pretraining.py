@@ -86,17 +86,17 @@ def test_clips_are_pairs_of_training_frames_with_the_actions_between(data) -> No
 
 def test_clips_of_one_episode_come_together_and_say_what_they_look_like(data, tmp_path) -> None:
     plain = EpisodeStore(dataset(tmp_path / "nominal", "alpha", length=40))
-    sampler = ClipSampler([EpisodeStore(data[0]), plain], 5, 16, together=3)
+    sampler = ClipSampler([EpisodeStore(data[0]), plain], 5, 16, clips_per_episode=3)
     batch = sampler.draw(np.random.default_rng(0), 62)
     beta, alpha = (slice(0, 31), slice(31, 62))  # 31 of each: ten threes and one
-    looks = batch["look"][beta]
+    looks = batch["appearance_id"][beta]
     assert (looks[:30].view(10, 3) == looks[:30:3, None]).all()
     assert len(looks.unique()) > 3
     first = batch["frames"][beta][:, 0, 0, 0, 0].long()
     assert all(len((first[looks == look] // 4).unique()) == 1 for look in looks.unique())
     # A nominal collection looks the same throughout, and like no other.
-    assert len(batch["look"][alpha].unique()) == 1
-    assert not set(looks.tolist()) & set(batch["look"][alpha].tolist())
+    assert len(batch["appearance_id"][alpha].unique()) == 1
+    assert not set(looks.tolist()) & set(batch["appearance_id"][alpha].tolist())
     numbers = torch.stack([batch["clip"][beta], first], dim=1)
     assert len(numbers.unique(dim=0)) == len(first.unique()) == len(batch["clip"][beta].unique())
     assert not set(batch["clip"][beta].tolist()) & set(batch["clip"][alpha].tolist())
@@ -111,8 +111,8 @@ def test_statistics_normalise_the_training_blocks(data) -> None:
 
 def test_shares_weigh_collections_and_remainders_are_drawn(data) -> None:
     stores = [EpisodeStore(path) for path in data]  # collections b (scene beta) and a (alpha)
-    sampler = ClipSampler(stores, 5, 16, shares={"b": 4.0, "elsewhere": 9.0})
-    np.testing.assert_allclose(sampler.shares, [0.8, 0.2])
+    sampler = ClipSampler(stores, 5, 16, dataset_weights={"b": 4.0, "elsewhere": 9.0})
+    np.testing.assert_allclose(sampler.dataset_weights, [0.8, 0.2])
     rng = np.random.default_rng(0)
     drawn = np.array(
         [torch.bincount(sampler.draw(rng, 8)["scene"], minlength=2).tolist() for _ in range(400)]
@@ -138,15 +138,15 @@ def test_drift_is_the_summed_action_normalised_per_scene(data, tmp_path) -> None
                 for i in parts
             ]
         )
-        got = np.concatenate([sampler.drifts[i] for i in parts])
+        got = np.concatenate([sampler.summed_actions[i] for i in parts])
         wanted = (sums - sums.mean(0)) / sums.std(0)
         np.testing.assert_allclose(got, wanted, atol=1e-4)
     batch = sampler.draw(np.random.default_rng(0), 60)
     # Of a block (e, t) … (e, t + 4) the drift is (5e, 5t + 10): it falls into place with the frame.
     beta = batch["scene"] == 1
     episode = (batch["frames"][beta][:, 0, 0, 0, 0].long() // 4).float()
-    drift = batch["drift"][beta][:, 0]
-    slope = torch.cov(torch.stack([episode, drift]))
+    summed_action = batch["summed_action"][beta][:, 0]
+    slope = torch.cov(torch.stack([episode, summed_action]))
     assert slope[0, 1] ** 2 / (slope[0, 0] * slope[1, 1]) == pytest.approx(1, abs=1e-4)
 
 

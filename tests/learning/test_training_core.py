@@ -202,10 +202,10 @@ LAST = DynamicsStage(5, 8, (1.0,), 0.2, 1.0, 1.0, 3, False)
     [
         (FIRST, {"batch": 1}, "batch"),
         (FIRST, {"rollout": (0.0,)}, "rollout"),
-        (SECOND, {"frames": 1}, "embed_frames"),
-        (SECOND, {"episodes": 2**13}, "embed_episodes"),
+        (SECOND, {"frames": 1}, "embedding_frames"),
+        (SECOND, {"episodes": 2**13}, "embedding_episodes"),
         (LAST, {"steps": 0}, "settle"),
-        (LAST, {"rollout": ()}, "settle_rollout"),
+        (LAST, {"rollout": ()}, "dynamics_rollout"),
         (LAST, {"rollout_share": 1.5}, "rollout_share"),
         (LAST, {"proposer": 0.0}, "proposer"),
     ],
@@ -217,11 +217,11 @@ def test_every_stage_checks_itself(stage, wrong, option):
 
 
 def test_a_training_is_a_list_of_stages():
-    config = TrainConfig("x", steps=4, embed=3, embedding=8, settle=5)
+    config = TrainConfig("x", steps=4, embedding_steps=3, embedding=8, dynamics_steps=5)
     assert [stage.name for stage in config.stages] == ["representation", "embedding", "dynamics"]
     where = [(config.stage_of(step)[0].name, config.stage_of(step)[1]) for step in (4, 5, 8)]
     assert where == [("representation", 0), ("embedding", 4), ("dynamics", 7)]
-    short = TrainConfig("x", steps=0, settle=5, latent_of="somewhere")
+    short = TrainConfig("x", steps=0, dynamics_steps=5, latent_of="somewhere")
     assert [stage.name for stage in short.stages] == ["dynamics"]
     assert short.stage_of(1) == (short.dynamics_stage, 0)
 

@@ -17,14 +17,17 @@ BAD = [
     *((TRAIN, change) for change in (
         {"clip": 0}, {"lr": -1}, {"lr": math.nan}, {"lr": math.inf}, {"ema": 1.0}, {"seed": -1},
         {"threads": 0}, {"window": 3}, {"horizon": 0}, {"batch": 1}, {"eval_every": 0},
-        {"checkpoint_every": 0}, {"shares": (0.0, 0.0)}, {"shares": (math.nan,)}, {"steps": True},
+        {"checkpoint_every": 0}, {"dataset_weights": (0.0, 0.0)}, {"dataset_weights": (math.nan,)},
+        {"steps": True},
         {"steps": 1.5}, {"context_dropout": 2}, {"rollout": ()}, {"rollout": (0.0, 0.0)},
-        {"settle_rollout": (0.0,)}, {"device": "gpu"}, {"decoded": 65}, {"kept": 1.0},
-        {"embed_frames": 257},
+        {"dynamics_rollout": (0.0,)}, {"device": "gpu"}, {"reconstructed": 65},
+        {"interpolation": 1.0},
+        {"embedding_frames": 257},
     )),
     *((PretrainConfig, change) for change in (
         {"clip": 0}, {"lr": 0}, {"batch": 1}, {"steps": 0}, {"threads": -1}, {"log_every": -1},
-        {"shares": {"nominal": -1.0}}, {"block": 0}, {"together": 0}, {"warmup": 2},
+        {"dataset_weights": {"nominal": -1.0}}, {"block": 0}, {"clips_per_episode": 0},
+        {"warmup": 2},
         {"device": "tpu"}, {"seed": -1}, {"monitor_every": -1},
     )),
     *((COLLECT, change) for change in (

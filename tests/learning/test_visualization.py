@@ -12,7 +12,7 @@ from robot_wm.world_models.jepa.model import JEPAWorldModel, Network, Sizes
 from robot_wm.world_models.jepa.visualization import (
     SHEET,
     SIDE,
-    IllustratedModel,
+    NearestFrameDecoder,
     contact_sheet,
     read_sheet,
 )
@@ -76,7 +76,7 @@ def test_a_sheet_of_another_size_is_refused(sheet, model):
 
 
 def test_frames_are_found_by_their_own_latents(sheet, model, monkeypatch):
-    shown = IllustratedModel.illustrate(model, sheet)
+    shown = NearestFrameDecoder.illustrate(model, sheet)
     state = shown.encode(History.of_goal(draw(np.array([9.0, 20.0]))))
     wanted = [200, 3, 77]
     # A model whose imagination lands a little beside three known frames.
@@ -90,7 +90,7 @@ def test_frames_are_found_by_their_own_latents(sheet, model, monkeypatch):
 
 
 def test_nearest_means_euclidean_in_the_models_own_latents(sheet, model):
-    shown = IllustratedModel.illustrate(model, sheet)
+    shown = NearestFrameDecoder.illustrate(model, sheet)
     state = shown.encode(History.of_goal(draw(np.array([9.0, 20.0]))))
     actions = np.random.default_rng(0).uniform(-1, 1, (3, 10)).astype(np.float32)
     own = np.stack([shown.encode(History.of_goal(frame)).z[1] for frame in shown.frames])
@@ -101,7 +101,7 @@ def test_nearest_means_euclidean_in_the_models_own_latents(sheet, model):
 
 
 def test_illustrating_changes_no_cost(sheet, model):
-    shown = IllustratedModel.illustrate(model, sheet)
+    shown = NearestFrameDecoder.illustrate(model, sheet)
     assert isinstance(shown, Imagination)
     assert not isinstance(model, Imagination)
     state = model.encode(History.of_goal(draw(np.array([9.0, 20.0]))))

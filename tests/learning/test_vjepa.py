@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from robot_wm.core.errors import ConfigError
 from robot_wm.encoders.vit import EncoderConfig
 from robot_wm.pretraining.objectives import make_objective
-from robot_wm.pretraining.objectives.vjepa import VJEPA, centred, variance_covariance, weighted
+from robot_wm.pretraining.objectives.vjepa import VJEPA, centered, variance_covariance, weighted
 
 TINY = EncoderConfig(image_size=16, patch=4, width=16, depth=1, heads=2, mlp_ratio=2)
 SMALL = {
@@ -29,14 +29,14 @@ def objective(**options: object) -> VJEPA:
 def batch(size: int = 16) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     # Each clip has its own colour, so hidden tokens can be predicted from seen ones.
-    colour = torch.randint(0, 200, (size, 1, 1, 1, 3), generator=generator)
+    color = torch.randint(0, 200, (size, 1, 1, 1, 3), generator=generator)
     noise = torch.randint(0, 55, (size, 2, 16, 16, 3), generator=generator)
     return {
-        "frames": (colour + noise).to(torch.uint8),
-        "actions": (colour[:, 0, 0, 0].float() / 58 - 1.7).repeat(1, 2)[:, :4],
-        "drift": colour[:, 0, 0, 0, :2].float() / 58 - 1.7,
+        "frames": (color + noise).to(torch.uint8),
+        "actions": (color[:, 0, 0, 0].float() / 58 - 1.7).repeat(1, 2)[:, :4],
+        "summed_action": color[:, 0, 0, 0, :2].float() / 58 - 1.7,
         "scene": torch.arange(size) % 2,
-        "look": torch.arange(size) % 2,
+        "appearance_id": torch.arange(size) % 2,
         "clip": torch.arange(size),
     }
 
@@ -59,13 +59,13 @@ def test_variance_and_covariance_terms() -> None:
 def test_centred_removes_group_means_and_counts_freedom() -> None:
     tokens = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
     groups = torch.arange(60) % 5 * 2  # groups 0, 2, 4, 6, 8 of 10
-    result, freedom = centred(tokens + groups[:, None], groups, 10)
+    result, freedom = centered(tokens + groups[:, None], groups, 10)
     assert freedom == 55
     for group in range(0, 10, 2):
         torch.testing.assert_close(
             result[groups == group].mean(0), torch.zeros(4), atol=1e-6, rtol=0
         )
-    torch.testing.assert_close(result, centred(tokens, groups, 10)[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(result, centered(tokens, groups, 10)[0], atol=1e-5, rtol=0)
 
 
 def test_targets_are_centred_and_scaled() -> None:
@@ -86,7 +86,7 @@ def test_targets_are_centred_and_scaled() -> None:
 
 
 def test_centring_off_keeps_the_means() -> None:
-    model, data = objective(centring=False).train(), batch(64)
+    model, data = objective(centering=False).train(), batch(64)
     goal = model._targets(data["frames"], data["scene"])
     assert goal.view(64, 2, 16, 16).mean((0, 1)).abs().max() > 0.5
 
@@ -202,8 +202,8 @@ def test_inverse_dynamics_is_scored_on_the_drift() -> None:
     parts = next(parts for parts in every if "inverse" in parts)
     flat = model.context(data["frames"].flatten(0, 1)[:, None]).view(4, 32, 16)
     guess = model.inverse(flat, data["scene"])
-    assert guess.shape == data["drift"].shape
-    wanted = (guess - data["drift"]).square().mean().item()
+    assert guess.shape == data["summed_action"].shape
+    wanted = (guess - data["summed_action"]).square().mean().item()
     assert parts["inverse"] == pytest.approx(wanted, rel=1e-5)
 
 
@@ -211,7 +211,7 @@ def test_inverse_dynamics_is_scored_on_the_drift() -> None:
 def test_contrast_compares_clips_of_one_look() -> None:
     model, data = objective(), batch(6)
     pair = model.context(data["frames"].flatten(0, 1)[:, None]).view(6, 32, 16)
-    looks = [torch.zeros(6, dtype=torch.long), data["look"], torch.arange(6)]
+    looks = [torch.zeros(6, dtype=torch.long), data["appearance_id"], torch.arange(6)]
     values = [float(model.contrast(pair, look, data["clip"])) for look in looks]
     assert values[0] > values[1] > values[2]
     assert values[2] == pytest.approx(0)  # with nothing to compare with there is nothing to learn

@@ -95,7 +95,7 @@ def test_further_families_change_nothing_about_the_main_one(pairs):
         assert (one.final_error, one.plan_s) == (two.final_error, two.plan_s)
         assert len(two.plan_s) == two.steps  # this agent notes a plan per step
     first, second = alone.row({}), more.row({})
-    assert second["also"]["strict"]["success_pct"] == 100
+    assert second["secondary_metrics"]["strict"]["success_pct"] == 100
     for key in ("steps", "success_trace", "final_error", "first_hit", "plans_per_episode"):
         assert first[key] == second[key]
 
@@ -264,7 +264,7 @@ def test_levels_of_a_factor_alone_make_no_empty_overview(tmp_path):
 def test_tables_by_hand(tmp_path):
     rows = [
         fake_row("strict/push_t", "ours", train, seed, 50 + 10 * train + 2 * seed,
-                 also={"moderate": {"success_pct": 68.5 + 10 * train + seed}})
+                 secondary_metrics={"moderate": {"success_pct": 68.5 + 10 * train + seed}})
         for train in (0, 1, 2)
         for seed in (0, 1)
     ]  # fmt: skip

@@ -21,7 +21,7 @@ from toy_models import (
 from planning.agent.baselines import CopyLastModel, RandomAgent, StayAgent
 from planning.agent.costs import LastCost, Objective, SumCost
 from planning.agent.mpc import MPCAgent
-from planning.optimizers import CEM, ICEM, MPPI, SAMPLING, Mode1, make
+from planning.optimizers import CEM, ICEM, MPPI, SAMPLING, PolicyOnly, make
 from robot_wm.core.errors import ConfigError, InputError
 from robot_wm.core.protocols import Proposer, WorldModel
 
@@ -29,9 +29,9 @@ from robot_wm.core.protocols import Proposer, WorldModel
 @pytest.mark.parametrize("name", sorted(SAMPLING))
 @pytest.mark.parametrize("execute", [1, 4])
 def test_reaches_the_goal_within_bounds(name, execute):
-    optimiser = make(name, candidates=128, iterations=5)
+    optimizer = make(name, candidates=128, iterations=5)
     objective = Objective(SumCost())  # the last cost alone would always arrive four blocks later
-    agent = agent_of(ToyModel(), optimiser=optimiser, objective=objective, execute=execute)
+    agent = agent_of(ToyModel(), optimizer=optimizer, objective=objective, execute=execute)
     positions, actions = drive(agent, 80)
     assert actions.dtype == np.float32
     assert np.abs(actions).max() <= 1
@@ -50,11 +50,11 @@ class RoundingModel(ToyModel):
 
 
 def test_on_a_grid_two_runtimes_act_alike():
-    optimiser = CEM(candidates=64, iterations=3, elites=8, weighting="linear")
+    optimizer = CEM(candidates=64, iterations=3, elites=8, weighting="linear")
     acted = {}
     for levels in (0, 256):
         one, other = (
-            drive(agent_of(model(), optimiser=optimiser, levels=levels), 60)[1]
+            drive(agent_of(model(), optimizer=optimizer, levels=levels), 60)[1]
             for model in (ToyModel, RoundingModel)
         )
         acted[levels] = one
@@ -127,22 +127,22 @@ def test_records_and_times():
     assert min(agent.plan_s) > 0
     record = agent.records[-1]
     assert record.candidates.shape == (64, 4, 10)
-    costs = model.step_costs(record.state, np.array(agent._pursuit.present[0]), record.candidates)
+    costs = model.step_costs(record.state, np.array(agent._tracker.present[0]), record.candidates)
     np.testing.assert_array_equal(costs[:, -1], record.candidate_costs)
     costs = model.step_costs(
-        record.state, np.array(agent._pursuit.present[0]), record.actions[None]
+        record.state, np.array(agent._tracker.present[0]), record.actions[None]
     )
     np.testing.assert_array_equal(costs[0], record.step_costs)
     drive(agent, 5)
     assert len(agent.records) == len(agent.plan_s) == 1
 
 
-@pytest.mark.parametrize("optimiser", [CEM(), ICEM(), MPPI()], ids=["cem", "icem", "mppi"])
-def test_chunks_do_not_change_the_plan(optimiser):
+@pytest.mark.parametrize("optimizer", [CEM(), ICEM(), MPPI()], ids=["cem", "icem", "mppi"])
+def test_chunks_do_not_change_the_plan(optimizer):
     results = []
     for size in (0, 2**20, 9 * 2**20):  # unknown: one batch; 7 MiB hold 7 candidates; or one
         model = ToyModel(replace(SPEC, bytes_per_candidate=size))
-        agent = agent_of(model, optimiser=optimiser, memory_mb=7)
+        agent = agent_of(model, optimizer=optimizer, memory_mb=7)
         results.append(drive(agent, 10)[1])
         assert max(model.batches) == {0: 300, 2**20: 7, 9 * 2**20: 1}[size]
     np.testing.assert_array_equal(results[0], results[1])
@@ -213,8 +213,8 @@ def test_proposals_make_a_tiny_search_good_and_guarded():
     tiny = CEM(candidates=8, iterations=1, elites=2, min_std=0.01, init_std=0.05)
     model = ProposingModel()
     assert isinstance(model, Proposer)
-    guided = agent_of(model, optimiser=tiny, proposals=4, record=True)
-    blind = agent_of(ToyModel(), optimiser=tiny)
+    guided = agent_of(model, optimizer=tiny, proposals=4, record=True)
+    blind = agent_of(ToyModel(), optimizer=tiny)
     arrived, _ = drive(guided, 60)
     lost, _ = drive(blind, 60)
     assert np.linalg.norm(arrived[-1] - (0.3, -0.2)) < 0.05
@@ -224,11 +224,11 @@ def test_proposals_make_a_tiny_search_good_and_guarded():
 
 
 def test_mode_1_arrives_on_proposals_alone():
-    agent = agent_of(ProposingModel(), optimiser=Mode1(), proposals=1)
+    agent = agent_of(ProposingModel(), optimizer=PolicyOnly(), proposals=1)
     positions, _ = drive(agent, 60)
     assert np.linalg.norm(positions[-1] - (0.3, -0.2)) < 0.05
     with pytest.raises(ConfigError, match="1 to 1"):
-        agent_of(ProposingModel(), optimiser=Mode1())
+        agent_of(ProposingModel(), optimizer=PolicyOnly())
 
 
 def test_proposals_need_a_proposer():
@@ -366,15 +366,15 @@ def test_pictures_on_the_way_are_passed_in_their_order():
         assert np.abs(places[-1] - goal).max() < 0.05
 
 
-@pytest.mark.parametrize(("near", "patience"), [(0.0, 8), (1.0, 8), (0.3, 0)])
-def test_goals_on_the_way_can_be_passed(near, patience):
+@pytest.mark.parametrize(("tolerance", "patience"), [(0.0, 8), (1.0, 8), (0.3, 0)])
+def test_goals_on_the_way_can_be_passed(tolerance, patience):
     with pytest.raises(ConfigError, match="patience"):
-        agent_of(ToyModel(), near=near, patience=patience)
+        agent_of(ToyModel(), tolerance=tolerance, patience=patience)
 
 
 def test_a_picture_that_is_never_reached_is_given_up():
     outside, goal = np.array([-1.0, 1.0]), np.array([0.0, 0.4])
-    agent = agent_of(ToyModel(), near=0.01, patience=3)
+    agent = agent_of(ToyModel(), tolerance=0.01, patience=3)
     agent.reset({**observe(goal), "via": stacked(outside)}, 0)
     place = np.array([0.1, 0.4])
     for step in range(60):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from planning.agent.costs import Effort, LastCost, Objective, SumCost
-from planning.optimizers import CEM, ICEM, MPPI, SAMPLING, Choice, Mode1, Optimiser, make
-from planning.optimizers.icem import coloured_noise
+from planning.optimizers import CEM, ICEM, MPPI, SAMPLING, BestOfN, Optimizer, PolicyOnly, make
+from planning.optimizers.icem import colored_noise
 from robot_wm.core.errors import ConfigError, InputError
 
 H, A = 3, 4
@@ -21,19 +21,19 @@ NAMES = sorted(SAMPLING)
 def target(kind: str) -> np.ndarray:
     """Optimum [H, A]: inside the bounds, or 1.5 half-ranges away from their centre."""
     rng = np.random.default_rng(7)
-    half, centre = (HIGH - LOW) / 2, (HIGH + LOW) / 2
+    half, center = (HIGH - LOW) / 2, (HIGH + LOW) / 2
     if kind == "inside":
-        return (centre + half * rng.uniform(-0.7, 0.7, (H, A))).astype(np.float32)
-    return (centre + half * 1.5 * rng.choice([-1.0, 1.0], (H, A))).astype(np.float32)
+        return (center + half * rng.uniform(-0.7, 0.7, (H, A))).astype(np.float32)
+    return (center + half * 1.5 * rng.choice([-1.0, 1.0], (H, A))).astype(np.float32)
 
 
 def quadratic(goal):
     return lambda actions: ((actions - goal) ** 2).sum((1, 2))
 
 
-def solve(optimiser: Optimiser, goal: np.ndarray, seed: int = 0, proposals=None):
-    noise = optimiser.draw_noise(np.random.default_rng(seed), H, A)
-    return optimiser.optimise(quadratic(goal), ZERO, None, LOW, HIGH, noise, proposals)
+def solve(optimizer: Optimizer, goal: np.ndarray, seed: int = 0, proposals=None):
+    noise = optimizer.draw_noise(np.random.default_rng(seed), H, A)
+    return optimizer.optimize(quadratic(goal), ZERO, None, LOW, HIGH, noise, proposals)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,20 +69,20 @@ def test_candidates_and_plan_respect_bounds_and_the_mean_leads(name):
         seen.append(actions)
         return quadratic(target("outside"))(actions)
 
-    optimiser = make(name, candidates=60, iterations=3, init_std=3.0)
-    noise = optimiser.draw_noise(np.random.default_rng(0), H, A)
-    plan = optimiser.optimise(cost, ZERO + 9, None, LOW, HIGH, noise)
+    optimizer = make(name, candidates=60, iterations=3, init_std=3.0)
+    noise = optimizer.draw_noise(np.random.default_rng(0), H, A)
+    plan = optimizer.optimize(cost, ZERO + 9, None, LOW, HIGH, noise)
     for actions in [*seen, plan.actions[None], plan.best_actions[None]]:
         assert (actions >= LOW).all()
         assert (actions <= HIGH).all()
     np.testing.assert_array_equal(seen[0][0], np.broadcast_to(HIGH, (H, A)))
-    np.testing.assert_array_equal(plan.candidates, seen[optimiser.iterations - 1])
+    np.testing.assert_array_equal(plan.candidates, seen[optimizer.iterations - 1])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_seed_fixes_the_plan(name):
-    optimiser, goal = make(name, iterations=3), target("inside")
-    first, again, other = (solve(optimiser, goal, seed).actions for seed in (1, 1, 2))
+    optimizer, goal = make(name, iterations=3), target("inside")
+    first, again, other = (solve(optimizer, goal, seed).actions for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-4
 
@@ -90,13 +90,13 @@ def test_a_seed_fixes_the_plan(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("final", ["guarded", "mean", "best"])
 def test_torch_gives_the_same_plan(name, final):
-    optimiser, goal = make(name, iterations=6, final=final), target("inside")
-    noise = optimiser.draw_noise(np.random.default_rng(3), H, A)
+    optimizer, goal = make(name, iterations=6, final=final), target("inside")
+    noise = optimizer.draw_noise(np.random.default_rng(3), H, A)
     proposals = np.clip(np.random.default_rng(4).normal(size=(5, H, A)), LOW, HIGH)
     arrays = [ZERO, None, LOW, HIGH, noise, proposals.astype(np.float32)]
     tensors = [None if a is None else torch.from_numpy(a) for a in arrays]
-    plan = optimiser.optimise(quadratic(goal), *arrays)
-    twin = optimiser.optimise(quadratic(torch.from_numpy(goal)), *tensors)
+    plan = optimizer.optimize(quadratic(goal), *arrays)
+    twin = optimizer.optimize(quadratic(torch.from_numpy(goal)), *tensors)
     # float32 sums in another order.
     for name in ("actions", "std", "best_actions", "best_cost", "candidates", "candidate_costs"):
         np.testing.assert_allclose(getattr(twin, name).numpy(), getattr(plan, name), atol=1e-5)
@@ -105,14 +105,14 @@ def test_torch_gives_the_same_plan(name, final):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_optimiser_can_be_traced(name):
     options = {} if name == "mppi" else {"elites": 4, "weighting": "linear"}
-    optimiser = make(name, candidates=16, iterations=2, **options)
+    optimizer = make(name, candidates=16, iterations=2, **options)
 
     class Planner(torch.nn.Module):
         def forward(self, mean, low, high, noise, goal):
-            return optimiser.optimise(quadratic(goal), mean, None, low, high, noise).actions
+            return optimizer.optimize(quadratic(goal), mean, None, low, high, noise).actions
 
     def arguments(seed):
-        noise = optimiser.draw_noise(np.random.default_rng(seed), H, A)
+        noise = optimizer.draw_noise(np.random.default_rng(seed), H, A)
         return tuple(torch.from_numpy(a) for a in (ZERO, LOW, HIGH, noise, target("inside")))
 
     traced = torch.export.export(Planner(), arguments(0)).module()
@@ -123,7 +123,7 @@ def test_the_optimiser_can_be_traced(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_guarded_is_never_worse_than_the_best_proposal(name):
     small = {} if name == "mppi" else {"elites": 4}
-    optimiser = make(name, candidates=12, iterations=1, **small)
+    optimizer = make(name, candidates=12, iterations=1, **small)
     goal = target("inside")
     cost = quadratic(goal)
     unguarded = make(name, candidates=12, iterations=1, final="mean", **small)
@@ -134,7 +134,7 @@ def test_guarded_is_never_worse_than_the_best_proposal(name):
         rng = np.random.default_rng(100 + seed)
         near = goal + scale * rng.normal(size=(6, H, A))
         proposals = np.clip(near, LOW, HIGH).astype(np.float32)
-        plan = solve(optimiser, goal, seed, proposals)
+        plan = solve(optimizer, goal, seed, proposals)
         best = cost(proposals).min()
         assert cost(plan.actions[None])[0] <= best
         assert plan.best_cost <= best
@@ -147,17 +147,17 @@ def test_mode_1_follows_the_first_proposal_and_asks_nothing():
         raise AssertionError("the world model was asked")
 
     plans = np.stack([np.full((H, A), 5.0), np.zeros((H, A))]).astype(np.float32)
-    noise = Mode1().draw_noise(np.random.default_rng(0), H, A)
-    plan = Mode1().optimise(cost, ZERO, None, LOW, HIGH, noise, plans)
+    noise = PolicyOnly().draw_noise(np.random.default_rng(0), H, A)
+    plan = PolicyOnly().optimize(cost, ZERO, None, LOW, HIGH, noise, plans)
     np.testing.assert_array_equal(plan.actions, np.broadcast_to(HIGH, (H, A)))
     assert plan.candidates.shape == (1, H, A)
     assert plan.candidate_costs.tolist() == [0]
     with pytest.raises(InputError, match="no proposals"):
-        Mode1().optimise(cost, ZERO, None, LOW, HIGH, noise)
+        PolicyOnly().optimize(cost, ZERO, None, LOW, HIGH, noise)
 
 
 def test_choice_takes_the_cheapest_of_proposals_and_the_last_plan_in_one_rollout():
-    asked, choice = [], Choice(candidates=4)
+    asked, choice = [], BestOfN(candidates=4)
 
     def towards(goal):
         def cost(actions):
@@ -169,31 +169,31 @@ def test_choice_takes_the_cheapest_of_proposals_and_the_last_plan_in_one_rollout
     plans = np.stack([np.full((H, A), x) for x in (5.0, -0.5, 0.25)]).astype(np.float32)
     noise = choice.draw_noise(np.random.default_rng(0), H, A)
     for goal, wanted in ((-0.4, plans[1]), (0.1, ZERO), (0.2, plans[2])):
-        plan = choice.optimise(towards(goal), ZERO, None, LOW, HIGH, noise, plans)
+        plan = choice.optimize(towards(goal), ZERO, None, LOW, HIGH, noise, plans)
         np.testing.assert_array_equal(plan.actions, np.clip(wanted, LOW, HIGH))
         assert plan.best_cost == plan.candidate_costs.min()
     assert asked == [4, 4, 4]
     np.testing.assert_array_equal(plan.candidates[1], np.broadcast_to(HIGH, (H, A)))
     with pytest.raises(InputError, match="no proposals"):
-        choice.optimise(towards(0), ZERO, None, LOW, HIGH, noise)
+        choice.optimize(towards(0), ZERO, None, LOW, HIGH, noise)
     for wrong in ({"iterations": 2}, {"final": "mean"}, {"candidates": 1}):
         with pytest.raises(ConfigError):
-            Choice(**wrong)
+            BestOfN(**wrong)
 
 
 def test_enough_ends_the_search_between_two_rounds():
-    goal, optimiser = target("inside"), CEM(candidates=30, elites=6, iterations=5)
-    noise = optimiser.draw_noise(np.random.default_rng(0), H, A)
+    goal, optimizer = target("inside"), CEM(candidates=30, elites=6, iterations=5)
+    noise = optimizer.draw_noise(np.random.default_rng(0), H, A)
     asked = []
 
-    def enough():
+    def should_stop():
         asked.append(True)
         return len(asked) == 2
 
-    cut = optimiser.optimise(quadratic(goal), ZERO, None, LOW, HIGH, noise, enough=enough)
+    cut = optimizer.optimize(quadratic(goal), ZERO, None, LOW, HIGH, noise, should_stop=should_stop)
     assert len(asked) == 2
     short = CEM(candidates=30, elites=6, iterations=2)
-    same = short.optimise(quadratic(goal), ZERO, None, LOW, HIGH, noise[:2])
+    same = short.optimize(quadratic(goal), ZERO, None, LOW, HIGH, noise[:2])
     np.testing.assert_array_equal(cut.actions, same.actions)
 
 
@@ -204,11 +204,11 @@ def test_proposals_are_costed_once_and_the_samples_surround_the_cheapest():
         rounds.append(actions)
         return quadratic(target("inside"))(actions)
 
-    optimiser = CEM(candidates=20, elites=5, iterations=2, final="mean")
-    noise = optimiser.draw_noise(np.random.default_rng(0), H, A)
+    optimizer = CEM(candidates=20, elites=5, iterations=2, final="mean")
+    noise = optimizer.draw_noise(np.random.default_rng(0), H, A)
     near = np.clip(target("inside") + 0.01, LOW, HIGH)
     proposals = np.stack([np.full_like(near, 0.25), near, np.zeros_like(near)])
-    plan = optimiser.optimise(cost, ZERO, None, LOW, HIGH, noise, proposals)
+    plan = optimizer.optimize(cost, ZERO, None, LOW, HIGH, noise, proposals)
     known, sampled, second = rounds
     np.testing.assert_array_equal(known, [ZERO, *proposals])
     half = (HIGH - LOW) / 2
@@ -274,9 +274,9 @@ def test_icem_shrinks_its_rounds_and_keeps_elites():
         rounds.append(actions)
         return quadratic(target("inside"))(actions)
 
-    optimiser = ICEM(candidates=40, elites=10, iterations=4, decay=2.0, keep_elites=0.3)
-    noise = optimiser.draw_noise(np.random.default_rng(0), H, A)
-    optimiser.optimise(cost, ZERO, None, LOW, HIGH, noise)
+    optimizer = ICEM(candidates=40, elites=10, iterations=4, decay=2.0, keep_elites=0.3)
+    noise = optimizer.draw_noise(np.random.default_rng(0), H, A)
+    optimizer.optimize(cost, ZERO, None, LOW, HIGH, noise)
     assert [len(actions) for actions in rounds] == [40, 20, 20, 20, 2]
     order = np.argsort(quadratic(target("inside"))(rounds[0]))[:3]
     np.testing.assert_array_equal(rounds[1][1:4], rounds[0][order])
@@ -285,7 +285,7 @@ def test_icem_shrinks_its_rounds_and_keeps_elites():
 @pytest.mark.parametrize("steps", [1, 2, 7, 10])
 @pytest.mark.parametrize("beta", [0.0, 1.0, 2.5])
 def test_coloured_noise_has_unit_variance_at_every_step(steps, beta):
-    noise = coloured_noise(np.random.default_rng(0), (40_000, steps), beta)
+    noise = colored_noise(np.random.default_rng(0), (40_000, steps), beta)
     # The sampling error of a variance from 40,000 samples is 0.7 %; 5 % is 7 sigma.
     np.testing.assert_allclose(noise.var(axis=0), 1.0, atol=0.05)
     np.testing.assert_allclose(noise.mean(axis=0), 0.0, atol=0.03)
@@ -293,7 +293,7 @@ def test_coloured_noise_has_unit_variance_at_every_step(steps, beta):
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, 2.0])
 def test_coloured_noise_has_the_asked_spectrum(beta):
-    noise = coloured_noise(np.random.default_rng(0), (2_000, 64), beta)
+    noise = colored_noise(np.random.default_rng(0), (2_000, 64), beta)
     power = (np.abs(np.fft.rfft(noise)) ** 2).mean(axis=0)[1:-1]
     slope = np.polyfit(np.log(np.arange(1, 32)), np.log(power), 1)[0]
     assert slope == pytest.approx(-beta, abs=0.05)
@@ -301,15 +301,15 @@ def test_coloured_noise_has_the_asked_spectrum(beta):
 
 def test_icem_noise_is_correlated_over_control_steps_across_blocks():
     block, control_dim = 5, 2
-    optimiser = ICEM(candidates=4000, iterations=1, beta=2.0)
-    noise = optimiser.draw_noise(np.random.default_rng(0), H, block * control_dim, block)
+    optimizer = ICEM(candidates=4000, iterations=1, beta=2.0)
+    noise = optimizer.draw_noise(np.random.default_rng(0), H, block * control_dim, block)
     steps = noise.reshape(4000, H * block, control_dim)
 
     def correlation(a, b):
         return np.corrcoef(a, b)[0, 1]
 
-    neighbours = [correlation(steps[:, t, 0], steps[:, t + 1, 0]) for t in range(H * block - 1)]
-    assert min(neighbours) > 0.7  # within a block and across its border alike
+    neighbors = [correlation(steps[:, t, 0], steps[:, t + 1, 0]) for t in range(H * block - 1)]
+    assert min(neighbors) > 0.7  # within a block and across its border alike
     assert abs(correlation(steps[:, 0, 0], steps[:, 0, 1])) < 0.1  # control axes are independent
 
 
@@ -352,10 +352,10 @@ def test_bad_configuration_is_refused(name, options):
 
 
 def test_noise_and_proposals_of_the_wrong_shape_are_refused():
-    optimiser = CEM(candidates=10, elites=3, iterations=2)
-    noise = optimiser.draw_noise(np.random.default_rng(0), H, A)
+    optimizer = CEM(candidates=10, elites=3, iterations=2)
+    noise = optimizer.draw_noise(np.random.default_rng(0), H, A)
     cost = quadratic(target("inside"))
     with pytest.raises(InputError, match="noise"):
-        optimiser.optimise(cost, ZERO, None, LOW, HIGH, noise[:, :-1])
+        optimizer.optimize(cost, ZERO, None, LOW, HIGH, noise[:, :-1])
     with pytest.raises(InputError, match="proposals"):
-        optimiser.optimise(cost, ZERO, None, LOW, HIGH, noise, np.zeros((9, H, A), np.float32))
+        optimizer.optimize(cost, ZERO, None, LOW, HIGH, noise, np.zeros((9, H, A), np.float32))

@@ -7,17 +7,17 @@ import pytest
 from toy_models import SPEED, ProposingModel, ToyModel, agent_of, drive
 
 from planning.agent.costs import Objective
-from planning.agent.realtime_mpc import ClockAgent
+from planning.agent.realtime_mpc import RealTimeMPC
 from planning.optimizers import CEM
 from robot_wm.core.errors import ConfigError, InputError
 
 
 def late(model, delay, **options):
     options = {
-        "optimiser": CEM(candidates=64, iterations=4, elites=8), "horizon": 4,
+        "optimizer": CEM(candidates=64, iterations=4, elites=8), "horizon": 4,
         "objective": Objective.discounted(1.0),
     } | options  # fmt: skip
-    return ClockAgent(model, delay=delay, **options)
+    return RealTimeMPC(model, delay=delay, **options)
 
 
 def test_without_delay_it_is_the_planner_itself():
@@ -58,16 +58,16 @@ def test_it_holds_until_the_first_plan_and_then_plans_from_where_it_will_be(dela
 def test_knowing_the_delay_is_better_than_ignoring_it():
     """The goal is near: whoever forgets what is on its way overshoots."""
 
-    class Forgetful(ClockAgent):
+    class Forgetful(RealTimeMPC):
         def _bounds(self, committed):
             return super()._bounds(committed[:0])
 
-    options = {"optimiser": CEM(candidates=64, iterations=4, elites=8), "horizon": 4,
+    options = {"optimizer": CEM(candidates=64, iterations=4, elites=8), "horizon": 4,
                "objective": Objective.discounted(1.0), "delay": 5}  # fmt: skip
     goal = np.array([0.3, -0.2])
     errors = [
         np.abs(drive(kind(ToyModel(), **options), 120)[0][60:] - goal).mean()
-        for kind in (ClockAgent, Forgetful)
+        for kind in (RealTimeMPC, Forgetful)
     ]
     assert errors[0] < 0.5 * errors[1]
     assert errors[0] < 5 * SPEED
@@ -78,13 +78,13 @@ def test_a_late_plan_joins_where_its_time_has_come(monkeypatch):
     delays = iter([2, 4, 1, 1])
     monkeypatch.setattr(agent, "_reckoned", lambda: 2)
     monkeypatch.setattr(agent, "_delay_of", lambda seconds: next(delays))
-    plans, think = [], agent._think
+    plans, think = [], agent._plan
 
     def kept(*arguments):
         plans.append(think(*arguments).reshape(-1, 2))
         return plans[-1].reshape(4, 10)
 
-    monkeypatch.setattr(agent, "_think", kept)
+    monkeypatch.setattr(agent, "_plan", kept)
     _, actions = drive(agent, 20)
     first, second, third, _ = plans
     np.testing.assert_array_equal(actions[2:9], first[2:9])  # the second is 2 steps late
@@ -107,18 +107,18 @@ def test_measured_time_becomes_control_steps():
 
 
 def test_thinking_between_two_steps_changes_nothing():
-    class Ahead(ClockAgent):
+    class Ahead(RealTimeMPC):
         def act(self, obs):
             action = super().act(obs)
             assert self._asked is None or self._step > 0
-            self.think()
+            self.plan_async()
             assert self._asked is None
             return action
 
-    options = {"optimiser": CEM(candidates=64, iterations=4, elites=8), "horizon": 4,
+    options = {"optimizer": CEM(candidates=64, iterations=4, elites=8), "horizon": 4,
                "objective": Objective.discounted(1.0)}  # fmt: skip
     for delay in (1, 4, 7):
-        kinds = (ClockAgent, Ahead)
+        kinds = (RealTimeMPC, Ahead)
         runs = [drive(kind(ToyModel(), delay=delay, **options), 30)[1] for kind in kinds]
         np.testing.assert_array_equal(*runs)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from point_world import SPEED, PointEnv, make_drift, point_store
 
-from planning.evaluation.rollout_collection import PracticeConfig, practise
+from planning.evaluation.rollout_collection import PracticeConfig, collect_rollouts
 from planning.evaluation.sample_pairs import PairsConfig, make_pair_lists
 from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.instantiate import deferred
@@ -29,7 +29,8 @@ def record(source, root, config=CONFIG, about=None, workers=1):
     config = replace(config, workers=workers)
     makers = deferred("point_world.PointEnv"), deferred("point_world.make_drift")
     return EpisodeStore(
-        practise(config, pairs, schema, "practice1", about or {}, root, *makers), verify=True
+        collect_rollouts(config, pairs, schema, "practice1", about or {}, root, *makers),
+        verify=True,
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from toy_models import SIZE, SPEC, ProposingModel, ToyModel, agent_of, drive, observe
 
-from planning.agent.symmetrized_model import mirrored
+from planning.agent.symmetrized_model import symmetrized
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.protocols import History, Proposer
 from robot_wm.core.symmetry import IMAGES, Mirror
@@ -56,7 +56,7 @@ def test_what_is_no_mirror_is_refused(image, order, signs):
 
 def test_costs_are_the_mean_of_both_views():
     model = Leaning()
-    seen = mirrored(model, SWAP)
+    seen = symmetrized(model, SWAP)
     history = History(observe((0.2, 0.2))["image"][None], np.zeros((1, 2)), np.zeros((0, 10)))
     state, goal = seen.encode(history), seen.encode(history)
     actions = np.random.default_rng(0).uniform(-1, 1, (6, 4, 10)).astype(np.float32)
@@ -65,13 +65,13 @@ def test_costs_are_the_mean_of_both_views():
     np.testing.assert_allclose(costs, np.mean(both, axis=0), rtol=1e-6)
     # Whoever looks from the other side sees the same.
     np.testing.assert_allclose(costs, seen.step_costs(state, goal, SWAP.actions(actions)), 1e-5)
-    assert mirrored(model, None) is model
+    assert symmetrized(model, None) is model
 
 
 def test_proposals_come_from_both_sides_and_the_agent_arrives():
-    seen = mirrored(ProposingModel(), MIRROR)
+    seen = symmetrized(ProposingModel(), MIRROR)
     assert isinstance(seen, Proposer)
-    assert not isinstance(mirrored(ToyModel(), MIRROR), Proposer)
+    assert not isinstance(symmetrized(ToyModel(), MIRROR), Proposer)
     image = observe((0.0, 0.0))["image"][None]
     state = seen.encode(History(image, np.zeros((1, 2)), np.zeros((0, 10))))
     for n in (1, 2, 5):
@@ -88,11 +88,11 @@ def test_other_abilities_stay():
         def nearest_frames(self, state, actions):
             return np.full((len(actions), SIZE, SIZE, 3), round(float(state[0])), np.uint8)
 
-    seen = mirrored(Able(), MIRROR)
+    seen = symmetrized(Able(), MIRROR)
     assert seen.is_novel(np.full((2, 2), 4))
     state = seen.encode(
         History(observe((1, 1))["image"][None], np.zeros((1, 2)), np.zeros((0, 10)))
     )
     assert seen.nearest_frames(state, np.zeros((3, 10))).max() == 1
-    assert not hasattr(mirrored(ToyModel(), MIRROR), "is_novel")
+    assert not hasattr(symmetrized(ToyModel(), MIRROR), "is_novel")
     assert seen.spec is SPEC

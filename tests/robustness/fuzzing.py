@@ -417,15 +417,15 @@ def _stored(array: np.ndarray, mode: str, rng: np.random.Generator) -> tuple[Any
     """A picture in some mode, what it should be read as ``[96, 96, 3]``, and its format."""
     from PIL import Image
 
-    grey = array.mean(-1)
-    greys = np.repeat(grey[..., None], 3, axis=-1)
+    gray = array.mean(-1)
+    grays = np.repeat(gray[..., None], 3, axis=-1)
     plain = Image.fromarray(array)
     if mode == "L":
-        return Image.fromarray(grey.astype(np.uint8)), greys, "png"
+        return Image.fromarray(gray.astype(np.uint8)), grays, "png"
     if mode == "I;16":
-        return Image.fromarray((grey * 257).astype(np.uint16)), greys, "png"
+        return Image.fromarray((gray * 257).astype(np.uint16)), grays, "png"
     if mode == "F":
-        return Image.fromarray((grey / 255).astype(np.float32)), greys, "tiff"
+        return Image.fromarray((gray / 255).astype(np.float32)), grays, "tiff"
     if mode == "RGBA":
         hidden = array.copy()
         hidden[(array == 255).all(-1)] = rng.integers(0, 256, 3)
@@ -479,21 +479,26 @@ def limits(rng: np.random.Generator, work: Path) -> None:
     def some() -> Any:
         return odd[int(rng.integers(len(odd)))]
 
-    told: dict[str, Any] = {"max_change": 0.5, "hold": (0.0, 0.0), "stale": 0.2, "late": 0.1}
-    told |= {"jump": 5.0, "frozen": 4, "patience": 5}
-    for name in rng.choice(sorted(told), int(rng.integers(1, 3)), replace=False):
-        told[str(name)] = some()
+    values: dict[str, Any] = {
+        "max_change": 0.5,
+        "noop_action": (0.0, 0.0),
+        "max_frame_age_s": 0.2,
+        "max_plan_time_s": 0.1,
+    }
+    values |= {"jump": 5.0, "frozen": 4, "patience": 5}
+    for name in rng.choice(sorted(values), int(rng.integers(1, 3)), replace=False):
+        values[str(name)] = some()
     if rng.random() < 0.4:
         box: dict[str, Any] = {"low": (0.0, 0.0), "high": (1.0, 1.0), "reach": 0.1}
         box[str(rng.choice(sorted(box)))] = some()
         made = Workspace(**box)
         corners = [*made.low, *made.high, made.reach]
         holds(all(math.isfinite(x) and not isinstance(x, bool) for x in corners), f"{made}")
-        told["workspace"] = made
-    made_limits = Limits(**told)
+        values["workspace"] = made
+    made_limits = Limits(**values)
     for item in fields(made_limits):
         value = getattr(made_limits, item.name)
-        if item.name == "hold":
+        if item.name == "noop_action":
             holds(all(math.isfinite(x) and not isinstance(x, bool) for x in value), f"{value}")
         elif item.name != "workspace":
             real = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
@@ -519,19 +524,19 @@ def _too_long(*_: Any) -> None:
 def verdict(case: Case, kind: str, number: int) -> dict[str, Any]:
     """Try one case: ``right``, ``typed`` (refused by name) or ``wrong``."""
     rng = np.random.default_rng([sum(kind.encode()), number])
-    told: dict[str, Any] = {"kind": kind, "case": number, "verdict": "right"}
+    row: dict[str, Any] = {"kind": kind, "case": number, "verdict": "right"}
     began = time.process_time()
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     with tempfile.TemporaryDirectory(dir=MEMORY_DISK) as folder:
         try:
             case(rng, Path(folder))
         except RobotWMError as error:
-            told |= {"verdict": "typed", "error": type(error).__name__}
+            row |= {"verdict": "typed", "error": type(error).__name__}
         except Exception as error:
-            told |= {"verdict": "wrong", "error": f"{type(error).__name__}: {error}"[:300]}
+            row |= {"verdict": "wrong", "error": f"{type(error).__name__}: {error}"[:300]}
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
-    return {**told, "cpu_s": round(time.process_time() - began, 3)}
+    return {**row, "cpu_s": round(time.process_time() - began, 3)}
 
 
 def limit_memory() -> None:
@@ -549,14 +554,14 @@ def main() -> int:
     arguments.add_argument("kind", choices=sorted(KINDS))
     arguments.add_argument("--first", type=int, default=0)
     arguments.add_argument("--count", type=int, default=0)
-    asked = arguments.parse_args()
-    case, usual = KINDS[asked.kind]
+    options = arguments.parse_args()
+    case, usual = KINDS[options.kind]
     signal.signal(signal.SIGPROF, _too_long)
-    verdict(case, asked.kind, 10**6)  # imports and caches: not of the first case's time
+    verdict(case, options.kind, 10**6)  # imports and caches: not of the first case's time
     limit_memory()
     bad = 0
-    for number in range(asked.first, asked.first + (asked.count or usual)):
-        found = verdict(case, asked.kind, number)
+    for number in range(options.first, options.first + (options.count or usual)):
+        found = verdict(case, options.kind, number)
         bad += found["verdict"] == "wrong"
         print(json.dumps(found), flush=True)
     return 1 if bad else 0

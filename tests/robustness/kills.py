@@ -29,7 +29,7 @@ SMALL = ("experiment=smoke", "task=two_room", "encoder_tasks=[two_room]", "threa
 WORK = {
     "collect": ("collect", *SMALL, "task.nominal=400", "task.varied=20", "task.steps=100"),
     "train": (
-        "train", *SMALL, "train.steps=150", "train.embed=40", "train.settle=150",
+        "train", *SMALL, "train.steps=150", "train.embedding_steps=40", "train.dynamics_steps=150",
         "train.checkpoint_every=5", "train.eval_every=500", "evaluate.validation=0",
     ),
 }  # fmt: skip
@@ -122,17 +122,17 @@ def main() -> int:
     arguments.add_argument("--kills", type=int, default=20, help="of each command")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--out", type=Path, help="JSON file for the rows")
-    asked = arguments.parse_args()
+    options = arguments.parse_args()
     sys.path.insert(0, str(ROOT))
     from robot_wm.core.storage.provenance import provenance, write_json
 
     with tempfile.TemporaryDirectory() as folder:
-        rows = [kill_again_and_again(w, asked.kills, asked.seed, Path(folder)) for w in WORK]
+        rows = [kill_again_and_again(w, options.kills, options.seed, Path(folder)) for w in WORK]
     rows = [{**row, **provenance()} for row in rows]
     for row in rows:
         print(json.dumps(row))
-    if asked.out:
-        write_json(asked.out, rows)
+    if options.out:
+        write_json(options.out, rows)
     return 0 if all(row["passed"] for row in rows) else 1
 
 

@@ -239,7 +239,7 @@ def test_walls_stop_the_disc_from_everywhere(blind, drive):
     env, rng = blind("two_room"), np.random.default_rng(0)
     poses = []
     for k in range(60):
-        env.task.place(env.data, rng)
+        env.task.sample_initial_state(env.data, rng)
         env.data.qvel[:] = 0
         if k < 30:  # right beside the wall, toward it at full speed
             env.data.qpos[0] = WALL_X + rng.choice([-1, 1]) * rng.uniform(0.125, 0.2)

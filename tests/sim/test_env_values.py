@@ -10,8 +10,8 @@ import pytest
 from robot_wm.core.errors import ConfigError, InputError, RobotWMError
 from sim import TASKS, make
 from sim.benchmark import bench_rendering
-from sim.goal_images import edited
-from sim.randomization import NAMED_COLOURS
+from sim.goal_images import goal_from_pose
+from sim.randomization import NAMED_COLORS
 
 NO_VALUES: list[Any] = [
     None, -1e3, 1e9, float("nan"), float("inf"), True, "abc", "", {}, {"a": 1}, [], [1, 0],
@@ -36,7 +36,7 @@ def test_impossible_values_of_factors_are_refused_by_name(task: str) -> None:
 
 def test_the_scenes_own_names_of_colours_are_values() -> None:
     env = make("push_t", draw_images=False)
-    for name, rgb in NAMED_COLOURS.items():
+    for name, rgb in NAMED_COLORS.items():
         _, info = env.reset(seed=0, options={"factors": {"agent_color": name}})
         assert info["factors"]["agent_color"] == rgb
 
@@ -93,6 +93,6 @@ def test_poses_and_measurements_want_numbers() -> None:
     env = make("push_t", draw_images=False)
     env.reset(seed=0)
     with pytest.raises(InputError, match="block_x"):
-        edited(env, {"block_x": "left"})  # type: ignore[dict-item]
+        goal_from_pose(env, {"block_x": "left"})  # type: ignore[dict-item]
     with pytest.raises(ConfigError, match="frames"):
         bench_rendering("push_t", frames=0)

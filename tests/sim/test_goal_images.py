@@ -8,7 +8,7 @@ import pytest
 from robot_wm.core.errors import ConfigError, InputError
 from sim import make
 from sim.collection.collect import CollectConfig, Mix, collect
-from sim.goal_images import edited, names, only, recorded
+from sim.goal_images import goal_free_bodies, goal_from_pose, names, subgoals_from_demo
 from sim.tasks import TASKS
 
 
@@ -21,18 +21,18 @@ def test_a_pose_that_was_seen_can_be_set(task):
     settable = list(names(env.task))
     values = dict(zip(settable, info["pose"], strict=False))
     env.reset(seed=4)
-    image, pose = edited(env, values)
+    image, pose = goal_from_pose(env, values)
     np.testing.assert_allclose(pose[: len(settable)], info["pose"][: len(settable)], atol=1e-12)
     np.testing.assert_array_equal(image, obs["image"])
     with pytest.raises(ConfigError, match="elbow"):
-        edited(env, {"elbow": 1.0})
+        goal_from_pose(env, {"elbow": 1.0})
     env.close()
 
 
 def test_one_entry_leaves_the_others_and_overlap_is_refused():
     env = make("push_t")
     _, info = env.reset(seed=3)
-    _, pose = edited(env, {"block_angle": 1.0})
+    _, pose = goal_from_pose(env, {"block_angle": 1.0})
     np.testing.assert_allclose(pose[[0, 1, 2, 3]], info["pose"][[0, 1, 2, 3]], atol=1e-12)
     assert pose[4] == pytest.approx(1.0)
     for bad in (
@@ -41,14 +41,14 @@ def test_one_entry_leaves_the_others_and_overlap_is_refused():
         {"block_x": float("nan")},
     ):
         with pytest.raises(InputError, match="overlap"):
-            edited(env, bad)
+            goal_from_pose(env, bad)
     env.close()
 
 
 def test_only_the_block_matters():
     env = make("push_t")
     obs, info = env.reset(seed=3)
-    images = only(env, ("block",), 4, np.random.default_rng(0))
+    images = goal_free_bodies(env, ("block",), 4, np.random.default_rng(0))
     np.testing.assert_array_equal(images[0], obs["image"])
     np.testing.assert_array_equal(env.render(), obs["image"])
     np.testing.assert_array_equal(env.state(), info["state"])
@@ -63,7 +63,7 @@ def test_only_the_block_matters():
     assert 0 <= row < 64
     for bad in ((), ("table",)):
         with pytest.raises(ConfigError, match="pusher"):
-            only(env, bad, 1, np.random.default_rng(0))
+            goal_free_bodies(env, bad, 1, np.random.default_rng(0))
     env.close()
 
 
@@ -75,10 +75,10 @@ def test_pictures_of_a_recording(tmp_path):
     )
     store = EpisodeStore(collect(config, tmp_path / "data"))
     frames = np.asarray(store[0].frames)
-    np.testing.assert_array_equal(recorded(store, 0), frames[-1:])
-    np.testing.assert_array_equal(recorded(store, 0, every=4), frames[[4, 8, 10]])
+    np.testing.assert_array_equal(subgoals_from_demo(store, 0), frames[-1:])
+    np.testing.assert_array_equal(subgoals_from_demo(store, 0, every=4), frames[[4, 8, 10]])
     with pytest.raises(InputError, match="0 to 0"):
-        recorded(store, 1)
+        subgoals_from_demo(store, 1)
 
 
 def test_ordered_goals_of_a_pair(tmp_path):
@@ -86,7 +86,7 @@ def test_ordered_goals_of_a_pair(tmp_path):
 
     from robot_wm.core.errors import DataError
     from robot_wm.data.formats.native import EpisodeStore
-    from sim.goal_images import ALTERNATIVES, ordered
+    from sim.goal_images import ALTERNATIVES, goals_for_pair
 
     mix = (Mix("random", 1.0),)
     config = CollectConfig("push_t", "nominal", 2, 50, mix, episodes_per_shard=1, workers=1)
@@ -95,14 +95,16 @@ def test_ordered_goals_of_a_pair(tmp_path):
     env = make("push_t")
     env.reset(options={"state": episode.states[30]})
     pair = SimpleNamespace(episode_id=1, start_step=10, goal_step=30)
-    told = ordered(env, pair, 0, (), 1, str(root))
+    told = goals_for_pair(env, pair, 0, (), 1, str(root))
     np.testing.assert_array_equal(told["image"], episode.frames[6])
     np.testing.assert_array_equal(told["via"], episode.frames[[4]])
-    many = ordered(env, pair, 0, ("block",), 0)
+    many = goals_for_pair(env, pair, 0, ("block",), 0)
     assert many["image"].shape == (ALTERNATIVES + 1, 64, 64, 3)
     assert "via" not in many
-    np.testing.assert_array_equal(many["image"], ordered(env, pair, 0, ("block",), 0)["image"])
+    np.testing.assert_array_equal(
+        many["image"], goals_for_pair(env, pair, 0, ("block",), 0)["image"]
+    )
     pair.episode_id = 7
     with pytest.raises(DataError, match="no episode 7"):
-        ordered(env, pair, 0, (), 1, str(root))
+        goals_for_pair(env, pair, 0, (), 1, str(root))
     env.close()

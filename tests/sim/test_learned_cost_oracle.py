@@ -6,7 +6,7 @@ import pytest
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.protocols import History, ModelSpec, WorldModel
 from sim import make
-from sim.oracle.learned_cost import JudgedSimulator
+from sim.oracle.learned_cost import LearnedCostSimulator
 
 SIZE, BLOCK = 16, 5
 SPEC = ModelSpec("two_room", (-1.0,) * 10, (1.0,) * 10, 2, 0.1, 2, 3, SIZE)
@@ -54,7 +54,7 @@ def truth(env, state, factors, plan):
 @pytest.mark.parametrize("factors", [{}, {"agent_size": 0.8}])
 def test_costs_are_of_the_frames_that_truly_come(factors):
     env, model = make("two_room", SIZE), Looker()
-    judged = JudgedSimulator(model)
+    judged = LearnedCostSimulator(model)
     assert isinstance(judged, WorldModel)
     judged.set_factors(factors)
     (start, info), (end, goal_info) = shown(env, 0, factors), shown(env, 1, factors)
@@ -71,7 +71,7 @@ def test_costs_are_of_the_frames_that_truly_come(factors):
             before = frames[h - 1] if h else start.frames[0]
             np.testing.assert_array_equal(history.frames, np.stack([before, frames[h]]))
             np.testing.assert_array_equal(history.actions[0], plan[h])
-        true = JudgedSimulator(model, privileged=True)
+        true = LearnedCostSimulator(model, privileged=True)
         true.set_factors(factors)
         distances = true.step_costs(true.encode(start), true.encode(end), plan[None])[0]
         wanted = env.task.distance(poses, goal_info["pose"])
@@ -81,9 +81,9 @@ def test_costs_are_of_the_frames_that_truly_come(factors):
 def test_proposals_are_the_learned_models_own():
     env, rng = make("two_room", SIZE), np.random.default_rng(0)
     history, _ = shown(env, 0)
-    judged = JudgedSimulator(Proposing())
+    judged = LearnedCostSimulator(Proposing())
     state = judged.encode(history)
     plans = judged.propose(state, state, 4, rng)
     np.testing.assert_allclose(plans, np.full((4, 3, 10), history.frames[0].mean() / 255))
     with pytest.raises(ConfigError, match="Looker"):
-        JudgedSimulator(Looker()).propose(state, state, 4, rng)
+        LearnedCostSimulator(Looker()).propose(state, state, 4, rng)

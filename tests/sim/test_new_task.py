@@ -141,7 +141,7 @@ def test_abilities_that_it_lacks_are_told_with_who_needs_them() -> None:
         with pytest.raises(ConfigError, match=f"task {NAME} lacks what robot-wm x needs"):
             able(task, ability, "robot-wm x")
     for name in ("push_t", "two_room", "reacher"):
-        assert able(TASKS[name](), Posable, "robot-wm reach").put
+        assert able(TASKS[name](), Posable, "robot-wm reach").set_pose
         assert able(TASKS[name](), Calibrated, "robot-wm calibrate").published.oracle > 90
 
 
@@ -160,7 +160,7 @@ def test_every_task_conforms(name: str) -> None:
         ({"predicates": {"strict": lambda poses, goal: np.ones(len(poses))}}, "predicate"),
         ({"predicates": {"official": lambda poses, goal: np.ones(len(poses))}}, "float64"),
         ({"distance": lambda self, poses, goal: np.ones(len(poses))}, "distance 0"),
-        ({"put": lambda self, data, pose: None}, "inverse of `pose`"),
+        ({"set_pose": lambda self, data, pose: None}, "inverse of `pose`"),
         ({"mirror": Mirror("up-down", (0, 1, 2), (1.0, 1.0, 1.0))}, "a mirror without it"),
         ({"policies": {"bold": "three_joint_arm:Bold"}}, "bold"),
     ],
@@ -186,7 +186,7 @@ def test_a_task_that_is_not_whole_is_told_so() -> None:
 
     class Bare(Task):
         name = "bare"
-        controls = pose = place = distance = lambda *_: None  # type: ignore[assignment]
+        controls = pose = sample_initial_state = distance = lambda *_: None  # type: ignore[assignment]
 
     with pytest.raises(ConfigError, match="without scene, camera, view, control_dim"):
         Bare().check()

@@ -9,7 +9,13 @@ from planning.optimizers.cem import CEM
 from robot_wm.core.errors import ConfigError, InputError
 from robot_wm.core.protocols import History, WorldModel
 from sim import TASKS, make
-from sim.oracle.agents import ExpertAgent, Informed, Privileged, expert_agent, oracle_agent
+from sim.oracle.agents import (
+    ExpertAgent,
+    PrivilegedEnv,
+    PrivilegedObservation,
+    expert_agent,
+    oracle_agent,
+)
 from sim.oracle.simulator import BLOCK, TrueSimulator
 
 every_task = pytest.mark.parametrize("task", sorted(TASKS))
@@ -92,7 +98,7 @@ def test_mistakes_are_named():
 
 @every_task
 def test_privileged_scene_shows_the_state_and_nothing_else_changes(task, blind):
-    env = Privileged(make(task, 16, draw_images=False))
+    env = PrivilegedEnv(make(task, 16, draw_images=False))
     obs, info = env.reset(seed=3)
     assert obs["proprio"].dtype == np.float64
     assert env.spec.proprio_dim == len(info["state"])
@@ -121,7 +127,7 @@ def watched(env, agent, start, goal, steps):
 
 @every_task
 def test_experts_are_the_same_through_scene_and_through_watching(task):
-    env = Privileged(make(task, 16, draw_images=False))
+    env = PrivilegedEnv(make(task, 16, draw_images=False))
     start, goal = (env.reset(seed=s)[1]["state"] for s in (4, 5))
     poses, _ = watched(env.env, expert_agent(env.env.spec), start, goal, 12)
     expert = ExpertAgent(task)
@@ -152,11 +158,11 @@ def test_first_proposal_is_the_expert(task, blind):
         assert np.abs(rolled - poses[1:]).max() < 1e-6
 
 
-def recorded_pairs(env, behaviour, count):
+def recorded_pairs(env, policy, count):
     """Start and goal states 25 steps apart on recorded motion, not solved standing still."""
     from sim.collection.collect import CollectConfig, Mix, record
 
-    config = CollectConfig(env.spec.task, "x", 1, 60, (Mix(behaviour, 1.0, (0.1,)),), image_size=16)
+    config = CollectConfig(env.spec.task, "x", 1, 60, (Mix(policy, 1.0, (0.1,)),), image_size=16)
     episode, pairs = 0, []
     while len(pairs) < count:
         episode += 1
@@ -171,39 +177,39 @@ def recorded_pairs(env, behaviour, count):
     return pairs
 
 
-def solved(task, behaviour, count, planner, blind):
+def solved(task, policy, count, planner, blind):
     env = blind(task)
     hits = 0
-    for start, goal in recorded_pairs(env, behaviour, count):
+    for start, goal in recorded_pairs(env, policy, count):
         poses, pose = watched(env, oracle_agent(env.spec, planner), start, goal, 50)
         hits += env.success("official", poses, pose).any()
     return hits
 
 
 def test_planner_on_the_true_simulator_solves_reacher(blind):
-    planner = partial(MPCAgent, optimiser=CEM(candidates=64, iterations=4, elites=10), execute=5)
+    planner = partial(MPCAgent, optimizer=CEM(candidates=64, iterations=4, elites=10), execute=5)
     assert solved("reacher", "random", 4, planner, blind) == 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("task", "behaviour", "proposals"), [("two_room", "expert", 0), ("push_t", "expert", 24)]
+    ("task", "policy", "proposals"), [("two_room", "expert", 0), ("push_t", "expert", 24)]
 )
-def test_planner_on_the_true_simulator_solves(task, behaviour, proposals, blind):
+def test_planner_on_the_true_simulator_solves(task, policy, proposals, blind):
     from planning.agent.costs import Objective, SumCost
     from planning.optimizers.icem import ICEM
 
     planner = partial(
-        MPCAgent, optimiser=ICEM(candidates=64, iterations=4, elites=8),
+        MPCAgent, optimizer=ICEM(candidates=64, iterations=4, elites=8),
         objective=Objective(SumCost()), execute=3, proposals=proposals,
     )  # fmt: skip
-    assert solved(task, behaviour, 6, planner, blind) >= 5
+    assert solved(task, policy, 6, planner, blind) >= 5
 
 
 def test_informed_agent_passes_everything_else_on(blind):
     class Silent:
         plan_s = (0.5,)
 
-    assert Informed(Silent()).plan_s == (0.5,)
+    assert PrivilegedObservation(Silent()).plan_s == (0.5,)
     with pytest.raises(AttributeError):
-        Informed(Silent()).nothing  # noqa: B018
+        PrivilegedObservation(Silent()).nothing  # noqa: B018

@@ -21,9 +21,9 @@ def test_the_robot_is_seen_where_it_is_projected(task, factors):
             obs, info = env.reset(seed=seed, options={"factors": factors})
             seen = np.abs(obs["image"].astype(int) - COLOURS[task]).sum(-1) < 30
             rows, columns = np.nonzero(seen)
-            centre = np.array([columns.mean() + 0.5, rows.mean() + 0.5]) / SIZE
+            center = np.array([columns.mean() + 0.5, rows.mean() + 0.5]) / SIZE
             _, found = next(iter(env.foresee(info["state"], np.zeros((1, 0, 2))).items()))
-            np.testing.assert_allclose(found[0, 0], centre, atol=1.0 / SIZE)
+            np.testing.assert_allclose(found[0, 0], center, atol=1.0 / SIZE)
     finally:
         env.close()
 
@@ -34,7 +34,9 @@ def test_perspective_is_projected_as_the_renderer_does():
     try:
         for seed in range(4):
             env.reset(seed=seed, options={"factors": white_arm})
-            env.task.put(env.data, np.array([0.8 * seed, 0.5, 0, 0]))  # the arm nearly straight
+            env.task.set_pose(
+                env.data, np.array([0.8 * seed, 0.5, 0, 0])
+            )  # the arm nearly straight
             image = env.render().sum(-1)
             tip = env.foresee(env.state(), np.zeros((1, 0, 2)))["fingertip"][0, 0] - 0.5
             beyond = tip / np.linalg.norm(tip) * 0.03  # its radius is 0.016 of the picture

@@ -4,12 +4,12 @@ import pytest
 from robot_wm.core.errors import ConfigError
 from sim import TASKS, make
 from sim.randomization import (
-    NAMED_COLOURS,
+    NAMED_COLORS,
     Choice,
-    Colour,
+    Color,
     Interval,
     cielab,
-    colours,
+    colors,
     delta_e,
     draw,
 )
@@ -45,7 +45,7 @@ def test_training_and_held_out_values_are_disjoint(task, name):
     assert is_training_value(factor, factor.nominal)
     assert factor.held_out
     assert not any(is_training_value(factor, level) for level in factor.held_out)
-    if isinstance(factor, Colour):
+    if isinstance(factor, Color):
         assert min(delta_e(level, factor.nominal) for level in factor.held_out) >= 55
         assert max(delta_e(value, factor.nominal) for value in values) > 15  # it does vary
     if isinstance(factor, Interval):
@@ -59,9 +59,9 @@ def test_training_and_held_out_values_are_disjoint(task, name):
         lambda: Interval(1.0, 0.8, 1.2, (0.5, 1.1)),
         lambda: Interval(1.0, 0.8, 1.2, (1.2,)),
         lambda: Choice("T", ("T", "L"), ("L",)),
-        lambda: colours(NAMED_COLOURS["red"], "red"),
-        lambda: Colour((1.0, 1.0, 1.0), ((0.8, 0.8, 0.8),)),
-        lambda: Colour((1.0, 1.0, 1.0), (), train_radius=60.0),
+        lambda: colors(NAMED_COLORS["red"], "red"),
+        lambda: Color((1.0, 1.0, 1.0), ((0.8, 0.8, 0.8),)),
+        lambda: Color((1.0, 1.0, 1.0), (), train_radius=60.0),
     ],
 )
 def test_overlapping_ranges_cannot_be_built(build):

@@ -11,7 +11,7 @@ from sim.rendering import Renderer, choose_backend
 def scene(task, seed=0):
     model = TASKS[task]().compile({})
     data = mujoco.MjData(model)
-    TASKS[task]().place(data, np.random.default_rng(seed))
+    TASKS[task]().sample_initial_state(data, np.random.default_rng(seed))
     mujoco.mj_forward(model, data)
     return model, data
 
@@ -70,8 +70,8 @@ def test_top_row_is_up_and_right_is_right():
     image = renderer.render(model, data).astype(int)
     renderer.close()
     rows, columns = np.nonzero((image[..., 0] > 200) & (image[..., 1] < 60))
-    metres = np.array([columns.mean() + 0.5, 64 - rows.mean() - 0.5]) / 64 * 2.24
-    assert np.abs(metres - [1.8, 2.0]).max() < 0.02
+    meters = np.array([columns.mean() + 0.5, 64 - rows.mean() - 0.5]) / 64 * 2.24
+    assert np.abs(meters - [1.8, 2.0]).max() < 0.02
 
 
 def test_renderers_of_one_process_do_not_mix_their_pictures():

@@ -14,7 +14,7 @@ from sim.collection.questions import Asker
 from sim.collection.teacher import answer, pictures, teach
 from sim.collection.teacher_config import KINDS, TeacherConfig
 from sim.env import GoalEnv
-from sim.policies.registry import make_behaviour
+from sim.policies.registry import make_policy
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_a_varied_expert_goes_another_way():
     pose = np.array([0.25, 0.45, 0.25, 0.25, 0.0, 0, 0])
     actions = []
     for seed in range(8):
-        expert = make_behaviour("push_t", "expert")
+        expert = make_policy("push_t", "expert")
         expert.reset(np.random.default_rng(0), goal=goal)
         expert.vary(np.random.default_rng(seed))
         actions.append(expert.act(pose))

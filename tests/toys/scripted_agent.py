@@ -9,7 +9,9 @@ from robot_wm.core.protocols import ModelSpec
 
 DT, BLOCK, SIZE = 0.1, 5, 8
 SPEC = ModelSpec("toy", (-1.0,) * 10, (1.0,) * 10, 2, DT, 2, 3, SIZE)
-LIMITS = Limits(max_change=0.5, hold=(0.0, 0.0), stale=0.25, late=0.2, patience=3)
+LIMITS = Limits(
+    max_change=0.5, noop_action=(0.0, 0.0), max_frame_age_s=0.25, max_plan_time_s=0.2, patience=3
+)
 
 
 class Model:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from robot_wm.core.poses import PoseEntry
-from sim.policies.base import Behaviour
+from sim.policies.base import Policy
 from sim.randomization import Factor
 from sim.tasks.base import Predicate, Task, hold, shared_factors
 
@@ -71,7 +71,7 @@ class ThreeJointArm(Task):
         """Joints [rad], tip [m], speeds [rad/s]."""
         return np.concatenate([qpos, tip(qpos), qvel], -1)
 
-    def place(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
+    def sample_initial_state(self, data: mujoco.MjData, rng: np.random.Generator) -> None:
         """Uniform within the limits, at rest."""
         data.qpos[:] = rng.uniform(LOW, HIGH)
 
@@ -80,10 +80,10 @@ class ThreeJointArm(Task):
         return np.abs(poses[..., :3] - goal[:3]).max(-1)
 
 
-class ArmExpert(Behaviour):
+class ArmExpert(Policy):
     """Straight to the goal's joints."""
 
-    def choose(self, pose: np.ndarray) -> np.ndarray:
+    def action(self, pose: np.ndarray) -> np.ndarray:
         """Proportional control; another goal once this one is reached."""
         assert self.goal is not None
         error = self.goal[:3] - pose[:3]
@@ -92,10 +92,10 @@ class ArmExpert(Behaviour):
         return np.clip(6 * error, -1, 1)
 
 
-class Bold(Behaviour):
+class Bold(Policy):
     """Breaks the rules: more than an action may be."""
 
-    def choose(self, pose: np.ndarray) -> np.ndarray:
+    def action(self, pose: np.ndarray) -> np.ndarray:
         """Nothing."""
         return np.zeros(3)
 

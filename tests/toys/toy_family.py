@@ -49,8 +49,8 @@ class Place(nn.Module):
     """Where the picture differs most from its mean: images ``[N, S, S, 3]`` to ``[N, 2]``."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        grey = images.float().mean(dim=-1) / 255
-        odd = (grey - grey.mean(dim=(1, 2), keepdim=True)).abs().pow(4) + 1e-9
+        gray = images.float().mean(dim=-1) / 255
+        odd = (gray - gray.mean(dim=(1, 2), keepdim=True)).abs().pow(4) + 1e-9
         odd = odd / odd.sum(dim=(1, 2), keepdim=True)
         axis = torch.linspace(-1, 1, images.shape[1])
         place = torch.stack([(odd.sum(1) * axis).sum(1), (odd.sum(2) * axis).sum(1)], dim=1)

@@ -69,5 +69,5 @@ def drive(agent, steps, seed=0, start=(-0.5, 0.4), goal=(0.3, -0.2)):
 
 
 def agent_of(model, **options):
-    options = {"optimiser": CEM(candidates=64, iterations=4, elites=8), "horizon": 4} | options
+    options = {"optimizer": CEM(candidates=64, iterations=4, elites=8), "horizon": 4} | options
     return MPCAgent(model, **options)

@@ -31,8 +31,8 @@ class Brightness(Objective):
 
     def loss(self, batch, rng):
         frames, patch = batch["frames"][:, :1], self._encoder.config.patch
-        grey = frames[:, 0].float().mean(dim=-1) / 255
-        wanted = nn.functional.avg_pool2d(grey[:, None], patch).flatten(1)
+        gray = frames[:, 0].float().mean(dim=-1) / 255
+        wanted = nn.functional.avg_pool2d(gray[:, None], patch).flatten(1)
         read = self.read(self._encoder(frames)).squeeze(-1)
         loss = self.config.weight * (read - wanted).square().mean()
         return loss, {"loss": float(loss.detach())}
