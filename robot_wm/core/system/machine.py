@@ -75,7 +75,7 @@ def git_commit() -> str:
         return run.stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", "errors.py")
+        git("ls-files", "--error-unmatch", str(Path(__file__).relative_to(PACKAGE)))
         if Path(git("rev-parse", "--show-toplevel")).resolve() != PACKAGE.parent.resolve():
             return "unknown"
         dirty = git("status", "--porcelain", "--untracked-files=no")
