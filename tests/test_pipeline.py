@@ -35,7 +35,8 @@ RUN: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "self_improve": (("improve.rounds=1", "improve.pairs=1"), (0,)),
     "teach": (
         ("teach.rounds=1", "teach.questions=20", "teach.ways=2", "teach.episodes=2",
-         "teach.pairs=1", "teach.actor={steps: 5, batch: 8, width: 16, blocks: 1, recorded: 0}"),
+         "teach.pairs=1",
+         "teach.actor={steps: 5, batch: 8, width: 16, blocks: 1, recorded: 0, critic: {steps: 2}}"),
         (0,),
     ),
     "goal_pairs": ((), (0,)),

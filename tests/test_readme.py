@@ -101,7 +101,7 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
             "teach.ways=2",
             "teach.episodes=2",
             "teach.pairs=1",
-            "teach.actor={steps: 5, batch: 8, width: 16, blocks: 1}",
+            "teach.actor={steps: 5, batch: 8, width: 16, blocks: 1, critic: {steps: 2}}",
         ),
         {},
         True,

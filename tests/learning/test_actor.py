@@ -27,6 +27,7 @@ from robot_wm.training.checkpoint import (
     load_module,
     save_artifact,
 )
+from robot_wm.world_models.jepa.actor.critic import CriticConfig, train_critic, validate_critic
 from robot_wm.world_models.jepa.actor.dataset import RecordedRows, Taught
 from robot_wm.world_models.jepa.actor.lesson_latents import build_taught
 from robot_wm.world_models.jepa.actor.model import LEAST, Actor
@@ -35,9 +36,11 @@ from robot_wm.world_models.jepa.model import KIND, JEPAWorldModel, Network, Size
 
 ACTING = replace(SIZES, actor=True)
 MIRROR = Mirror("transpose", (1, 0), (1.0, 1.0))
+CRITIC = CriticConfig(steps=4, batch=16, warmup=2, checkpoint_every=2)
 CONFIG = ActorConfig(
-    steps=6, batch=16, heads=2, width=16, blocks=1, warmup=2, half=False, checkpoint_every=3
-)
+    steps=6, batch=16, heads=2, width=16, blocks=1, warmup=2, half=False, checkpoint_every=3,
+    critic=CRITIC,
+)  # fmt: skip
 
 
 def made(sizes: Sizes) -> Network:
@@ -255,7 +258,7 @@ def run(place, taught, out, config=CONFIG):
     return train_actor(config, taught, None, model, root / "model", out, {"lessons": ["a"]})
 
 
-def test_only_the_actor_changes_and_what_is_written_loads(place, taught, tmp_path):
+def test_only_actor_and_critic_change_and_what_is_written_loads(place, taught, tmp_path):
     model = place[1]
     folder = run(place, taught, tmp_path / "a")
     before = model.network.state_dict()
@@ -264,10 +267,14 @@ def test_only_the_actor_changes_and_what_is_written_loads(place, taught, tmp_pat
     load_module(network, full_precision(tensors))
     assert isinstance(network.proposer, Actor)
     for name, value in network.state_dict().items():
-        if not name.startswith("proposer."):
+        if not name.startswith(("proposer.", "distance.")):
             torch.testing.assert_close(value, before[name], rtol=0, atol=0)
     assert manifest["facts"]["actor"]["steps"] == 6
     assert manifest["parents"]["latent"]
+    assert manifest["facts"]["actor"]["critic"]["steps"] == 4
+    same = [torch.equal(v, before[k]) for k, v in network.state_dict().items() if "distance" in k]
+    assert not all(same)
+    assert "critic_error_0" in manifest["facts"]["last"]["validation"]
     assert "actor_nll_0" in manifest["facts"]["last"]["validation"]
 
 
@@ -289,3 +296,34 @@ def test_resuming_equals_never_having_stopped(place, taught, tmp_path, monkeypat
     assert (run(place, taught, tmp_path / "b") / "weights.safetensors").read_bytes() == whole
     with pytest.raises(WeightsError, match="lr"):
         run(place, taught, tmp_path / "b", replace(CONFIG, lr=0.5))
+
+
+def test_a_critic_learns_how_far_it_is_and_leaves_its_start_alone(place, taught, tmp_path):
+    start = place[1].network.distance
+    before = {k: v.clone() for k, v in start.state_dict().items()}
+    config = replace(CRITIC, steps=60, lr=0.01, ema=0.5, checkpoint_every=100)
+    tuned = train_critic(config, taught, start, tmp_path / "a", {})
+    error = validate_critic(tuned, taught)["critic_error_0"]
+    assert error < 0.5 * validate_critic(start, taught)["critic_error_0"]
+    assert all(torch.equal(before[k], v) for k, v in start.state_dict().items())
+    kept = train_critic(replace(config, steps=0), taught, start, tmp_path / "b", {})
+    assert all(torch.equal(before[k], v) for k, v in kept.state_dict().items())
+
+
+def test_an_interrupted_critic_goes_on(place, taught, tmp_path, monkeypatch):
+    from robot_wm.world_models.jepa.actor.critic import CriticTraining
+
+    start, loss = place[1].network.distance, CriticTraining.loss
+    whole = train_critic(CRITIC, taught, start, tmp_path / "a", {}).state_dict()
+
+    def killed(self, step):
+        if step == 4:
+            raise KeyboardInterrupt
+        return loss(self, step)
+
+    monkeypatch.setattr(CriticTraining, "loss", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_critic(CRITIC, taught, start, tmp_path / "b", {})
+    monkeypatch.setattr(CriticTraining, "loss", loss)
+    resumed = train_critic(CRITIC, taught, start, tmp_path / "b", {}).state_dict()
+    assert all(torch.equal(whole[k], v) for k, v in resumed.items())

@@ -73,7 +73,7 @@ class JEPAFamily:
         recorded: TrainingData,
         out: Path,
     ) -> Path:
-        """Encoder, latent, predictor and goal distance stay as they are."""
+        """Encoder, latent and predictor stay as they are."""
         model = self.load(start, recorded.encoder)
         stores = [LessonStore(path) for path in lessons.folders]
         caches = [

@@ -1,4 +1,4 @@
-"""Train the actor of a world model on a teacher's lessons; everything else stays as it is.
+"""Train actor and critic of a world model on a teacher's lessons; all else stays as it is.
 
 Three kinds of rows make a step: lessons, seen truly or from up to three blocks before in the
 predictor's imagination; the same ways in hindsight, where any later state is a goal; and, where
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +37,7 @@ from robot_wm.training.checkpoint import (
 from robot_wm.training.ema import Averaged
 from robot_wm.training.loop import Pace, Training, fit, generators_of
 from robot_wm.training.optim import warmup_cosine
+from robot_wm.world_models.jepa.actor.critic import CriticConfig, train_critic, validate_critic
 from robot_wm.world_models.jepa.actor.dataset import Draw, RecordedRows, Taught
 from robot_wm.world_models.jepa.actor.model import Actor
 from robot_wm.world_models.jepa.model import KIND, JEPAWorldModel, Network
@@ -62,6 +63,7 @@ class ActorConfig:
         half: compute in bfloat16, which pays where the processor does.
         seed, threads: of torch; the command line sets the threads, here they are recorded.
         checkpoint_every, log_every: in steps.
+        critic: its own training, after the actor's.
     """
 
     steps: Count = 12_000
@@ -84,6 +86,7 @@ class ActorConfig:
     threads: Annotated[int, Within(1, 1024)] = 1
     checkpoint_every: Count = 1_000
     log_every: Natural = 100
+    critic: CriticConfig = field(default_factory=CriticConfig)
 
     def __post_init__(self) -> None:
         check_fields(self, "teach.actor")
@@ -98,7 +101,7 @@ def train_actor(
     out: Path,
     facts: Mapping[str, Any],
 ) -> Path:
-    """Train, and write ``out/world_model``: ``parent`` with another actor.
+    """Train, and write ``out/world_model``: ``parent`` with another actor and critic.
 
     Args:
         taught, recorded: what it learns from; the latents must be ``model``'s.
@@ -165,9 +168,14 @@ class ActorTraining(Training):
         return {"loss": float(self.last)}
 
     def finish(self) -> Path:
-        """Write the world model with its new actor."""
+        """Train the critic, too, and write the world model with both."""
         network = with_actor(self.model.network, self.state.ema, self.config)
+        facts = {k: self.identity[k] for k in self.identity if k not in asdict(self.config)}
+        network.distance = train_critic(
+            self.config.critic, self.taught, network.distance, self.out / "critic", facts
+        )
         measured = validate(network.proposer, self.taught)
+        measured |= validate_critic(network.distance, self.taught)
         return _ship(
             network, self.stored, self.manifest, self.parent, self.out, self.identity, measured
         )
@@ -273,10 +281,12 @@ def _ship(
     count = f"{before.get('parameters', 0):,} parameters"
     card = card.replace(count, f"{facts['parameters']:,} parameters")
     card += "".join(f"\n| {name} | {value:.3f} |" for name, value in measured.items())
+    critic = identity["critic"]["steps"]
     card += (
         "\n\nIts actor was taught one block at a time by a scripted expert led to the goal "
         f"(`robot-wm teach`, {identity['steps']:,} steps of {identity['batch']} rows, seed "
-        f"{identity['seed']}) and proposes by acting in imagination.\n"
+        f"{identity['seed']}) and proposes by acting in imagination. Its critic learned for "
+        f"{critic:,} steps how far it is to the goals of the same lessons.\n"
     )
     sheet = Path(parent) / SHEET
     extra = {SHEET: sheet.read_bytes()} if sheet.is_file() else {}
