@@ -310,3 +310,13 @@ def test_errors_travel_between_processes(kind):
         back = ForkingPickler.loads(ForkingPickler.dumps(kind("a", "b", "c")))
         assert type(back) is kind
         assert (str(back), back.next_step) == (str(kind("a", "b", "c")), "c")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such modes")
+def test_others_may_read_what_is_written(tmp_path):
+    with atomic_folder(tmp_path / "made") as work:
+        (work / "inner").mkdir(mode=0o700)
+        for path in (work / "weights", work / "inner" / "more"):
+            path.touch(mode=0o600)
+    modes = {p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "made").rglob("*")}
+    assert modes == {"inner": 0o755, "weights": 0o644, "more": 0o644}

@@ -141,8 +141,9 @@ def atomic_folder(target: Path, replaces: str = "") -> Iterator[Path]:
         with disk_errors(target):
             yield work
             for path in [*work.rglob("*"), work]:
+                # safetensors, for one, writes files that nobody else may read.
+                path.chmod(0o755 if path.is_dir() else 0o644)
                 _sync(path)
-            work.chmod(0o755)
             claim(target, replaces)  # somebody may have come meanwhile
             _put(work, target)
             _sync(target.parent)
