@@ -76,3 +76,12 @@ def installed(tmp_path_factory, monkeypatch):
         monkeypatch.syspath_prepend(str(about.parent))
 
     return install
+
+
+@pytest.fixture
+def toys(installed) -> None:
+    """``tests/toys`` as somebody's package with a task, a world model, an objective, and YAML."""
+    installed("robot_wm.tasks", "three_joint_arm", "three_joint_arm:ThreeJointArm")
+    installed("robot_wm.world_models", "linear", "toy_family:FAMILY")
+    installed("robot_wm.objectives", "brightness", "toy_objective:Brightness")
+    installed("robot_wm.configs", "toys", "toy_configs")

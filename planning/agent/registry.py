@@ -1,5 +1,7 @@
 """The agents that can be evaluated: ``configs/agent/*.yaml``, recipes that travel to workers.
 
+An installed package adds one as it adds other YAML files, see :mod:`robot_wm.core.registry`.
+
 A recipe has Hydra's ``_target_`` syntax (:mod:`robot_wm.core.instantiate`); what it names is called
 with the scene's ``EnvSpec``. ``${world_model}``, ``${planner}``, ``${oracle}``, ``${diagnosis}``
 and ``${clock}`` stand for parts that a run brings: the recipe of its trained model, sections of its
@@ -10,12 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from robot_wm.core.config import unknown
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.registry import yaml_files
 
 SECTIONS = ("planner", "oracle", "diagnosis")  # of the configuration that describe a planner
 BACKENDS = ("torch", "onnx")
@@ -79,7 +80,7 @@ class AgentRecipe:
 
 def names() -> list[str]:
     """Everything that ``method`` may be."""
-    return sorted({*_files(), *ALIASES})
+    return sorted({*yaml_files()["agent"], *ALIASES})
 
 
 def agent_recipe(method: str, backend: str = "torch") -> AgentRecipe:
@@ -92,7 +93,7 @@ def agent_recipe(method: str, backend: str = "torch") -> AgentRecipe:
     Raises:
         ConfigError: no such method or back end.
     """
-    known = _files()
+    known = yaml_files()["agent"]
     agent, own = ALIASES.get(method, (method, ""))
     if agent not in known:
         raise unknown("method", method, names())
@@ -103,7 +104,7 @@ def agent_recipe(method: str, backend: str = "torch") -> AgentRecipe:
         )
     called = {target: name for name, target in ALIASES.items()}
     name = called.get((agent, backend), called.get((agent, ""), agent))
-    found = read_recipe(known[agent])
+    found = read_recipe(known[agent].read_text(encoding="utf-8"))
     return replace(found, name=name, agent=agent, backend=backend)
 
 
@@ -126,17 +127,6 @@ def read_recipe(text: str) -> AgentRecipe:
             "name a part that a run brings",
         )  # fmt: skip
     return found
-
-
-@cache
-def _files() -> dict[str, str]:
-    """Texts of ``configs/agent/*.yaml`` by name."""
-    folder = files("configs") / "agent"
-    return {
-        item.name.removesuffix(".yaml"): item.read_text(encoding="utf-8")
-        for item in folder.iterdir()
-        if item.name.endswith(".yaml")
-    }
 
 
 def _path(value: Any) -> str:

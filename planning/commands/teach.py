@@ -18,10 +18,10 @@ from planning.commands.agents import Folders, recipe
 from planning.commands.evaluate import environment
 from planning.commands.self_improve import by_model, practice_planner, scored
 from planning.evaluation.stage import split_pairs
-from robot_wm.cli.artifacts import dataset, model, scene, training_data
+from robot_wm.cli.artifacts import dataset, model, scene, tasks, training_data
 from robot_wm.cli.settings import Settings
 from robot_wm.core.aliases import stored
-from robot_wm.core.config import Count, Natural, NonNegative
+from robot_wm.core.config import Count, Natural, NonNegative, unknown
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.instantiate import locate
 from robot_wm.core.storage.provenance import (
@@ -71,8 +71,16 @@ class TeachSettings:
 
 
 def run(session: Session) -> int:
-    """Run all rounds; print what each gained."""
+    """Run all rounds; print what each gained.
+
+    Raises:
+        ConfigError: a predicate that the task lacks, before anything is made.
+    """
     settings = session.settings
+    known = tasks()[settings.task.name].predicates
+    for family in settings.teach.families:
+        if family not in known:
+            raise unknown("family in teach.families:", family, known)
     first, encoder = model(session, settings.weights)
     pairs = split_pairs(settings, "validation", settings.teach.pairs)
     rows = scored(settings, pairs, settings.weights, (first, encoder), 0)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from robot_wm.core.config import naming
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.parallel import LAUNCHERS
 from robot_wm.core.registry import Registry
 from robot_wm.core.system.extras import installed
 
@@ -36,8 +37,9 @@ def check(settings: Settings) -> None:
     What a library would be needed for that is not installed is left out: nothing could run it.
 
     Raises:
-        ConfigError: an unknown key or an impossible value in any section.
+        ConfigError: an unknown key or an impossible value in any section, or no such launcher.
     """
+    _ = LAUNCHERS[settings.launcher]
     for name in CHECKS:
         CHECKS[name](settings)
 

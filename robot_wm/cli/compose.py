@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from robot_wm.cli import schema
@@ -14,6 +13,7 @@ from robot_wm.cli.aliases import key_of, option_of
 from robot_wm.cli.settings import Settings, settings_class
 from robot_wm.core.config import build, hints_of, unknown
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.registry import config_packages, yaml_files
 from robot_wm.core.storage.provenance import storage_root
 
 if TYPE_CHECKING:
@@ -46,17 +46,11 @@ def missing(error: ImportError) -> ConfigError:
 
 
 def groups() -> dict[str, list[str]]:
-    """Groups of the configuration with their options, read from ``configs/``.
+    """Groups of the configuration with their options: names of the YAML files in ``configs/``.
 
     Agents are chosen by ``method``: several of them run in one evaluation.
     """
-    folders = [item for item in files("configs").iterdir() if item.is_dir()]
-    found = {
-        f.name: sorted(i.name[:-5] for i in f.iterdir() if i.name.endswith(".yaml"))
-        for f in folders
-        if f.name != "agent"
-    }
-    return dict(sorted((name, options) for name, options in found.items() if options))
+    return {group: list(options) for group, options in yaml_files().items() if group != "agent"}
 
 
 def to_hydra(overrides: Sequence[str], sweep: bool = False) -> list[str]:
@@ -174,7 +168,9 @@ def _quoted(value: str) -> str:
 
 @contextmanager
 def hydra_of(job: str = "compose", overrides: Sequence[str] = ()) -> Iterator[Hydra]:
-    """Hydra with ``configs/`` and every section's defaults; its complaints become ours.
+    """Hydra with ``configs/``, that of other packages and every section's defaults.
+
+    Its complaints become ours.
 
     Raises:
         ConfigError: whatever Hydra or OmegaConf refuse.
@@ -188,6 +184,8 @@ def hydra_of(job: str = "compose", overrides: Sequence[str] = ()) -> Iterator[Hy
     except ImportError as error:
         raise missing(error) from error
     schema.store()
+    theirs = [f"pkg://{package}" for package in config_packages()[1:]]
+    OmegaConf.register_new_resolver("installed_configs", lambda: theirs, replace=True)
     OmegaConf.register_new_resolver("storage", lambda: str(storage_root()), replace=True)
     outer = GlobalHydra.instance().hydra  # of the run that composes another task's settings
     GlobalHydra.instance().clear()

@@ -8,6 +8,7 @@ from typing import Any
 from robot_wm.cli.schema import SECTIONS
 from robot_wm.cli.settings import Settings
 from robot_wm.core.config import document
+from robot_wm.core.instantiate import locate
 
 Row = tuple[str, str, str]
 
@@ -37,6 +38,8 @@ def section_rows(settings: Settings, section: str) -> list[Row]:
     words = document(type(made))
     if not section:
         hidden = {f.name for f in fields(made) if f.name not in words}
+        methods = locate("planning.agent.registry.names")()
+        words["method"] += f" There are {', '.join(methods)}."
     prefix = f"{section}." if section else ""
     rows = [
         (prefix + f.name, _shown(getattr(made, f.name)), words.get(f.name, ""))

@@ -49,8 +49,7 @@ class Settings:
             … of ``robot-wm improve``, or any other that is stored, e.g. a robot's log; with
             ``-mirrored`` behind it, its mirror image.
         publish: write pair lists and rows into the checkout's ``results/``.
-        method: what to evaluate: jepa, onnx, copy_last, random, stay, expert, oracle,
-            true_dynamics, true_cost.
+        method: what to evaluate: an agent of ``configs/agent``, or several.
         provider: execution provider of onnxruntime that plans with a bundle.
         bundle: folder of the exported bundle; empty means the shipped or the storage's own.
         precision: of an exported bundle, float32 or int8.

@@ -37,9 +37,11 @@ def check(settings: Settings) -> None:
     task = TASKS[settings.task.name]()
     with naming("evaluate.factors"):
         check_values(task.factors, settings.evaluate.factors)
+    # The default is no wish: `teach` refuses it where a task has no such predicate.
+    taught = settings.teach.families
     for where, families in (
         ("evaluate.families", settings.evaluate.families),
-        ("teach.families", settings.teach.families),
+        ("teach.families", () if taught == type(settings.teach)().families else taught),
         ("pairs.family", (settings.pairs.family,)),
     ):
         for family in families:

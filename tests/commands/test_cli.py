@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from planning.agent.registry import names
 from robot_wm.cli import main as cli
 from robot_wm.cli.help import option_rows
 from robot_wm.cli.registry import COMMANDS
@@ -131,6 +132,7 @@ def test_other_tasks_keep_experiments_but_not_this_tasks_numbers() -> None:
         (("train", "demo.tasks=[]"), "demo.tasks = []"),
         (("train", "encoder_tasks=[]"), "encoder_tasks = []"),
         (("train", "launcher=proces"), "did you mean 'process'"),
+        (("train", "launcher=od", "--dry-run"), "unknown launcher: 'od'"),
         (("train", "provider=foo"), "CPUExecutionProvider"),
         (("evaluate", "evaluate.seeds=[7]"), "pairs.eval_seeds = [0, 1, 42]"),
         (("train", "ablate.variants=[foo]"), "no-dense-loss"),
@@ -182,6 +184,11 @@ def test_command_help_explains_its_options(command: str) -> None:
         assert [name for name, _, _ in rows if not name.startswith(f"{section}.")] == []
         explained = [words for _, _, words in rows if words]
         assert len(explained) >= 0.7 * len(rows), section
+
+
+def test_help_lists_every_method(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("evaluate", "--help") == 0
+    assert f"or several. There are {', '.join(names())}." in capsys.readouterr().out
 
 
 def test_help_shows_effective_values(capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,6 +78,18 @@ def test_a_sweep_runs_every_combination(tmp_path: Path, flag: str) -> None:
     assert not [*(tmp_path / "here").iterdir()]
 
 
+def test_each_run_of_a_sweep_has_the_sizes_of_its_experiment(toys: None) -> None:
+    assert cli.main(["train", "-m", "experiment=smoke,cpu", "world_model=jepa,linear"]) == 0
+    assert [
+        (s.settings.name, s.settings.family.name, s.settings.train_config().steps) for s in seen
+    ] == [
+        ("smoke", "jepa", 20),
+        ("smoke", "linear", 20),
+        ("cpu", "jepa", 1200),
+        ("cpu", "linear", 60),
+    ]
+
+
 def test_lists_and_text_can_be_swept() -> None:
     words = ["train", "-m", "method=random,[stay,random]", "name=a,b", "hydra/launcher=basic"]
     assert cli.main(words) == 0

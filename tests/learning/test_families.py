@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +18,8 @@ from planning.agent.build import mpc
 from planning.agent.costs import Objective
 from planning.agent.mpc import MPCAgent
 from planning.optimizers import CEM
-from robot_wm.core import registry
 from robot_wm.core.errors import ConfigError, DataError, WeightsError
+from robot_wm.core.storage.provenance import read_manifest
 from robot_wm.data.episodes import Recording, Schema
 from robot_wm.data.formats.native import open_dataset, write_shard
 from robot_wm.encoders.base import load_encoder
@@ -31,24 +31,6 @@ from robot_wm.world_models.base import (
     family_of,
     load_world_model,
 )
-
-THEIRS = {
-    "robot_wm.world_models": {"linear": "toy_family:FAMILY"},
-    "robot_wm.objectives": {"brightness": "toy_objective:Brightness"},
-}
-SMOKE = ("experiment=smoke", "encoder_tasks=push_t", "workers=1", "threads=1")
-
-
-@pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The entry points of a package beside this one."""
-    real: Callable[..., object] = registry.entry_points
-
-    def entry_points(group: str) -> list[object]:
-        theirs = [SimpleNamespace(name=n, value=v) for n, v in THEIRS.get(group, {}).items()]
-        return [*real(group=group), *theirs]  # type: ignore[attr-defined]
-
-    monkeypatch.setattr(registry, "entry_points", entry_points)
 
 
 def never(path: Path) -> Path:
@@ -80,7 +62,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return FAMILY.train(LinearConfig("point", steps=150), data, root), root / "encoder"
 
 
-def test_a_model_is_loaded_by_what_its_manifest_says(installed: None, place) -> None:
+def test_a_model_is_loaded_by_what_its_manifest_says(toys: None, place) -> None:
     assert family_of(place[0]) is FAMILY
     model = load_world_model(*place)
     assert isinstance(model, LinearModel)
@@ -94,7 +76,7 @@ def test_one_that_is_not_installed_is_named(place) -> None:
         load_world_model(place[0] / "nowhere", place[1])
 
 
-def test_it_plans_in_the_point_world(installed: None, place) -> None:
+def test_it_plans_in_the_point_world(toys: None, place) -> None:
     model = load_world_model(*place)
     optimizer = CEM(candidates=32, iterations=3, elites=4)
     agent = MPCAgent(model, optimizer, Objective.discounted(1.0), 4, proposals=4)
@@ -108,7 +90,7 @@ def test_it_plans_in_the_point_world(installed: None, place) -> None:
     assert np.linalg.norm(info["pose"] - (0.8, -0.6)) < 0.5 * np.linalg.norm((1.6, 1.3))
 
 
-def test_what_a_family_cannot_do_is_a_typed_error(installed: None, place, tmp_path) -> None:
+def test_what_a_family_cannot_do_is_a_typed_error(toys: None, place, tmp_path) -> None:
     from planning.commands.self_improve import _train
     from robot_wm.cli.main import compose
 
@@ -127,7 +109,7 @@ def test_what_a_family_cannot_do_is_a_typed_error(installed: None, place, tmp_pa
         load_world_model(place[0], tmp_path / "other")
 
 
-def test_their_objective_pretrains(installed: None, tmp_path: Path) -> None:
+def test_their_objective_pretrains(toys: None, tmp_path: Path) -> None:
     from robot_wm.pretraining.trainer import PretrainConfig, pretrain
 
     store = make_dataset(tmp_path / "data", episodes=12, blocks=4)
@@ -145,31 +127,24 @@ def test_their_objective_pretrains(installed: None, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_from_nothing_to_a_bundle(
-    installed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from export.build.stage import bundle
     from export.runtime.world_model import OnnxWorldModel
-    from planning.commands.evaluate import evaluate_all
-    from robot_wm.cli.artifacts import model
-    from robot_wm.cli.main import Session, compose
-    from robot_wm.core.storage.provenance import read_manifest
+    from robot_wm.cli import main as cli
 
     monkeypatch.setenv("ROBOT_WM_HOME", str(tmp_path))
-    made = compose([*SMOKE, "weights=smoke"])
-    settings = replace(
-        made, method=("mpc", "onnx", "random"), train={}, model={"family": "linear", "horizon": 5},
-        objective=replace(made.objective, name="brightness", options={}),
-        evaluate=replace(made.evaluate, validation=2),
-    )  # fmt: skip
-    settings.check()
-    session = Session(settings, SMOKE)
-    folder, encoder = model(session)  # collects, pretrains and trains
-    assert family_of(folder) is FAMILY
-    facts = read_manifest(encoder, "encoder")["facts"]
+    words = ("experiment=smoke", "world_model=linear", "objective=brightness",
+             "encoder_tasks=push_t", "workers=1", "threads=1")  # fmt: skip
+    # Collects, pretrains, trains and exports.
+    assert cli.main(["evaluate", *words, "method=[mpc,onnx,random]"]) == 0
+    assert family_of(tmp_path / "models/push_t-smoke/world_model") is FAMILY
+    facts = read_manifest(tmp_path / "encoders/smoke/encoder", "encoder")["facts"]
     assert facts["pretrain"]["objective"] == "brightness"
-    rows, _ = evaluate_all(session)
-    named = {row["method"]: row["backend"] for row in rows}
-    assert named == {"linear": "torch", "onnx": "onnx", "random": "torch"}
-    assert rows[1]["row"] == rows[2]["row"] == "official/push_t"
-    exported = OnnxWorldModel(bundle(session))
-    assert exported.manifest["parents"]["world_model"] == rows[1]["model_sha256"]
+    assert facts["pretrain"]["options"] == {"weight": 2.0}
+    lines = (tmp_path / "runs/evaluate-smoke/official-push_t.jsonl").read_text().splitlines()
+    rows = {row["method"]: row for row in map(json.loads, lines)}
+    assert {method: row["backend"] for method, row in rows.items()} == {
+        "linear": "torch", "onnx": "onnx", "random": "torch",
+    }  # fmt: skip
+    exported = OnnxWorldModel(tmp_path / "bundles/push_t-smoke")
+    assert exported.manifest["parents"]["world_model"] == rows["onnx"]["model_sha256"]

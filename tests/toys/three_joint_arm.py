@@ -109,6 +109,7 @@ def installed(folder: Path, patch: pytest.MonkeyPatch) -> None:
     about = folder / "toy_arm-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-arm\nVersion: 1.0\n")
-    entry = f"{NAME} = {__name__}:ThreeJointArm"
-    (about / "entry_points.txt").write_text(f"[robot_wm.tasks]\n{entry}\n")
+    task, yaml = f"{NAME} = {__name__}:ThreeJointArm", "toys = toy_configs"
+    text = f"[robot_wm.tasks]\n{task}\n[robot_wm.configs]\n{yaml}\n"
+    (about / "entry_points.txt").write_text(text)
     patch.syspath_prepend(str(folder))
