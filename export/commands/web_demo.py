@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.build.stage import bundle
-from robot_wm.cli.artifacts import make
 from robot_wm.cli.paths import CHECKOUT
+from robot_wm.commands.parts.artifacts import make
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.storage.provenance import atomic_folder, storage_root, write_manifest
 

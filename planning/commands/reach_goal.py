@@ -10,9 +10,9 @@ import numpy as np
 
 from planning.agent.protocols import ChecksGoals
 from planning.agent.registry import agent_recipe, names
-from planning.commands.agents import agent_of, recipe
 from planning.commands.evaluate import environment, needed_model, sources_of
-from planning.commands.pictures import pictured
+from planning.commands.parts.agents import agent_of, recipe
+from planning.commands.parts.pictures import pictured
 from robot_wm.cli.settings import Settings
 from robot_wm.core.config import Natural, Seed, Within
 from robot_wm.core.errors import ConfigError

@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from planning.commands.agents import Folders, recipe
 from planning.commands.evaluate import environment
+from planning.commands.parts.agents import Folders, recipe
 from planning.evaluation.stage import split_pairs
-from robot_wm.cli.artifacts import dataset, latents, model
 from robot_wm.cli.paths import MIRRORED, PRACTICE
 from robot_wm.cli.settings import Settings
+from robot_wm.commands.parts.artifacts import dataset, latents, model
 from robot_wm.core.aliases import current, stored
 from robot_wm.core.config import Count, NonNegative, Within
 from robot_wm.core.errors import ConfigError

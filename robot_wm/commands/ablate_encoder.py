@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot_wm.cli.artifacts import dataset, encoder_datasets
 from robot_wm.cli.checks import check_learning
 from robot_wm.cli.paths import CHECKOUT
+from robot_wm.commands.parts.artifacts import dataset, encoder_datasets
 from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.storage.markdown import table
 from robot_wm.core.storage.provenance import (

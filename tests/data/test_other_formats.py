@@ -22,7 +22,7 @@ from robot_wm.data.latent_cache import LatentStore, build_latents
 from robot_wm.data.shards import shard_path
 from robot_wm.encoders.frozen import FrozenEncoder, save_encoder
 from robot_wm.encoders.vit import VideoEncoder
-from robot_wm.world_models.jepa.trainer import train
+from robot_wm.world_models.jepa.training.trainer import train
 
 
 @pytest.fixture(autouse=True)

@@ -150,8 +150,8 @@ def test_from_nothing_to_a_bundle(
     from export.build.stage import bundle
     from export.runtime.world_model import OnnxWorldModel
     from planning.commands.evaluate import evaluate_all
-    from robot_wm.cli.artifacts import model
     from robot_wm.cli.main import Session, compose
+    from robot_wm.commands.parts.artifacts import model
     from robot_wm.core.storage.provenance import read_manifest
 
     monkeypatch.setenv("ROBOT_WM_HOME", str(tmp_path))

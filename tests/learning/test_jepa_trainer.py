@@ -16,11 +16,11 @@ from robot_wm.encoders.token_pca import TokenPCA
 from robot_wm.encoders.vit import VideoEncoder
 from robot_wm.training.checkpoint import load_artifact
 from robot_wm.training.ema import average
-from robot_wm.world_models.jepa.config import TrainConfig
 from robot_wm.world_models.jepa.model import JEPAWorldModel, Sizes
-from robot_wm.world_models.jepa.objective import TrainingModule
 from robot_wm.world_models.jepa.projector import Embedding
-from robot_wm.world_models.jepa.trainer import learning_rate, train
+from robot_wm.world_models.jepa.training.config import TrainConfig
+from robot_wm.world_models.jepa.training.objective import TrainingModule
+from robot_wm.world_models.jepa.training.trainer import learning_rate, train
 
 SMALL = {
     "task": "square", "batch": 48, "window": 8, "lr": 2e-3, "warmup": 20, "ema": 0.98, "threads": 1,

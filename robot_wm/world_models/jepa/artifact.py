@@ -13,9 +13,9 @@ from robot_wm.core.storage.markdown import card, table
 from robot_wm.data.sequences import Pair
 from robot_wm.encoders.frozen import FrozenEncoder
 from robot_wm.training.checkpoint import full_precision, load_artifact, load_module
-from robot_wm.world_models.jepa.config import TrainConfig
 from robot_wm.world_models.jepa.model import CONTEXT, KIND
 from robot_wm.world_models.jepa.network import Network, Sizes, candidate_bytes
+from robot_wm.world_models.jepa.training.config import TrainConfig
 
 # Sizes that the training configuration chooses; the others follow from the data.
 CHOSEN = tuple(f.name for f in fields(Sizes) if f.name in TrainConfig.__dataclass_fields__)

@@ -20,7 +20,7 @@ from robot_wm.core.config import (
 from robot_wm.core.errors import ConfigError
 from robot_wm.world_models.jepa.model import COSTS
 from robot_wm.world_models.jepa.projector import Embedding
-from robot_wm.world_models.jepa.stages import (
+from robot_wm.world_models.jepa.training.stages import (
     DynamicsStage,
     EmbeddingStage,
     RepresentationStage,
