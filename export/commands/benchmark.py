@@ -1,4 +1,4 @@
-"""``robot-wm bench``: rendering, encoding, training and planning on this machine, in numbers."""
+"""``robot-wm benchmark``: rendering, encoding, training, planning on this machine, in numbers."""
 
 from __future__ import annotations
 

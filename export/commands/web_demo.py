@@ -1,4 +1,4 @@
-"""``robot-wm page``: a folder for any web server; planner and scene then run in the browser.
+"""``robot-wm web-demo``: a folder for any web server; planner and scene then run in the browser.
 
 The page is in ``export/browser``. Beside it come the bundle's graphs, the scene's MJCF, the two
 WebAssembly runtimes, a recorded run (shown where the scene cannot be simulated) and numbers made

@@ -1,4 +1,4 @@
-"""``robot-wm reach``: order a goal picture and watch the robot make the world look like it."""
+"""``robot-wm reach-goal``: order a goal picture and watch the robot make the world look like it."""
 
 from __future__ import annotations
 

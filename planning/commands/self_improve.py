@@ -1,4 +1,4 @@
-"""``robot-wm improve``: the agent's own episodes go back into the data, its model learns from them.
+"""``robot-wm self-improve``: the agent's own episodes go back into the data that its model learns.
 
 Every round the present model practises on goals of training episodes, then its predictor, proposer
 and goal distance go on learning on the fixed latent, with a share of the windows from practice. The
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImproveSettings:
-    """Rounds of practice, see ``robot-wm improve``.
+    """Rounds of practice, see ``robot-wm self-improve``.
 
     Attributes:
         rounds: of practice and training.

@@ -1,4 +1,4 @@
-"""``robot-wm ablate``: what each part of the encoder's recipe is worth, by the probes of the gate.
+"""``robot-wm ablate-encoder``: what each part of the encoder's recipe is worth to the probes.
 
 Every variant changes one thing and is pretrained and probed alike, on the tasks of
 ``encoder_tasks``, for ``pretrain.steps``. Variants that exist are kept: an interrupted run goes on.

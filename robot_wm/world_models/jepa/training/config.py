@@ -138,7 +138,7 @@ class TrainConfig:
     @property
     def total(self) -> int:
         """All optimizer steps."""
-        return self.steps + self.embedding_steps + self.dynamics_steps
+        return sum(stage.steps for stage in self.stages)
 
     @cached_property
     def representation_stage(self) -> RepresentationStage:
