@@ -35,7 +35,7 @@ from robot_wm.data.sequences import (
     sample_tokens,
     usable,
 )
-from robot_wm.encoders.frozen import FrozenEncoder
+from robot_wm.encoders.base import Encoder
 from robot_wm.training.checkpoint import (
     full_precision,
     half_precision,
@@ -62,7 +62,7 @@ def train(
     config: TrainConfig,
     dataset: Path | Sequence[Path],
     latents: Path | Sequence[Path],
-    encoder: FrozenEncoder,
+    encoder: Encoder,
     out: Path,
     evaluate: Evaluate | None = None,
     resume: bool = True,
@@ -118,7 +118,7 @@ class WorldModelTraining(Training):
         self,
         config: TrainConfig,
         pairs: list[Pair],
-        encoder: FrozenEncoder,
+        encoder: Encoder,
         target: Path,
         evaluate: Evaluate | None,
     ) -> None:
