@@ -2,7 +2,7 @@
 
 Software OpenGL spends nearly all its time on the shadow map and on multisampling. We switch both
 off, draw at twice the wanted size and average 2x2 pixels: edges carry sub-pixel positions, at a
-small fraction of the default cost (``robot-wm bench`` prints the ratio).
+small fraction of the default cost (``robot-wm benchmark`` prints the ratio).
 
 OpenGL belongs to a process and a thread: a fork after drawing, or another thread, is refused.
 """

@@ -36,8 +36,8 @@ class _Noting:
 
 def run(task: str, method: str, count: int = PAIRS) -> dict[str, np.ndarray]:
     """Actions ``[count, budget, A]`` (NaN after the end) and final errors ``[count, K]``."""
-    from planning.commands.agents import recipe
     from planning.commands.evaluate import environment, needed_model, row_config, sources_of
+    from planning.commands.parts.agents import recipe
     from planning.evaluation.evaluator import run_episode
     from planning.evaluation.stage import pair_lists
     from robot_wm.cli.main import Session, compose

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robot_wm.cli.artifacts import dataset, make, model, tasks
 from robot_wm.cli.paths import PACKAGE, SHIPPED
+from robot_wm.commands.parts.artifacts import dataset, make, model, tasks
 from robot_wm.core.errors import ConfigError, DataError, WeightsError
 from robot_wm.core.images import sides
 from robot_wm.core.storage.provenance import (

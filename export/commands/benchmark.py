@@ -1,4 +1,4 @@
-"""``robot-wm bench``: rendering, encoding, training and planning on this machine, in numbers."""
+"""``robot-wm benchmark``: rendering, encoding, training, planning on this machine, in numbers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from planning.agent.build import mpc
-from robot_wm.cli.artifacts import make
 from robot_wm.cli.paths import CHECKOUT
 from robot_wm.cli.settings import Settings
+from robot_wm.commands.parts.artifacts import make
 from robot_wm.core.images import sides
 from robot_wm.core.instantiate import locate
 from robot_wm.core.storage.provenance import provenance, write_lines
@@ -133,7 +133,7 @@ def planning(settings: Settings, model: WorldModel[Any]) -> dict[str, Any]:
     """Wall time of a plan, part by part."""
     import numpy as np
 
-    from planning.agent.profiling import bench_plan
+    from planning.agent.timing.profiling import bench_plan
 
     shape, rng = (*sides(settings.image_size), 3), np.random.default_rng(settings.seed)
     goal, seen = (

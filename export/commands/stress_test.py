@@ -1,4 +1,4 @@
-"""``robot-wm soak``: the exported controller on recorded frames, with every fault thrown at it.
+"""``robot-wm stress-test``: the exported controller on recorded frames, every fault thrown at it.
 
 The search is the one of ``planner``: a small one (``planner.options.candidates=16
 planner.options.iterations=1``) tries the controller as hard in a fraction of the time.

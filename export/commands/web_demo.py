@@ -1,4 +1,4 @@
-"""``robot-wm page``: a folder for any web server; planner and scene then run in the browser.
+"""``robot-wm web-demo``: a folder for any web server; planner and scene then run in the browser.
 
 The page is in ``export/browser``. Beside it come the bundle's graphs, the scene's MJCF, the two
 WebAssembly runtimes, a recorded run (shown where the scene cannot be simulated) and numbers made
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.build.stage import bundle
-from robot_wm.cli.artifacts import make
 from robot_wm.cli.paths import CHECKOUT
+from robot_wm.commands.parts.artifacts import make
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.storage.provenance import atomic_folder, storage_root, write_manifest
 

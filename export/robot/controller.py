@@ -164,7 +164,7 @@ class Controller:
         return pictures(goal, self._size)
 
     def think(self) -> None:
-        """Plan between two control steps, if the agent can (``planning.agent.realtime_mpc``).
+        """Plan between two control steps, if the agent can (``agent.timing.realtime_mpc``).
 
         Call it once the action of a tick is sent, from any thread. It waits no longer than
         ``limits.max_plan_time_s``; what goes wrong is told by the next tick.

@@ -8,11 +8,11 @@ from typing import Any
 
 from export.runtime.bundle_spec import Contract, search_of
 from export.runtime.world_model import OnnxWorldModel
-from planning.agent.configurator import fit_budget, profile
 from planning.agent.costs import Objective
 from planning.agent.mpc import MPCAgent
-from planning.agent.realtime_mpc import RealTimeMPC
 from planning.agent.symmetrized_model import symmetrized
+from planning.agent.timing.configurator import fit_budget, profile
+from planning.agent.timing.realtime_mpc import RealTimeMPC
 from planning.optimizers import Optimizer, make
 from robot_wm.core.errors import WeightsError
 from robot_wm.core.system.machine import PACKAGE
@@ -51,8 +51,8 @@ def agent_of(
     Args:
         execute, deadline: see :class:`planning.agent.mpc.MPCAgent`.
         budget: time for a whole plan [s]: the search is cut to what fits on this machine, which
-            is timed for it (:mod:`planning.agent.configurator`); 0 searches as exported.
-        delay: control steps until a plan can be used, see ``planning.agent.realtime_mpc``; 0
+            is timed for it (:mod:`planning.agent.timing.configurator`); 0 searches as exported.
+        delay: control steps until a plan can be used, see ``planning.agent.timing.realtime_mpc``; 0
             plans as if the world waited, None measures.
         mirror: judge plans in the mirror of the scene, too, if the contract names one; False plans
             as ``planner.onnx`` does.

@@ -34,8 +34,8 @@ def mpc(
     """
     from planning.agent.costs import Objective
     from planning.agent.mpc import MPCAgent
-    from planning.agent.realtime_mpc import RealTimeMPC
     from planning.agent.symmetrized_model import symmetrized as symmetrized_model
+    from planning.agent.timing.realtime_mpc import RealTimeMPC
     from planning.optimizers import make
 
     p = build(PlannerSettings, current("planner", planner), "planner")

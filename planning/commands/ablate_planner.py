@@ -1,4 +1,4 @@
-"""``robot-wm modules``: what each module of the agent is worth, one taken away or left alone.
+"""``robot-wm ablate-planner``: what each module of the agent is worth, without it or it alone.
 
 All variants plan with the same world model on the same held-out pairs; rows are named
 ``modules/task@variant`` and go to ``results/`` with ``publish=true``. This is for reporting: what

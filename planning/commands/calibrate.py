@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot_wm.cli.artifacts import dataset, scene, tasks
+from robot_wm.commands.parts.artifacts import dataset, scene, tasks
 from robot_wm.core.instantiate import locate
 from robot_wm.core.storage.provenance import read_json, write_json
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planning.agent.registry import AgentRecipe
-from planning.commands.agents import Folders, agent_of, planner_of, recipe
 from planning.commands.calibrate import verdict_of
+from planning.commands.parts.agents import Folders, agent_of, planner_of, recipe
 from planning.evaluation.stage import first_pairs, pair_lists
-from robot_wm.cli.artifacts import bundle, dataset, make, model, tasks
 from robot_wm.cli.settings import Settings
+from robot_wm.commands.parts.artifacts import bundle, dataset, make, model, tasks
 from robot_wm.core.aliases import stored
 from robot_wm.core.instantiate import deferred
 from robot_wm.core.storage.provenance import read_json, read_manifest, sha256_of

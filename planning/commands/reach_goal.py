@@ -1,4 +1,4 @@
-"""``robot-wm reach``: order a goal picture and watch the robot make the world look like it."""
+"""``robot-wm reach-goal``: order a goal picture and watch the robot make the world look like it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from planning.agent.protocols import ChecksGoals
 from planning.agent.registry import agent_recipe, names
-from planning.commands.agents import agent_of, recipe
 from planning.commands.evaluate import environment, needed_model, sources_of
-from planning.commands.pictures import pictured
+from planning.commands.parts.agents import agent_of, recipe
+from planning.commands.parts.pictures import pictured
 from robot_wm.cli.settings import Settings
 from robot_wm.core.config import Natural, Seed, Within
 from robot_wm.core.errors import ConfigError

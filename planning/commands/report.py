@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planning.agent.registry import agent_recipe
-from planning.commands.agents import Folders, agent_of, planner_of, recipe
 from planning.commands.evaluate import (
     environment,
     evaluate_all,
@@ -17,6 +16,7 @@ from planning.commands.evaluate import (
     sources_of,
     train_seed,
 )
+from planning.commands.parts.agents import Folders, agent_of, planner_of, recipe
 from planning.evaluation.stage import pair_lists
 from robot_wm.core.config import Natural
 from robot_wm.core.storage.provenance import storage_root

@@ -1,4 +1,4 @@
-"""``robot-wm improve``: the agent's own episodes go back into the data, its model learns from them.
+"""``robot-wm self-improve``: the agent's own episodes go back into the data that its model learns.
 
 Every round the present model practises on goals of training episodes, then its predictor, proposer
 and goal distance go on learning on the fixed latent, with a share of the windows from practice. The
@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from planning.commands.agents import Folders, recipe
 from planning.commands.evaluate import environment
+from planning.commands.parts.agents import Folders, recipe
 from planning.evaluation.stage import split_pairs
-from robot_wm.cli.artifacts import dataset, latents, model
 from robot_wm.cli.paths import MIRRORED, PRACTICE
 from robot_wm.cli.settings import Settings
+from robot_wm.commands.parts.artifacts import dataset, latents, model
 from robot_wm.core.aliases import current, stored
 from robot_wm.core.config import Count, NonNegative, Within
 from robot_wm.core.errors import ConfigError
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImproveSettings:
-    """Rounds of practice, see ``robot-wm improve``.
+    """Rounds of practice, see ``robot-wm self-improve``.
 
     Attributes:
         rounds: of practice and training.

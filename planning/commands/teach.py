@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from planning.commands.agents import Folders, recipe
 from planning.commands.evaluate import environment
+from planning.commands.parts.agents import Folders, recipe
 from planning.commands.self_improve import by_model, practice_planner, scored
 from planning.evaluation.stage import split_pairs
-from robot_wm.cli.artifacts import dataset, model, scene, tasks, training_data
 from robot_wm.cli.settings import Settings
+from robot_wm.commands.parts.artifacts import dataset, model, scene, tasks, training_data
 from robot_wm.core.aliases import stored
 from robot_wm.core.config import Count, Natural, NonNegative, unknown
 from robot_wm.core.errors import ConfigError

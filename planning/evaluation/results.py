@@ -72,7 +72,7 @@ class EpisodeResult:
         clipped_fraction: share of action entries the evaluator had to clip.
         final_error: change of pose still missing at the end, per entry, in its unit.
         encode_s, plan_s: wall time of each perception and of each plan [s].
-        counts: what the agent counted, see :class:`planning.agent.realtime_mpc.RealTimeMPC`.
+        counts: what the agent counted, see :class:`planning.agent.timing.realtime_mpc.RealTimeMPC`.
     """
 
     pair_id: str

@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot_wm.cli.artifacts import dataset, scene
 from robot_wm.cli.paths import PACKAGE
 from robot_wm.cli.settings import Settings
+from robot_wm.commands.parts.artifacts import dataset, scene
 from robot_wm.core.aliases import stored
 from robot_wm.core.config import build
 from robot_wm.core.storage.provenance import check_same

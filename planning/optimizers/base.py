@@ -261,8 +261,9 @@ class Optimizer:
             fits = fits and max(1, least) <= proposals.shape[0] <= most
             received = f"proposals of shape {tuple(proposals.shape)}"
         if not fits:
+            next_step = "ask for as many proposals, or change `candidates`"
+            if proposals is not None and proposals.shape[1] != mean.shape[0]:
+                next_step = f"set planner.horizon={proposals.shape[1]}, as the model proposes"
             raise InputError(
-                received,
-                f"[{max(1, least)}..{most}, {mean.shape[0]}, {mean.shape[1]}]",
-                "ask for as many proposals, or change `candidates`",
+                received, f"[{max(1, least)}..{most}, {mean.shape[0]}, {mean.shape[1]}]", next_step
             )

@@ -1,4 +1,4 @@
-"""``robot-wm ablate``: what each part of the encoder's recipe is worth, by the probes of the gate.
+"""``robot-wm ablate-encoder``: what each part of the encoder's recipe is worth to the probes.
 
 Every variant changes one thing and is pretrained and probed alike, on the tasks of
 ``encoder_tasks``, for ``pretrain.steps``. Variants that exist are kept: an interrupted run goes on.
@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot_wm.cli.artifacts import dataset, encoder_datasets
 from robot_wm.cli.checks import check_learning
 from robot_wm.cli.paths import CHECKOUT
+from robot_wm.commands.parts.artifacts import dataset, encoder_datasets
 from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.storage.markdown import table
 from robot_wm.core.storage.provenance import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from robot_wm.cli.artifacts import encoder
+from robot_wm.commands.parts.artifacts import encoder
 
 if TYPE_CHECKING:
     from robot_wm.cli.main import Session

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot_wm.cli.artifacts import dataset, encoder
 from robot_wm.cli.paths import CHECKOUT
+from robot_wm.commands.parts.artifacts import dataset, encoder
 from robot_wm.core.storage.json_io import read_lines
 from robot_wm.core.system.progress import say
 

@@ -34,7 +34,7 @@ from robot_wm.data.formats.base import EpisodeReader, open_episodes
 from robot_wm.data.shards import fill, shard_path
 
 if TYPE_CHECKING:
-    from robot_wm.encoders.frozen import FrozenEncoder
+    from robot_wm.encoders.base import Encoder
 
 # Bump the version when the way frames become tokens changes: old caches are then not found.
 KIND, PREPROCESSING = "latents", "frame-alone float16 v1"
@@ -47,7 +47,7 @@ def cache_path(root: Path, encoder_sha: str, dataset_sha: str) -> Path:
     return Path(root) / f"latents-{sha256_of(parts)[:16]}"
 
 
-def build_latents(dataset: Path, encoder: FrozenEncoder, root: Path) -> Path:
+def build_latents(dataset: Path, encoder: Encoder, root: Path) -> Path:
     """Encode every frame of a data set, or do nothing where that is already done.
 
     Each shard is written in one step; an interrupted run goes on at the first missing shard.
@@ -101,7 +101,7 @@ class _Encoding:
     """Writes the tokens of one shard after the other."""
 
     store: EpisodeReader
-    encoder: FrozenEncoder
+    encoder: Encoder
     folder: Path
 
     def __call__(self, shard: int) -> None:

@@ -30,7 +30,9 @@ class Encoder(Protocol):
 
     Attributes:
         sha256: identity of the artefact, for the manifests of everything built on it.
-        config: whatever shapes it; ``config.image_size`` is the side of its images [px].
+        config: whatever shapes it. ``config.image_size`` is that of its images [px], a number or
+            (height, width); ``config.grid``, rows and columns of its ``P`` tokens, is asked for by
+            world models that look at places, as ours does.
     """
 
     sha256: str

@@ -76,15 +76,16 @@ class Task(ABC):
     * ``eligible``: families of pairs that not every recorded stretch is good for;
     * ``confinement``: where nothing in the scene keeps the robot's target in the picture;
     * a policy ``expert``: ``method=expert``, the proposals of ``method=oracle``, ``robot-wm teach``
-      and ``page``;
+      and ``web-demo``;
     * ``mirror`` and ``Reflects``: mirrored collections, planning in the mirror image;
-    * ``Posable``: goals that ``robot-wm reach`` is told as a pose, the teacher's corrections;
+    * ``Posable``: goals that ``robot-wm reach-goal`` is told as a pose, the teacher's corrections;
     * ``Calibrated``, predicates ``moderate`` and ``strict``: ``robot-wm calibrate``;
     * commands linear in state and action, square pictures of the scene's first camera:
-      ``robot-wm page``.
+      ``robot-wm web-demo``.
 
-    ``robot-wm soak`` asks for nothing more, ``robot-wm probe`` for poses that change. Abilities in
-    capitals are protocols of :mod:`sim.tasks.abilities`; who lacks one is told by name.
+    ``robot-wm stress-test`` asks for nothing more, ``robot-wm probe`` for poses that change.
+    Abilities in capitals are protocols of :mod:`sim.tasks.abilities`; who lacks one is told by
+    name.
 
     Class attributes:
         name: registry name.

@@ -10,12 +10,12 @@ import torch
 from moving_square import tiny_encoder
 
 from planning.agent.mpc import MPCAgent
-from planning.agent.profiling import TimedModel, TimedProposer, bench_plan
+from planning.agent.timing.profiling import TimedModel, TimedProposer, bench_plan
 from planning.optimizers import CEM
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.protocols import ModelSpec, Proposer, WorldModel
 from robot_wm.world_models.jepa.benchmark import bench_encode, bench_training
-from robot_wm.world_models.jepa.config import TrainConfig
+from robot_wm.world_models.jepa.training.config import TrainConfig
 
 SPEC = ModelSpec("toy", (-1.0,) * 4, (1.0,) * 4, 2, 0.1, context=3, horizon=3, image_size=8)
 ENCODE_S, ROLLOUT_S, PROPOSE_S = 0.004, 0.002, 0.003

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from planning.commands.pictures import pictured
+from planning.commands.parts.pictures import pictured
 from robot_wm.core.errors import InputError
 
 SIZE = 32

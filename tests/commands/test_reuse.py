@@ -11,8 +11,8 @@ from planning.evaluation.goal_pairs import PairList
 from planning.evaluation.results import read_rows
 from planning.evaluation.stage import draw_pairs, pair_lists
 from robot_wm.cli import main as cli
-from robot_wm.cli.artifacts import encoder, model
 from robot_wm.cli.main import Session, compose
+from robot_wm.commands.parts.artifacts import encoder, model
 from robot_wm.core.errors import DataError, WeightsError
 from robot_wm.core.storage.provenance import (
     atomic_folder,

@@ -27,7 +27,7 @@ from robot_wm.world_models.base import (
     TrainingData,
     WorldModelFamily,
 )
-from robot_wm.world_models.jepa.config import TrainConfig
+from robot_wm.world_models.jepa.training.config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = {**WORLD_MODELS, "toy": LINEAR}

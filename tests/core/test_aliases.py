@@ -15,7 +15,7 @@ from robot_wm.core.aliases import OPTIONS, RENAMED, current, stored
 from robot_wm.core.errors import ConfigError
 from robot_wm.pretraining.config import PretrainConfig
 from robot_wm.pretraining.objectives.vjepa_modules import VJEPAConfig
-from robot_wm.world_models.jepa.config import TrainConfig
+from robot_wm.world_models.jepa.training.config import TrainConfig
 from sim.collection.collect import Mix
 
 ROOT = Path(__file__).parents[2]

@@ -10,6 +10,7 @@ from moving_square import TINY, make_dataset
 from npz_episodes import NAME, write_npz
 from point_world import PointEnv, point_store
 from test_jepa_trainer import tiny_run
+from toy_family import FAMILY, LinearConfig
 
 from planning.evaluation.config import EvaluateConfig
 from planning.evaluation.evaluator import evaluate
@@ -22,7 +23,8 @@ from robot_wm.data.latent_cache import LatentStore, build_latents
 from robot_wm.data.shards import shard_path
 from robot_wm.encoders.frozen import FrozenEncoder, save_encoder
 from robot_wm.encoders.vit import VideoEncoder
-from robot_wm.world_models.jepa.trainer import train
+from robot_wm.world_models.base import TrainingData
+from robot_wm.world_models.jepa.training.trainer import train
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +46,16 @@ def test_a_world_model_learns_the_same_from_them(tmp_path: Path) -> None:
         assert read_manifest(folder, "world_model")["facts"]["datasets"] == [store.sha256]
     np.testing.assert_array_equal(made["ours"][0], made["theirs"][0])
     assert made["ours"][1] == made["theirs"][1]
+
+
+def test_so_does_a_model_of_somebody_else(tmp_path: Path) -> None:
+    save_encoder(tmp_path / "encoder", VideoEncoder(TINY), {}, {}, "random weights")
+    ours, made = make_dataset(tmp_path / "ours", 12, 4, 3), []
+    for root in (ours.root, write_npz(ours, tmp_path / "theirs")):
+        data = TrainingData([root], tmp_path / "encoder", Path)
+        folder = FAMILY.train(LinearConfig("square", steps=3), data, tmp_path / f"{root.name}-run")
+        made.append((folder / "weights.safetensors").read_bytes())
+    assert made[0] == made[1]
 
 
 def test_an_agent_is_judged_alike_on_pairs_of_them(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from robot_wm.encoders.vit import VideoEncoder
 from robot_wm.pretraining.collapse_metrics import ProbeData
 from robot_wm.pretraining.trainer import pretrain
 from robot_wm.probing.probes import draw
-from robot_wm.world_models.jepa.trainer import train
+from robot_wm.world_models.jepa.training.trainer import train
 from robot_wm.world_models.jepa.visualization import contact_sheet
 from sim.collection.collect import CollectConfig, Mix, collect
 from sim.collection.mirror import mirror

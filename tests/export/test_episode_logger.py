@@ -82,8 +82,8 @@ def test_the_controller_logs_what_it_sent_and_a_model_can_learn_from_it(tmp_path
     from robot_wm.data.latent_cache import build_latents
     from robot_wm.encoders.frozen import FrozenEncoder, save_encoder
     from robot_wm.encoders.vit import VideoEncoder
-    from robot_wm.world_models.jepa.config import TrainConfig
-    from robot_wm.world_models.jepa.trainer import train
+    from robot_wm.world_models.jepa.training.config import TrainConfig
+    from robot_wm.world_models.jepa.training.trainer import train
 
     class Agent:
         class model:

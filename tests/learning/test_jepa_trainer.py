@@ -1,6 +1,7 @@
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -16,11 +17,13 @@ from robot_wm.encoders.token_pca import TokenPCA
 from robot_wm.encoders.vit import VideoEncoder
 from robot_wm.training.checkpoint import load_artifact
 from robot_wm.training.ema import average
-from robot_wm.world_models.jepa.config import TrainConfig
+from robot_wm.training.losses import straightening
 from robot_wm.world_models.jepa.model import JEPAWorldModel, Sizes
-from robot_wm.world_models.jepa.objective import TrainingModule
 from robot_wm.world_models.jepa.projector import Embedding
-from robot_wm.world_models.jepa.trainer import learning_rate, train
+from robot_wm.world_models.jepa.training.config import TrainConfig
+from robot_wm.world_models.jepa.training.objective import TrainingModule
+from robot_wm.world_models.jepa.training.stages import Stage
+from robot_wm.world_models.jepa.training.trainer import learning_rate, train
 
 SMALL = {
     "task": "square", "batch": 48, "window": 8, "lr": 2e-3, "warmup": 20, "ema": 0.98, "threads": 1,
@@ -198,6 +201,34 @@ def test_resuming_equals_never_having_stopped(place, tmp_path, every, kept):
     assert [x["step"] for x in logs[0] if "closed_loop" in x] == [15, 18, 21, 23]
     with pytest.raises(WeightsError, match="lr"):
         train(tiny_run(lr=1e-3, slow=2), store.root, latents, encoder, tmp_path / "b")
+
+
+@dataclass(frozen=True)
+class Straighten(Stage):
+    """A stage that is not ours: the projector once more, for straight paths alone."""
+
+    name = "straighten"
+
+    def loss(self, live, windows, step, rng, generator):
+        return {"straighten": straightening(live.network.projector(windows.draw(8, rng).x))}
+
+
+class FourStages(TrainConfig):
+    @cached_property
+    def stages(self):
+        return (Straighten(4), *super().stages)
+
+
+def test_another_stage_is_one_more_entry_of_the_list(place, tmp_path):
+    _, store, encoder, latents = place
+    config = FourStages(**asdict(tiny_run(log_every=1)))
+    assert config.total == tiny_run().total + 4
+    train(config, store.root, latents, encoder, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    terms = [tuple(line["terms"]) for line in lines if "terms" in line]
+    assert len(terms) == config.total  # the last stage's are there, too
+    assert terms[:4] == [("straighten",)] * 4
+    assert ("straighten",) not in terms[4:]
 
 
 @pytest.mark.parametrize(

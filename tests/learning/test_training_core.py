@@ -21,8 +21,12 @@ from robot_wm.training.loop import Pace, Training, fit
 from robot_wm.training.metrics import participation_ratio, r2
 from robot_wm.training.optim import make_optimizer, warmup_cosine
 from robot_wm.training.run_log import Log, Window
-from robot_wm.world_models.jepa.config import TrainConfig
-from robot_wm.world_models.jepa.stages import DynamicsStage, EmbeddingStage, RepresentationStage
+from robot_wm.world_models.jepa.training.config import TrainConfig
+from robot_wm.world_models.jepa.training.stages import (
+    DynamicsStage,
+    EmbeddingStage,
+    RepresentationStage,
+)
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ import pytest
 from planning.evaluation.rollout_collection import PracticeConfig
 from robot_wm.core.errors import ConfigError
 from robot_wm.pretraining.trainer import PretrainConfig
-from robot_wm.world_models.jepa.config import TrainConfig
+from robot_wm.world_models.jepa.training.config import TrainConfig
 from sim.collection.collect import CollectConfig, Mix
 
 TRAIN = partial(TrainConfig, "x")

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 from toy_models import SPEC, ProposingModel, ToyModel
 
-from planning.agent.configurator import LEAST, REFINED, Budget, LatencyModel, fit_budget, profile
 from planning.agent.mpc import MPCAgent
+from planning.agent.timing.configurator import (
+    LEAST,
+    REFINED,
+    Budget,
+    LatencyModel,
+    fit_budget,
+    profile,
+)
 from planning.optimizers import CEM, ICEM, BestOfN, PolicyOnly
 from robot_wm.core.errors import ConfigError
 

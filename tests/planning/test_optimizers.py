@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from random_shooting import RandomShooting
 
 from planning.agent.costs import Effort, LastCost, Objective, SumCost
-from planning.optimizers import CEM, ICEM, MPPI, SAMPLING, BestOfN, Optimizer, PolicyOnly, make
+from planning.optimizers import (
+    CEM,
+    ICEM,
+    MPPI,
+    OPTIMIZERS,
+    SAMPLING,
+    BestOfN,
+    Optimizer,
+    PolicyOnly,
+    make,
+)  # fmt: skip
 from planning.optimizers.icem import colored_noise
 from robot_wm.core.errors import ConfigError, InputError
 
@@ -15,7 +29,19 @@ H, A = 3, 4
 LOW = np.array([-1, -1, 0, -2], np.float32)
 HIGH = np.array([1, 0.5, 2, 2], np.float32)
 ZERO = np.zeros((H, A), np.float32)
-NAMES = sorted(SAMPLING)
+NAMES = [*sorted(SAMPLING), "shooting"]
+
+
+@pytest.fixture(autouse=True)
+def theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planner of somebody else keeps the same laws."""
+    monkeypatch.setitem(OPTIMIZERS, "shooting", RandomShooting)
+
+
+def those_of(name: str, **options: Any) -> dict[str, Any]:
+    """Those options that this optimiser has."""
+    known = {field.name for field in fields(OPTIMIZERS[name])}
+    return {key: value for key, value in options.items() if key in known}
 
 
 def target(kind: str) -> np.ndarray:
@@ -42,7 +68,7 @@ def solve(optimizer: Optimizer, goal: np.ndarray, seed: int = 0, proposals=None)
 )
 def test_quadratic_optimum_is_found(name, kind, iterations, tolerance):
     goal = target(kind)
-    options = {"decay": 1.0} if name == "icem" else {}
+    options = those_of(name, decay=1.0)
     plan = solve(make(name, iterations=iterations, **options), goal)
     # The spread never falls below 0.05 half-ranges: inside, the average of several such samples is
     # about that good. Outside, the best point is the bound, approached from one side only while
@@ -104,7 +130,7 @@ def test_torch_gives_the_same_plan(name, final):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_optimiser_can_be_traced(name):
-    options = {} if name == "mppi" else {"elites": 4, "weighting": "linear"}
+    options = those_of(name, elites=4, weighting="linear")
     optimizer = make(name, candidates=16, iterations=2, **options)
 
     class Planner(torch.nn.Module):
@@ -122,11 +148,10 @@ def test_the_optimiser_can_be_traced(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_guarded_is_never_worse_than_the_best_proposal(name):
-    small = {} if name == "mppi" else {"elites": 4}
-    optimizer = make(name, candidates=12, iterations=1, **small)
+    optimizer = make(name, candidates=12, iterations=1, **those_of(name, elites=4))
     goal = target("inside")
     cost = quadratic(goal)
-    unguarded = make(name, candidates=12, iterations=1, final="mean", **small)
+    unguarded = CEM(candidates=12, iterations=1, elites=4, final="mean")
     worse = 0
     # One excellent proposal among poor ones: averaging with others can only harm it.
     scale = np.array([0.01, 0.5, 0.5, 0.5, 0.5, 0.5])[:, None, None]
@@ -140,6 +165,16 @@ def test_guarded_is_never_worse_than_the_best_proposal(name):
         assert plan.best_cost <= best
         worse += cost(solve(unguarded, goal, seed, proposals).actions[None])[0] > best
     assert worse >= 8  # the law is not free: the plain mean breaks it
+
+
+def test_proposals_of_another_length_name_the_horizon():
+    """A model that proposes fewer blocks than are planned, as in ``planner.horizon=3``."""
+    plans = np.zeros((4, H - 1, A), np.float32)
+    with pytest.raises(InputError, match=rf"planner\.horizon={H - 1}") as wrong:
+        solve(CEM(candidates=16, elites=4), target("inside"), proposals=plans)
+    assert "candidates" not in wrong.value.next_step
+    with pytest.raises(InputError, match="change `candidates`"):
+        solve(CEM(candidates=2, elites=1), target("inside"), proposals=np.zeros((4, H, A)))
 
 
 def test_mode_1_follows_the_first_proposal_and_asks_nothing():

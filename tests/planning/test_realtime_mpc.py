@@ -7,7 +7,7 @@ import pytest
 from toy_models import SPEED, ProposingModel, ToyModel, agent_of, drive
 
 from planning.agent.costs import Objective
-from planning.agent.realtime_mpc import RealTimeMPC
+from planning.agent.timing.realtime_mpc import RealTimeMPC
 from planning.optimizers import CEM
 from robot_wm.core.errors import ConfigError, InputError
 

@@ -28,7 +28,7 @@ def test_impossible_values_of_factors_are_refused_by_name(task: str) -> None:
                 env.reset(seed=0, options={"factors": {name: value}})
         for level in (factor.nominal, *factor.held_out):
             env.reset(seed=0, options={"factors": {name: level}})
-            env.step(np.ones(2))
+            env.step(np.ones(env.spec.control_dim))
             assert np.isfinite(env.state()).all()
     with pytest.raises(ConfigError, match="roughness"):
         env.reset(options={"factors": {"roughness": 1}})

@@ -12,12 +12,14 @@ from sim.goal_images import goal_free_bodies, goal_from_pose, names, subgoals_fr
 from sim.tasks import TASKS
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task", [name for name, made in TASKS.items() if hasattr(made, "set_pose")]
+)
 def test_a_pose_that_was_seen_can_be_set(task):
     env = make(task)
     env.reset(seed=3)
     for _ in range(5):
-        obs, *_, info = env.step(np.array([0.1, 0.1]))
+        obs, *_, info = env.step(np.full(env.spec.control_dim, 0.1))
     settable = list(names(env.task))
     values = dict(zip(settable, info["pose"], strict=False))
     env.reset(seed=4)

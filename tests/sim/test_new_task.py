@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import mujoco
 import numpy as np
 import pytest
-from three_joint_arm import NAME, SIZE, ThreeJointArm, installed
+from three_joint_arm import BARE, NAME, SIZE, ThreeJointArm, installed
 
 from robot_wm.core.errors import ConfigError, InputError
 from robot_wm.core.poses import PoseEntry
@@ -26,6 +29,7 @@ from sim.tasks.conformance import check_task
 from sim.web_scene import command_matrix, describe
 
 HEIGHT, WIDTH = SIZE
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -145,7 +149,7 @@ def test_abilities_that_it_lacks_are_told_with_who_needs_them() -> None:
         assert able(TASKS[name](), Calibrated, "robot-wm calibrate").published.oracle > 90
 
 
-@pytest.mark.parametrize("name", [NAME, *sorted(TASKS)])
+@pytest.mark.parametrize("name", sorted({NAME, BARE, *TASKS}))
 def test_every_task_conforms(name: str) -> None:
     check_task(name)
 
@@ -212,6 +216,22 @@ def test_entries_of_poses_are_spelled_and_read_back() -> None:
     assert PoseEntry.parse("torque [N, m]").kind == "position"  # others write what they like
     with pytest.raises(ConfigError, match="kind 'colour'"):
         PoseEntry("x", "m", "colour")  # type: ignore[arg-type]
+
+
+def test_what_tests_ask_of_every_task_holds_for_it(tmp_path: Path) -> None:
+    """Those that iterate over the table, in a process that finds the arms there from the start."""
+    with pytest.MonkeyPatch.context() as patch:
+        installed(tmp_path, patch)
+        path = os.pathsep.join([str(tmp_path), str(ROOT / "tests/toys")])
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", f"{NAME} or {BARE}",
+         "tests/sim", "tests/export/test_web_demo.py"],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout
+    passed = re.search(r"(\d+) passed, \d+ deselected", ran.stdout)
+    assert passed, ran.stdout  # and none skipped
+    assert int(passed[1]) > 50
 
 
 CHAIN = (

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sim import TASKS, make
+from sim.tasks.abilities import Calibrated
 
 # of the robot's own landmark
 COLOURS = {"push_t": (65, 105, 225), "two_room": (255, 0, 0)}
@@ -51,13 +52,15 @@ def test_perspective_is_projected_as_the_renderer_does():
 def test_paths_are_those_of_the_scene_itself(task, blind):
     env, rng = blind(task), np.random.default_rng(0)
     _, info = env.reset(seed=4, options={})
-    plans = rng.uniform(-1, 1, (2, 6, 2))
+    plans = rng.uniform(-1, 1, (2, 6, env.spec.control_dim))
     poses = [info["pose"], *(env.step(action)[-1]["pose"] for action in plans[1])]
     end = env.state()
     found = env.foresee(info["state"], plans)
     assert np.array_equal(env.state(), end)  # the last plan ends where the scene did
     for name, place in env.task.landmarks(np.array(poses)).items():
         assert found[name].shape == (2, 7, 2)
+        if env.data.camera(env.task.camera).xmat[8] < 1 - 1e-9:
+            continue
         # Two landmarks of a picture are as far apart as in the world, seen from above.
         gaps = np.linalg.norm(np.diff(place[:, :2], axis=0), axis=1)
         moved = np.linalg.norm(np.diff(found[name][1], axis=0), axis=1)
@@ -68,12 +71,14 @@ def test_paths_are_those_of_the_scene_itself(task, blind):
 def test_a_predicate_holds_only_below_its_limits(task):
     made, rng = TASKS[task](), np.random.default_rng(1)
     size = len(made.pose_entries)
+    assert set(made.criteria) == set(made.predicates) or not isinstance(made, Calibrated)
     for family, predicate in made.predicates.items():
+        if (criteria := made.criteria.get(family)) is None:
+            continue
         held = 0
         for scale in (0.003, 0.01, 0.05, 0.3):
             goal = rng.uniform(0.2, 1.0, size)
             for poses in goal + scale * rng.normal(size=(50, 4, size)):
-                criteria = made.criteria[family]
                 below = [c.error(poses[1:], goal) < c.limit for c in criteria]
                 hits, all_below = predicate(poses, goal), np.logical_and.reduce(below)
                 assert not (hits & ~all_below).any()

@@ -19,7 +19,7 @@ from sim.randomization import Factor
 from sim.tasks.base import Predicate, Task, hold, shared_factors
 
 JOINTS = ("swivel", "shoulder", "elbow")
-NAME, SIZE = "three_joint_arm", (48, 64)
+NAME, BARE, SIZE = "three_joint_arm", "bare_arm", (48, 64)
 SPEED, UPPER, LOWER, HEIGHT = 1.5, 0.14, 0.12, 0.06  # [rad/s], [m], [m], [m]
 LOW, HIGH = np.array([-1.2, 0.0, -1.2]), np.array([1.2, 1.0, 1.2])
 
@@ -80,6 +80,15 @@ class ThreeJointArm(Task):
         return np.abs(poses[..., :3] - goal[:3]).max(-1)
 
 
+class BareArm(ThreeJointArm):
+    """The same with nothing that a task may leave out."""
+
+    name = BARE
+    factors: ClassVar[Mapping[str, Factor]] = {}
+    predicates: ClassVar[Mapping[str, Predicate]] = {"official": _official}
+    policies: ClassVar[Mapping[str, str]] = {}
+
+
 class ArmExpert(Policy):
     """Straight to the goal's joints."""
 
@@ -105,11 +114,11 @@ class Bold(Policy):
 
 
 def installed(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """Make the task known by an entry point, for this process and those that it starts."""
+    """Make the tasks known by entry points, for this process and those that it starts."""
     about = folder / "toy_arm-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-arm\nVersion: 1.0\n")
-    task, yaml = f"{NAME} = {__name__}:ThreeJointArm", "toys = toy_configs"
-    text = f"[robot_wm.tasks]\n{task}\n[robot_wm.configs]\n{yaml}\n"
+    entries = f"{NAME} = {__name__}:ThreeJointArm\n{BARE} = {__name__}:BareArm"
+    text = f"[robot_wm.tasks]\n{entries}\n[robot_wm.configs]\ntoys = toy_configs\n"
     (about / "entry_points.txt").write_text(text)
     patch.syspath_prepend(str(folder))

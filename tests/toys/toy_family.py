@@ -24,7 +24,7 @@ from robot_wm.core.protocols import (
     spec_to_json,
 )
 from robot_wm.core.storage.provenance import check_parent, read_manifest
-from robot_wm.data.formats.native import EpisodeStore
+from robot_wm.data.formats.base import EpisodeReader, open_episodes
 from robot_wm.data.sequences import block_actions
 from robot_wm.training.checkpoint import load_artifact, load_module, save_artifact
 from robot_wm.world_models.base import KIND, ExportParts, TrainingData
@@ -142,7 +142,7 @@ class LinearFamily:
     name, config, free = NAME, LinearConfig, ("threads",)
 
     def train(self, config: LinearConfig, data: TrainingData, out: Path, evaluate=None) -> Path:
-        stores = [EpisodeStore(path) for path in data.datasets]
+        stores = [open_episodes(path) for path in data.datasets]
         schema = stores[0].schema
         before, actions, after = self._transitions(stores)
         torch.manual_seed(config.seed)
@@ -172,7 +172,7 @@ class LinearFamily:
         save_artifact(folder, KIND, tensors, stored, parents, facts, "# A linear model\n")
         return folder
 
-    def _transitions(self, stores: list[EpisodeStore]) -> tuple[Tensor, Tensor, Tensor]:
+    def _transitions(self, stores: list[EpisodeReader]) -> tuple[Tensor, Tensor, Tensor]:
         before, actions, after = [], [], []
         for store in stores:
             for i in store.indices("train"):

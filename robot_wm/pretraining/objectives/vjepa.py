@@ -19,7 +19,7 @@ most tokens are constant given their place. Five repairs keep it alive:
 A sixth term is a contrast in time (InfoNCE, arXiv:1807.03748) over a small embedding of the whole
 frames: which frame follows which, among frames of the same look, is known by the pose of what is
 pushed. It did that in the world model's latent (docs/log.md); what it is worth here is one of the
-variants of ``robot-wm ablate`` and has not been measured.
+variants of ``robot-wm ablate-encoder`` and has not been measured.
 
 A clip is two single frames one block apart, each encoded alone, as planning will encode them.
 The EMA *target* encoder is shipped: it is what every target came from, and an average of weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -11,23 +12,23 @@ from robot_wm.core.errors import ConfigError, DataError, WeightsError
 from robot_wm.core.protocols import ModelSpec, spec_to_json
 from robot_wm.core.storage.markdown import card, table
 from robot_wm.data.sequences import Pair
-from robot_wm.encoders.frozen import FrozenEncoder
+from robot_wm.encoders.base import Encoder
 from robot_wm.training.checkpoint import full_precision, load_artifact, load_module
-from robot_wm.world_models.jepa.config import TrainConfig
 from robot_wm.world_models.jepa.model import CONTEXT, KIND
 from robot_wm.world_models.jepa.network import Network, Sizes, candidate_bytes
+from robot_wm.world_models.jepa.training.config import TrainConfig
 
 # Sizes that the training configuration chooses; the others follow from the data.
 CHOSEN = tuple(f.name for f in fields(Sizes) if f.name in TrainConfig.__dataclass_fields__)
 
 
 def build_spec(
-    config: TrainConfig, pairs: Sequence[Pair], encoder: FrozenEncoder
+    config: TrainConfig, pairs: Sequence[Pair], encoder: Encoder
 ) -> tuple[ModelSpec, Sizes]:
     """What the planner must know, and the shape of the network.
 
     Raises:
-        ConfigError: more numbers per token than the encoder gives.
+        ConfigError: more numbers per token than the encoder gives, or tokens in no grid.
     """
     schema = pairs[0][0].schema
     positions, width = pairs[0][1].token_shape
@@ -36,7 +37,7 @@ def build_spec(
             f"model.reduced = {config.reduced}", f"at most {width}, the encoder's width",
             "lower model.reduced",
         )  # fmt: skip
-    rows, columns = encoder.config.grid
+    rows, columns = _grid(encoder, positions)
     sizes = Sizes(
         positions=positions,
         columns=0 if rows == columns else columns,
@@ -56,6 +57,22 @@ def build_spec(
         bytes_per_candidate=candidate_bytes(sizes),
     )
     return spec, sizes
+
+
+def _grid(encoder: Encoder, positions: int) -> tuple[int, int]:
+    """Rows and columns of an encoder's tokens.
+
+    Raises:
+        ConfigError: it does not say them, or they hold another number of tokens.
+    """
+    grid = getattr(encoder.config, "grid", None)
+    if not isinstance(grid, tuple) or len(grid) != 2 or math.prod(grid) != positions:
+        raise ConfigError(
+            f"an encoder of {positions} tokens whose config.grid is {grid}",
+            "(rows, columns) of its tokens: this world model looks at where they lie",
+            "give the encoder's `config` a `grid`, or train another family of world models",
+        )
+    return grid
 
 
 def own_sizes(folder: Path) -> dict[str, Any]:

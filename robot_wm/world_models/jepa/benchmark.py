@@ -25,9 +25,9 @@ from robot_wm.data.sequences import SequenceBatch
 from robot_wm.encoders.frozen import FrozenEncoder
 from robot_wm.training.ema import Averaged
 from robot_wm.training.optim import make_optimizer
-from robot_wm.world_models.jepa.config import TrainConfig
 from robot_wm.world_models.jepa.model import Sizes
-from robot_wm.world_models.jepa.objective import TrainingModule
+from robot_wm.world_models.jepa.training.config import TrainConfig
+from robot_wm.world_models.jepa.training.objective import TrainingModule
 
 
 def bench_encode(

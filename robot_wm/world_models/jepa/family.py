@@ -15,9 +15,9 @@ from robot_wm.world_models.jepa.actor.lesson_latents import build_taught
 from robot_wm.world_models.jepa.actor.trainer import FREE as ACTOR_FREE
 from robot_wm.world_models.jepa.actor.trainer import ActorConfig, train_actor
 from robot_wm.world_models.jepa.artifact import own_sizes
-from robot_wm.world_models.jepa.config import TrainConfig
 from robot_wm.world_models.jepa.model import NAME, JEPAWorldModel
-from robot_wm.world_models.jepa.trainer import FREE, train
+from robot_wm.world_models.jepa.training.config import TrainConfig
+from robot_wm.world_models.jepa.training.trainer import FREE, train
 from robot_wm.world_models.jepa.visualization import SHEET, NearestFrameDecoder
 
 

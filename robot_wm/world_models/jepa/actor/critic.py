@@ -46,7 +46,7 @@ class CriticConfig:
         hindsight: rows whose goal is a later state of the same way, as a share of ``batch``.
         imagined: share of the lesson rows that are seen in imagination.
         ahead: control steps to a goal in hindsight, at most.
-        lr, warmup, weight_decay, clip, ema: see ``world_models.jepa.config``.
+        lr, warmup, weight_decay, clip, ema: see ``world_models.jepa.training.config``.
         seed: of the rows.
         checkpoint_every, log_every: in steps.
     """

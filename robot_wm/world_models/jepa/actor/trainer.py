@@ -59,7 +59,7 @@ class ActorConfig:
         lost: share of the rows without what was before, as a first frame has none.
         ahead: control steps to a goal in hindsight, at most.
         heads, width, blocks: of :class:`Actor`.
-        lr, warmup, weight_decay, clip, ema: see ``world_models.jepa.config``.
+        lr, warmup, weight_decay, clip, ema: see ``world_models.jepa.training.config``.
         half: compute in bfloat16, which pays where the processor does.
         seed, threads: of torch; the command line sets the threads, here they are recorded.
         checkpoint_every, log_every: in steps.

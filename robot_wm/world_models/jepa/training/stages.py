@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from robot_wm.data.sequences import SequenceDataset
     from robot_wm.world_models.jepa.dynamics import Standardizer
     from robot_wm.world_models.jepa.model import Network
-    from robot_wm.world_models.jepa.objective import TrainingModule
+    from robot_wm.world_models.jepa.training.objective import TrainingModule
 
 PAIRS = 2**14
 

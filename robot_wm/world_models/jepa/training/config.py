@@ -20,7 +20,7 @@ from robot_wm.core.config import (
 from robot_wm.core.errors import ConfigError
 from robot_wm.world_models.jepa.model import COSTS
 from robot_wm.world_models.jepa.projector import Embedding
-from robot_wm.world_models.jepa.stages import (
+from robot_wm.world_models.jepa.training.stages import (
     DynamicsStage,
     EmbeddingStage,
     RepresentationStage,
@@ -138,7 +138,7 @@ class TrainConfig:
     @property
     def total(self) -> int:
         """All optimizer steps."""
-        return self.steps + self.embedding_steps + self.dynamics_steps
+        return sum(stage.steps for stage in self.stages)
 
     @cached_property
     def representation_stage(self) -> RepresentationStage:

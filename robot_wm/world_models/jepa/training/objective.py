@@ -10,11 +10,11 @@ from robot_wm.data.sequences import SequenceBatch
 from robot_wm.training import losses
 from robot_wm.training.losses import contrast
 from robot_wm.training.metrics import participation_ratio, r2
-from robot_wm.world_models.jepa.config import TrainConfig
 from robot_wm.world_models.jepa.dynamics import LatentPredictor
 from robot_wm.world_models.jepa.model import Network, Sizes
 from robot_wm.world_models.jepa.projector import Decoder, Embedding
-from robot_wm.world_models.jepa.stages import DynamicsStage, RepresentationStage
+from robot_wm.world_models.jepa.training.config import TrainConfig
+from robot_wm.world_models.jepa.training.stages import DynamicsStage, RepresentationStage
 
 
 class TrainingModule(nn.Module):

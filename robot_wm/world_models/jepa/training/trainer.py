@@ -1,7 +1,7 @@
 """Train the world model on cached latents: projector, predictor, proposer and goal distance.
 
-It goes through the stages of :mod:`robot_wm.world_models.jepa.stages`, in the one loop that all
-trainings share.
+It goes through the stages of :mod:`robot_wm.world_models.jepa.training.stages`, in the one loop
+that all trainings share.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from robot_wm.data.sequences import (
     sample_tokens,
     usable,
 )
-from robot_wm.encoders.frozen import FrozenEncoder
+from robot_wm.encoders.base import Encoder
 from robot_wm.training.checkpoint import (
     full_precision,
     half_precision,
@@ -46,10 +46,10 @@ from robot_wm.training.loop import Pace, Training, fit, generators_of
 from robot_wm.training.optim import warmup_cosine
 from robot_wm.training.run_log import Log
 from robot_wm.world_models.jepa.artifact import build_spec, card_of, check_robot, load_submodules
-from robot_wm.world_models.jepa.config import TrainConfig
 from robot_wm.world_models.jepa.model import KIND, NAME, JEPAWorldModel
-from robot_wm.world_models.jepa.objective import TrainingModule
-from robot_wm.world_models.jepa.stages import Stage
+from robot_wm.world_models.jepa.training.config import TrainConfig
+from robot_wm.world_models.jepa.training.objective import TrainingModule
+from robot_wm.world_models.jepa.training.stages import Stage
 from robot_wm.world_models.jepa.visualization import SHEET, contact_sheet
 
 Evaluate = Callable[[JEPAWorldModel], Mapping[str, Any]]
@@ -62,7 +62,7 @@ def train(
     config: TrainConfig,
     dataset: Path | Sequence[Path],
     latents: Path | Sequence[Path],
-    encoder: FrozenEncoder,
+    encoder: Encoder,
     out: Path,
     evaluate: Evaluate | None = None,
     resume: bool = True,
@@ -118,7 +118,7 @@ class WorldModelTraining(Training):
         self,
         config: TrainConfig,
         pairs: list[Pair],
-        encoder: FrozenEncoder,
+        encoder: Encoder,
         target: Path,
         evaluate: Evaluate | None,
     ) -> None:

@@ -1,0 +1,1 @@
+"""What several commands put together: agents from settings, goal pictures from files."""

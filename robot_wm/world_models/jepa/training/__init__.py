@@ -1,0 +1,1 @@
+"""How the world model is trained: configuration, stages, their losses, the trainer."""
