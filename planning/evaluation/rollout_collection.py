@@ -142,7 +142,7 @@ def data_card(config: PracticeConfig, schema: Schema) -> str:
     size, every = spelled(schema.image_size), schema.frame_every
     return card(
         f"Data card: {schema.task}/{schema.collection}",
-        "Recorded by `robot-wm improve` while a trained agent pursued goal images of training "
+        "Recorded by `robot-wm self-improve` while a trained agent pursued goal images of training "
         "episodes in\nsimulation, whether it arrived or not; no people, no licences but this "
         "project's.",
         [

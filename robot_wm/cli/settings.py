@@ -46,7 +46,7 @@ class Settings:
         encoder_name: frozen encoder to train on: ``shipped`` or a name.
         encoder_tasks: tasks whose collections pretrain the encoder.
         train_on: collections that train the world model: nominal, varied, or practice1, practice2,
-            … of ``robot-wm improve``, or any other that is stored, e.g. a robot's log; with
+            … of ``robot-wm self-improve``, or any other that is stored, e.g. a robot's log; with
             ``-mirrored`` behind it, its mirror image.
         publish: write pair lists and rows into the checkout's ``results/``.
         method: what to evaluate: an agent of ``configs/agent``, or several.

@@ -62,7 +62,7 @@ def _no_collection(settings: Settings, collection: str, root: Path) -> DataError
     return DataError(
         f"no collection {collection!r} in {root}",
         ", ".join([*SEEDS, *(n for n in names if n not in SEEDS)]),
-        "practice comes from `robot-wm improve`; put a robot's log or other episodes into "
+        "practice comes from `robot-wm self-improve`; put a robot's log or other episodes into "
         "that folder",
     )
 
