@@ -92,7 +92,7 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
     ),
     "robot-wm teach task=push_t": (
         (
-            *QUICK,
+            *TINY,
             "experiment=smoke",
             "weights=smoke",
             "encoder_name=smoke",

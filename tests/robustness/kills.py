@@ -41,7 +41,7 @@ def start(words: tuple[str, ...], home: Path) -> subprocess.Popen[bytes]:
         **os.environ, "PYTHONPATH": str(ROOT), "ROBOT_WM_HOME": str(home), "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     return subprocess.Popen(
-        [sys.executable, "-m", "robot_wm.cli.main", *words],
+        [sys.executable, "-m", "robot_wm.cli", *words],
         env=environment, cwd=ROOT, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
