@@ -53,12 +53,12 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
         True,
     ),
     "robot-wm probe experiment=cpu": (TINY, {"experiment=cpu": "experiment=smoke"}, True),
-    "robot-wm evaluate task=push_t method=[jepa,random,oracle] planner=cem": (
+    "robot-wm evaluate task=push_t 'method=[jepa,random,oracle]' planner=cem": (
         (*FEW, "oracle.options.iterations=1", "planner.options.iterations=2"),
         {},
         True,
     ),
-    "robot-wm evaluate method=onnx evaluate.families=[moderate,strict]": (FEW, {}, False),
+    "robot-wm evaluate method=onnx 'evaluate.families=[moderate,strict]'": (FEW, {}, False),
     "robot-wm evaluate pairs.family=long pairs.offset=50 pairs.budget=100": (
         (*FEW, "method=random"),
         {},

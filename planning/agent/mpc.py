@@ -82,6 +82,7 @@ class MPCAgent:
         self.horizon, self.execute, self.proposals = horizon, execute, proposals
         self.warm_start, self.deadline, self.record = warm_start, deadline, record
         self.levels, self.tolerance, self.patience = levels, tolerance, patience
+        self.records: list[PlanRecord] = []
         spec = model.spec
         self._low = np.asarray(spec.action_low, np.float32)
         self._high = np.asarray(spec.action_high, np.float32)
@@ -130,7 +131,7 @@ class MPCAgent:
         self._planned_at = 0
         self.encode_s: list[float] = []
         self.plan_s: list[float] = []
-        self.records: list[PlanRecord] = []
+        self.records = []
 
     def _encoded(self, goal: dict[str, np.ndarray], images: Any) -> list[Any]:
         """States of goal images ``[K, size, size, 3]``."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from planning.agent.protocols import KeepsRecords
 from planning.evaluation.config import EvaluateConfig
 from planning.evaluation.evaluator import observation, run_episode
 from planning.evaluation.goal_pairs import PairList, pose_change
@@ -221,7 +222,7 @@ def record_episode(
     Args:
         large: the same scene with larger images, which draws start, goal and end for people.
     """
-    if hasattr(agent, "record"):
+    if isinstance(agent, KeepsRecords):
         agent.record = True
     tape, pair = Tape(env), pairs.pairs[index]
     result = run_episode(config, pairs, index, tape, agent)
@@ -264,7 +265,7 @@ def _judged(
     config: EvaluateConfig, env: Environment, agent: Any, tape: Tape, goal_obs: Mapping[str, Any]
 ) -> tuple[np.ndarray | None, list[PlanView], int]:
     """Energy, plans and control steps per block of an agent that kept records."""
-    records = getattr(agent, "records", [])
+    records = agent.records if isinstance(agent, KeepsRecords) else []
     if not records:
         return None, [], 1
     model: WorldModel[Any] = agent.model

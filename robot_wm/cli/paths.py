@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from robot_wm.core.system.machine import PACKAGE
 
-if TYPE_CHECKING:
-    pass
-
+__all__ = ["CHECKOUT", "MIRRORED", "PACKAGE", "PRACTICE", "SEEDS", "SHIPPED"]
 
 SHIPPED = "shipped"
-
-
 SEEDS = {"nominal": 0, "varied": 1}
-
-
 PRACTICE, MIRRORED = "practice", "-mirrored"  # practice1, practice2, …; nominal-mirrored, …
-
-
-PACKAGE = Path(__file__).parents[1]
-
-
 CHECKOUT = PACKAGE.parent

@@ -209,7 +209,7 @@ class SequenceDataset:
         wanted = np.where(sizes > 0, dataset_weights, 0.0)
         if not wanted.sum() > 0:
             raise DataError(
-                f"shares {tuple(dataset_weights)} of data sets with {sizes.tolist()} windows",
+                f"dataset_weights {tuple(dataset_weights)} for {sizes.tolist()} windows",
                 "a share above 0 where there are windows (of demonstrations too)",
                 "correct `train.dataset_weights` or collect longer episodes",
             )

@@ -23,12 +23,12 @@ def make_policy(task: str, name: str, noise: float = 0.0) -> Policy:
     """Build a behaviour.
 
     Raises:
-        ConfigError: no such task, or no such behaviour for this task.
+        ConfigError: no such task, or no such policy for this task.
     """
     known = policies(task)
     if name not in known:
         raise ConfigError(
-            f"behaviour {name!r} of task {task!r}", ", ".join(sorted(known)),
+            f"policy {name!r} of task {task!r}", ", ".join(sorted(known)),
             "name one of these, or add it to the task's `policies`",
         )  # fmt: skip
     made: Policy = locate(known[name])(task, noise)

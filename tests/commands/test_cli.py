@@ -127,7 +127,7 @@ def test_other_tasks_keep_experiments_but_not_this_tasks_numbers() -> None:
         (("train", "planner.options.elites=5000"), "elites"),
         (("train", "planner.options.elits=5"), "did you mean 'elites'"),
         (("train", "pairs.cuont=5"), "did you mean 'count'"),
-        (("train", "task.mix=[{behaviour: fly, share: 1}]"), "behaviour 'fly'"),
+        (("train", "task.mix=[{behaviour: fly, share: 1}]"), "policy 'fly'"),
         (("evaluate", "method=magic"), "method 'magic'"),
         (("train", "demo.tasks=[]"), "demo.tasks = []"),
         (("train", "encoder_tasks=[]"), "encoder_tasks = []"),

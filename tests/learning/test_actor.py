@@ -36,7 +36,7 @@ from robot_wm.world_models.jepa.model import KIND, JEPAWorldModel, Network, Size
 
 ACTING = replace(SIZES, actor=True)
 MIRROR = Mirror("transpose", (1, 0), (1.0, 1.0))
-CRITIC = CriticConfig(steps=4, batch=16, warmup=2, checkpoint_every=2)
+CRITIC = CriticConfig(steps=4, batch=16, warmup=2)
 CONFIG = ActorConfig(
     steps=6, batch=16, heads=2, width=16, blocks=1, warmup=2, half=False, checkpoint_every=3,
     critic=CRITIC,
@@ -301,7 +301,7 @@ def test_resuming_equals_never_having_stopped(place, taught, tmp_path, monkeypat
 def test_a_critic_learns_how_far_it_is_and_leaves_its_start_alone(place, taught, tmp_path):
     start = place[1].network.distance
     before = {k: v.clone() for k, v in start.state_dict().items()}
-    config = replace(CRITIC, steps=60, lr=0.01, ema=0.5, checkpoint_every=100)
+    config = replace(CRITIC, steps=60, lr=0.01, ema=0.5)
     tuned = train_critic(config, taught, start, tmp_path / "a", {})
     error = validate_critic(tuned, taught)["critic_error_0"]
     assert error < 0.5 * validate_critic(start, taught)["critic_error_0"]
@@ -314,7 +314,7 @@ def test_an_interrupted_critic_goes_on(place, taught, tmp_path, monkeypatch):
     from robot_wm.world_models.jepa.actor.critic import CriticTraining
 
     start, loss = place[1].network.distance, CriticTraining.loss
-    whole = train_critic(CRITIC, taught, start, tmp_path / "a", {}).state_dict()
+    whole = train_critic(CRITIC, taught, start, tmp_path / "a", {}, 1, 3).state_dict()
 
     def killed(self, step):
         if step == 4:
@@ -323,7 +323,7 @@ def test_an_interrupted_critic_goes_on(place, taught, tmp_path, monkeypatch):
 
     monkeypatch.setattr(CriticTraining, "loss", killed)
     with pytest.raises(KeyboardInterrupt):
-        train_critic(CRITIC, taught, start, tmp_path / "b", {})
+        train_critic(CRITIC, taught, start, tmp_path / "b", {}, 1, 2)
     monkeypatch.setattr(CriticTraining, "loss", loss)
-    resumed = train_critic(CRITIC, taught, start, tmp_path / "b", {}).state_dict()
+    resumed = train_critic(CRITIC, taught, start, tmp_path / "b", {}, 2, 1).state_dict()
     assert all(torch.equal(whole[k], v) for k, v in resumed.items())

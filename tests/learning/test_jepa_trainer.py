@@ -341,7 +341,7 @@ def test_windows_come_from_each_data_set_as_often_as_asked(place):
     # Three standard errors of a share of a quarter in 20,000 are .9 %.
     assert np.bincount(origin, minlength=3) / 20_000 == pytest.approx([0.25, 0, 0.75], abs=0.01)
     assert set(drawn) == set(windows.starts[windows.starts // each != 1])
-    with pytest.raises(DataError, match="shares"):
+    with pytest.raises(DataError, match="dataset_weights"):
         SequenceDataset(pairs, "train", reduce, 8, 5, 8, 0.2, "cpu", (0.0, 0.0, 0.0))
 
 

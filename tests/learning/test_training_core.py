@@ -208,7 +208,7 @@ LAST = DynamicsStage(5, 8, (1.0,), 0.2, 1.0, 1.0, 3, False)
         (FIRST, {"rollout": (0.0,)}, "rollout"),
         (SECOND, {"frames": 1}, "embedding_frames"),
         (SECOND, {"episodes": 2**13}, "embedding_episodes"),
-        (LAST, {"steps": 0}, "settle"),
+        (LAST, {"steps": 0}, "dynamics_steps"),
         (LAST, {"rollout": ()}, "dynamics_rollout"),
         (LAST, {"rollout_share": 1.5}, "rollout_share"),
         (LAST, {"proposer": 0.0}, "proposer"),

@@ -78,7 +78,7 @@ class PlanningAgent(SteerAgent):
     record = False
 
     def __init__(self):
-        self.model = PointModel()
+        self.model, self.records = PointModel(), []
 
     def reset(self, goal, seed):
         super().reset(goal, seed)

@@ -29,10 +29,10 @@ from robot_wm.core.config import (
     check_fields,
 )
 from robot_wm.training.ema import Averaged
-from robot_wm.training.loop import Pace, Training, fit, generators_of
+from robot_wm.training.loop import fit, generators_of
 from robot_wm.training.losses import log_steps
-from robot_wm.training.optim import warmup_cosine
 from robot_wm.world_models.jepa.actor.dataset import Taught
+from robot_wm.world_models.jepa.actor.lesson_training import LessonTraining
 from robot_wm.world_models.jepa.dynamics import GoalDistance
 
 
@@ -48,7 +48,6 @@ class CriticConfig:
         ahead: control steps to a goal in hindsight, at most.
         lr, warmup, weight_decay, clip, ema: see ``world_models.jepa.training.config``.
         seed: of the rows.
-        checkpoint_every, log_every: in steps.
     """
 
     steps: Natural = 4_000
@@ -62,29 +61,35 @@ class CriticConfig:
     clip: Positive = 1.0
     ema: Annotated[float, Within(0, below=1)] = 0.999
     seed: Seed = 77
-    checkpoint_every: Count = 1_000
-    log_every: Natural = 100
 
     def __post_init__(self) -> None:
         check_fields(self, "teach.actor.critic")
 
 
 def train_critic(
-    config: CriticConfig, taught: Taught, start: GoalDistance, out: Path, facts: Mapping[str, Any]
+    config: CriticConfig,
+    taught: Taught,
+    start: GoalDistance,
+    out: Path,
+    facts: Mapping[str, Any],
+    log_every: int = 100,
+    checkpoint_every: int = 1_000,
 ) -> GoalDistance:
     """The critic after its lessons; ``start`` stays as it is.
 
     Args:
         out: run folder; an interrupted run there goes on.
         facts: what decides the lessons.
+        log_every, checkpoint_every: in steps; they decide nothing.
     """
     tuned = copy.deepcopy(start).eval()
     if config.steps:
-        fit(partial(CriticTraining, config, taught, tuned, Path(out), facts), out)
+        rhythm = log_every, checkpoint_every
+        fit(partial(CriticTraining, config, taught, tuned, Path(out), facts, *rhythm), out)
     return tuned.requires_grad_(False)
 
 
-class CriticTraining(Training):
+class CriticTraining(LessonTraining):
     """A critic, learning how far it is to the goals of lessons; see :func:`train_critic`.
 
     Args:
@@ -92,7 +97,6 @@ class CriticTraining(Training):
     """
 
     title, section = "train the critic", "teach.actor.critic"
-    state: Averaged[GoalDistance]
 
     def __init__(
         self,
@@ -101,23 +105,15 @@ class CriticTraining(Training):
         tuned: GoalDistance,
         out: Path,
         facts: Mapping[str, Any],
+        log_every: int,
+        checkpoint_every: int,
     ) -> None:
+        state = Averaged(copy.deepcopy(tuned).train().requires_grad_(True))
+        super().__init__(config, state, log_every, checkpoint_every)
         self.config, self.taught, self.tuned, self.out = config, taught, tuned, out
         self.identity = {**asdict(config), **facts}
-        self.state = Averaged(copy.deepcopy(tuned).train().requires_grad_(True))
-        self.trained, self.generators = self.state.live, {}
-        self.pace = Pace(
-            config.steps, config.log_every, 0, config.checkpoint_every, config.weight_decay,
-            config.clip,
-        )  # fmt: skip
-        self.last = torch.zeros(())
 
-    def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then half a cosine to 0."""
-        c = self.config
-        return warmup_cosine(c.lr, step, c.steps, c.warmup)
-
-    def loss(self, step: int) -> Tensor:
+    def drawn_loss(self, step: int) -> Tensor:
         """Mean squared error of log(1 + blocks to go)."""
         c, (rng, _) = self.config, generators_of(self.config.seed, step)
         draws = [self.taught.draw(c.batch, rng, c.imagined, 0.0)]
@@ -126,17 +122,7 @@ class CriticTraining(Training):
         z, goal, togo = (
             torch.cat([getattr(draw, name) for draw in draws]) for name in ("z", "goal", "togo")
         )
-        loss = log_steps(self.state.live(z, goal), togo / self.taught.block)
-        self.last = loss.detach()
-        return loss
-
-    def after_step(self, step: int, norm: Tensor) -> None:
-        """Move the average."""
-        self.state.update(self.config.ema, step)
-
-    def line(self) -> dict[str, Any]:
-        """Loss of the last step."""
-        return {"loss": float(self.last)}
+        return log_steps(self.state.live(z, goal), togo / self.taught.block)
 
     def finish(self) -> Path:
         """Write the average into the critic."""

@@ -35,10 +35,10 @@ from robot_wm.training.checkpoint import (
     save_artifact,
 )
 from robot_wm.training.ema import Averaged
-from robot_wm.training.loop import Pace, Training, fit, generators_of
-from robot_wm.training.optim import warmup_cosine
+from robot_wm.training.loop import fit, generators_of
 from robot_wm.world_models.jepa.actor.critic import CriticConfig, train_critic, validate_critic
 from robot_wm.world_models.jepa.actor.dataset import Draw, RecordedRows, Taught
+from robot_wm.world_models.jepa.actor.lesson_training import LessonTraining
 from robot_wm.world_models.jepa.actor.model import Actor
 from robot_wm.world_models.jepa.model import KIND, JEPAWorldModel, Network
 from robot_wm.world_models.jepa.visualization import SHEET
@@ -116,11 +116,10 @@ def train_actor(
     return fit(make, out)
 
 
-class ActorTraining(Training):
+class ActorTraining(LessonTraining):
     """An actor, learning from lessons; see :func:`train_actor`."""
 
     title, section = "train the actor", "teach.actor"
-    state: Averaged[Actor]
 
     def __init__(
         self,
@@ -132,48 +131,27 @@ class ActorTraining(Training):
         out: Path,
         facts: Mapping[str, Any],
     ) -> None:
+        state = Averaged(actor_of(config, model, taught))
+        super().__init__(config, state, config.log_every, config.checkpoint_every)
         self.config, self.taught, self.recorded = config, taught, recorded
         self.model, self.parent, self.out = model, parent, out
         _, self.stored, self.manifest = load_artifact(parent, KIND)
         decisive = {k: v for k, v in asdict(config).items() if k not in FREE}
         parents = {**self.manifest["parents"], "latent": self.manifest["sha256"]}
         self.identity = {**decisive, "parents": parents, **facts}
-        self.state = Averaged(actor_of(config, model, taught))
-        self.trained = self.state.live
-        self.generators = {}
-        self.pace = Pace(
-            config.steps, config.log_every, 0, config.checkpoint_every, config.weight_decay,
-            config.clip,
-        )  # fmt: skip
-        self.last = torch.zeros(())
 
-    def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then half a cosine to 0."""
-        c = self.config
-        # Peak times a share, in this order: otherwise the last bit differs from earlier trainings.
-        return c.lr * warmup_cosine(1.0, step, c.steps, c.warmup)
-
-    def loss(self, step: int) -> Tensor:
+    def drawn_loss(self, step: int) -> Tensor:
         """Negative log likelihood of a step's rows."""
-        loss = _step(self.config, step, self.taught, self.recorded, self.state.live)
-        self.last = loss.detach()
-        return loss
-
-    def after_step(self, step: int, norm: Tensor) -> None:
-        """Move the average."""
-        self.state.update(self.config.ema, step)
-
-    def line(self) -> dict[str, Any]:
-        """Loss of the last step."""
-        return {"loss": float(self.last)}
+        return _step(self.config, step, self.taught, self.recorded, self.state.live)
 
     def finish(self) -> Path:
         """Train the critic, too, and write the world model with both."""
         network = with_actor(self.model.network, self.state.ema, self.config)
         facts = {k: self.identity[k] for k in self.identity if k not in asdict(self.config)}
         network.distance = train_critic(
-            self.config.critic, self.taught, network.distance, self.out / "critic", facts
-        )
+            self.config.critic, self.taught, network.distance, self.out / "critic", facts,
+            self.config.log_every, self.config.checkpoint_every,
+        )  # fmt: skip
         measured = validate(network.proposer, self.taught)
         measured |= validate_critic(network.distance, self.taught)
         return _ship(

@@ -202,7 +202,7 @@ class TrainConfig:
             ),
             "interpolation, fine_tune": (
                 0 <= self.interpolation < 1 and (self.fine_tune or not self.interpolation),
-                "0 … below 1, above 0 only when tuned",
+                "0 … below 1, above 0 only with fine_tune",
             ),
             "window": (
                 self.window >= max(4, 1 + len(self.rollout), 1 + len(self.dynamics_rollout)),

@@ -182,7 +182,7 @@ class DynamicsStage(Stage):
     def __post_init__(self) -> None:
         check(
             self.steps >= 1 and self.batch >= 2,
-            f"settle, dynamics_batch = {self.steps}, {self.batch}",
+            f"dynamics_steps, dynamics_batch = {self.steps}, {self.batch}",
             "at least 1 step of at least 2 windows",
         )
         check(
@@ -194,8 +194,8 @@ class DynamicsStage(Stage):
         least = min(self.proposer, self.distance)
         check(
             least >= 0 and (self.fine_tune or least > 0),
-            f"proposer, distance, tuned = {self.proposer}, {self.distance}, {self.fine_tune}",
-            "above 0, or 0 (left as it is) when tuned",
+            f"proposer, distance, fine_tune = {self.proposer}, {self.distance}, {self.fine_tune}",
+            "above 0, or 0 (left as it is) with fine_tune",
         )
 
     def rollout_blocks(self, step: int) -> int:

@@ -234,7 +234,7 @@ class WorldModelTraining(Training):
             self._interpolate()
 
     def _interpolate(self) -> None:
-        """Average what was tuned with what tuning began with, see ``TrainConfig.kept``."""
+        """Average what was tuned with what tuning began with, see ``TrainConfig.interpolation``."""
         began = copy.deepcopy(self.ema.network).cpu()
         load_submodules(began, Path(self.config.latent_of), embedded=True, whole=True)
         both = zip(self.ema.network.parameters(), began.parameters(), strict=True)
