@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from moving_square import EVERY, draw, episode, tiny_encoder
+from moving_square import EVERY, draw, episode, make_dataset, tiny_encoder
 from tiny_jepa import SIZES, SPEC, history
 
 from export.build.external_weights import SharedWeights
@@ -27,11 +27,13 @@ from robot_wm.training.checkpoint import (
     load_module,
     save_artifact,
 )
+from robot_wm.world_models.base import TrainingData
 from robot_wm.world_models.jepa.actor.critic import CriticConfig, train_critic, validate_critic
 from robot_wm.world_models.jepa.actor.dataset import RecordedRows, Taught
 from robot_wm.world_models.jepa.actor.lesson_latents import build_taught
 from robot_wm.world_models.jepa.actor.model import LEAST, Actor
 from robot_wm.world_models.jepa.actor.trainer import ActorConfig, train_actor
+from robot_wm.world_models.jepa.family import FAMILY
 from robot_wm.world_models.jepa.model import KIND, JEPAWorldModel, Network, Sizes
 
 ACTING = replace(SIZES, actor=True)
@@ -251,6 +253,14 @@ def test_hindsight_aims_at_what_came_later(taught):
 def test_no_demonstrations_are_told(model):
     with pytest.raises(DataError, match="no demonstration"):
         RecordedRows.load([], model, 0.2)
+
+
+def test_a_task_without_demonstrations_is_taught_by_lessons_alone(place, tmp_path, capsys):
+    """Nothing is encoded for episodes that show nothing: here, noisy ones."""
+    store = make_dataset(tmp_path / "data", episodes=8, blocks=4)
+    recorded = TrainingData([store.root], tmp_path, lambda path: pytest.fail("encoded in vain"))
+    assert FAMILY._demonstrations(place[1], recorded, 0.05) is None
+    assert "lessons alone" in capsys.readouterr().err
 
 
 def run(place, taught, out, config=CONFIG):

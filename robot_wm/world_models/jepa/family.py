@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from robot_wm.core.system.progress import say
+from robot_wm.data.formats.base import open_episodes
 from robot_wm.data.lessons import LessonStore
-from robot_wm.data.sequences import open_pairs
+from robot_wm.data.sequences import is_demonstration, open_pairs
 from robot_wm.encoders.base import load_encoder
 from robot_wm.world_models.base import Evaluate, Lessons, TrainingData
 from robot_wm.world_models.jepa.actor.dataset import RecordedRows, Taught
@@ -88,7 +90,13 @@ class JEPAFamily:
 
     def _demonstrations(
         self, model: JEPAWorldModel, recorded: TrainingData, noise: float
-    ) -> RecordedRows:
+    ) -> RecordedRows | None:
+        """Asked before anything is encoded: many a task has an expert for its lessons alone."""
+        stores = [open_episodes(path, verify=False) for path in recorded.datasets]
+        shown = (is_demonstration(s.meta(i), noise) for s in stores for i in s.indices("train"))
+        if not any(shown):
+            say(f"no demonstration with action noise up to {noise}: lessons alone")
+            return None
         caches = [recorded.latents(path) for path in recorded.datasets]
         pairs = open_pairs(model.spec.task, recorded.datasets, caches, model.encoder.sha256)
         return RecordedRows.load(pairs, model, noise)

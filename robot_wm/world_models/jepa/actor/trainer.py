@@ -53,8 +53,8 @@ class ActorConfig:
 
     Attributes:
         steps, batch: optimizer steps, lesson rows a step.
-        hindsight, recorded: rows in hindsight of lessons and of recorded episodes, as a share of
-            ``batch``.
+        hindsight, recorded: rows in hindsight of lessons and of recorded demonstrations, where
+            there are any, as a share of ``batch``.
         imagined: share of the lesson rows that are seen in imagination.
         lost: share of the rows without what was before, as a first frame has none.
         ahead: control steps to a goal in hindsight, at most.
