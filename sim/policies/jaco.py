@@ -11,6 +11,7 @@ from sim.policies.base import Policy
 from sim.tasks.base import wrap
 from sim.tasks.jaco import GYRATION, HIGH, LOW, STEP, Jaco
 
+HOPE, TRAVEL = 0.7, 1.0
 TEMPOS = (0.5, 1.0)  # range of the tempo at which data are made
 PATIENCE = 150  # control steps for a goal of its own
 
@@ -65,9 +66,14 @@ class JacoPushExpert(_JacoPolicy):
     """
 
     SIDES = np.array([0.045, 0.025])  # half length and width of the brick [m]
-    HAND = 0.034  # radius of the closed fingers at the brick's height [m]
-    NEAR, CLEAR = 0.014, 0.005  # gaps [m] at which it pushes, and which it keeps when it walks
+    # Outline of the closed fingers at the height of the brick's upper edges [m].
+    FINGERS = 1e-3 * np.array(
+        [(-25, 11), (-25, -11), (-21, -32), (3, -28), (29, -20), (27, 2), (3, 28), (-21, 32)]
+    )
+    NEAR, CLEAR = 0.010, 0.004  # gaps before a push, and on a walk [m]
+    ROUND = 0.095  # radius of the way around the brick [m]
     CONE = 0.8  # tangent of the cone's half angle, a little less than true
+    HOPE_=0
     WAYS = np.deg2rad([-50, -35, -20, -10, 0, 10, 20, 35, 50])  # of pushing, from the normal
 
     def reset(
@@ -81,7 +87,8 @@ class JacoPushExpert(_JacoPolicy):
         self._sides = self.SIDES * self.factors.get("brick_size", 1.0)
         self._points, self._normals = _outline(self._sides)
         self._contact, self._age, self._way = -1, 0, 0.0
-        self._travel, self._prefer, self._ties = 1.0, 0.0, 0.03
+        self._hope, self._pushing, self._home = 0.0, False, False
+        self._travel, self._prefer, self._ties = TRAVEL, 0.0, 0.03
 
     def vary(self, rng: np.random.Generator) -> None:
         """Tempo, price of walking [1/m], way round the brick, chance in the choice of contact."""
@@ -96,24 +103,49 @@ class JacoPushExpert(_JacoPolicy):
         self._steps += 1
         turn = float(wrap(self.goal[4] - pose[4]))
         missing = self.goal[2:4] - pose[2:4]
-        home = np.linalg.norm(missing) < 0.008 and abs(turn) < 0.1
+        loose = 2.0 if self._home else 1.0
+        home = np.linalg.norm(missing) < 0.008 * loose and abs(turn) < 0.1 * loose
         if not self._keep and (home or self._steps > PATIENCE):
             self.goal, self._contact = self._draw_goal(), -1
             return np.zeros(2)
         c, s = np.cos(pose[4]), np.sin(pose[4])
         rotation = np.array([[c, -s], [s, c]])  # all that follows is in the brick's own frame
         here = (pose[:2] - pose[2:4]) @ rotation
+        self._home = bool(home)
         if home:
             return self._walk(pose, here, (self.goal[:2] - pose[2:4]) @ rotation, rotation)
         wanted = np.append(missing @ rotation, GYRATION * turn)
-        point, normal = _nearest(here, self._sides)
         self._age += 1
-        if normal.any() and -normal @ (here - point) < self.HAND + self.NEAR and self._age < 60:
-            gain, heading = self._best(point[None], normal[None], wanted)
-            if gain[0] > 0.4:
-                most = min(1.0, (float(np.linalg.norm(wanted)) + 0.004) / STEP)
-                return self._tempo * most * (rotation @ heading[0])
+        push = self._push(here, wanted, rotation)
+        if push is not None:
+            return self._tempo * (rotation @ push)
         return self._walk(pose, here, self._stand(pose, here, wanted, rotation), rotation)
+
+    def _tip(self, normal: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+        """Where the fingers touch a side, from the hand's centre ``[2]``."""
+        return self.FINGERS[(self.FINGERS @ (rotation @ normal)).argmax()] @ rotation
+
+    def _push(
+        self, here: np.ndarray, wanted: np.ndarray, rotation: np.ndarray
+    ) -> np.ndarray | None:
+        """How to go on where the hand is at a side ``[2]``; None where it had better walk."""
+        beyond = np.abs(here) - self._sides
+        axis = int(beyond.argmax())
+        normal = np.zeros(2)
+        normal[axis] = -np.sign(here[axis])
+        point = here + self._tip(normal, rotation)
+        gap = -normal[axis] * point[axis] - self._sides[axis]
+        beside = abs(point[1 - axis]) > self._sides[1 - axis] + 0.002
+        point[axis] = -normal[axis] * self._sides[axis]
+        gain, heading = self._best(point[None], normal[None], wanted)
+        if beside or gap > self.NEAR + 0.004 or gain[0] < min(0.5, self._hope) or self._age > 60:
+            if self._pushing or self._age > 60:
+                self._contact = -1
+            return None
+        self._pushing = True
+        if gap > 0.002:
+            return normal * min(1.0, (gap + 0.003) / STEP)
+        return heading[0] * min(1.0, (float(np.linalg.norm(wanted)) + 0.003) / STEP)
 
     def _best(
         self, points: np.ndarray, normals: np.ndarray, wanted: np.ndarray
@@ -138,35 +170,42 @@ class JacoPushExpert(_JacoPolicy):
         self, pose: np.ndarray, here: np.ndarray, wanted: np.ndarray, rotation: np.ndarray
     ) -> np.ndarray:
         """Where to push from next ``[2]``; a choice is kept for a while, re-choosing dithers."""
-        stands = self._points - self._normals * (self.HAND + self.NEAR - 0.004)
-        if self._contact < 0 or self._age > 40:
+        tips = np.stack([self._tip(normal, rotation) for normal in self._normals])
+        stands = self._points - self._normals * self.NEAR - tips
+        if self._contact < 0:
             gain, _ = self._best(self._points, self._normals, wanted)
-            world = pose[2:4] + stands @ rotation.T
-            outside = ((world < LOW[:2]) | (world > HIGH[:2])).any(1)
+            outside = _outside(pose[2:4] + stands @ rotation.T)
             chance = self._ties * self.rng.standard_normal(len(gain))
             walk = self._travel * np.linalg.norm(stands - here, axis=1)
             self._contact = int((gain - walk + chance - outside).argmax())
-            self._age, self._way = 0, 0.0
+            self._hope = HOPE * float(gain[self._contact])
+            self._age, self._way, self._pushing = 0, 0.0, False
         return stands[self._contact]
+
+    def _gaps(self, places: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+        """Least gaps [m] between fingers at places ``[M, 2]`` and brick: separating directions."""
+        away = _ray(np.arange(0, 2 * np.pi, np.pi / 12))
+        tips = (self.FINGERS @ rotation @ -away.T).max(0)
+        return np.asarray((places @ away.T - np.abs(away) @ self._sides - tips).max(1))
 
     def _walk(
         self, pose: np.ndarray, here: np.ndarray, target: np.ndarray, rotation: np.ndarray
     ) -> np.ndarray:
         """Go to a place without touching the brick: straight if clear, else around it."""
-        path = here + np.linspace(0, 1, 12)[:, None] * (target - here)
-        gaps = np.array([_gap(point, self._sides) for point in path])
-        if (gaps[1:] > min(gaps[0] - 1e-4, self.HAND + self.CLEAR)).all():
+        gaps = self._gaps(here + np.linspace(0, 1, 12)[:, None] * (target - here), rotation)
+        if (gaps[1:] > min(gaps[0] - 1e-4, self.CLEAR)).all():
             self._way = 0.0
             return self._towards(here, target) @ rotation.T
-        sweep = float(wrap(np.arctan2(target[1], target[0]) - np.arctan2(here[1], here[0])))
-        self._way = self._way or self._prefer or float(np.sign(sweep)) or 1.0
-        radius = float(np.linalg.norm(self._sides)) + self.HAND + 0.01
-        away = float(np.linalg.norm(here))
-        heading = np.arctan2(here[1], here[0]) + self._way * (0.1 if away < radius - 0.02 else 0.5)
-        onward = radius * np.array([np.cos(heading), np.sin(heading)])
-        world = pose[2:4] + rotation @ onward
-        if ((world < LOW[:2] - 0.01) | (world > HIGH[:2] + 0.01)).any():
-            self._way = -self._way  # the hand's box ends there
+        start, end = (float(np.arctan2(place[1], place[0])) for place in (here, target))
+        if not self._way:
+            sweep = float(wrap(np.array(end - start)))
+            first = self._prefer or float(np.sign(sweep)) or 1.0
+            ways = [np.mod(way * sweep, 2 * np.pi) * way for way in (first, -first)]
+            arcs = [start + np.linspace(0.2, 1, 12) * way for way in ways]
+            over = [_outside(pose[2:4] + self.ROUND * _ray(arc) @ rotation.T).sum() for arc in arcs]
+            self._way = first if over[0] <= over[1] else -first
+        inside = float(np.linalg.norm(here)) < self.ROUND - 0.02
+        onward = self.ROUND * _ray(np.array(start + self._way * (0.1 if inside else 0.3)))
         return self._towards(here, onward) @ rotation.T
 
 
@@ -197,17 +236,11 @@ def _outline(sides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array(points), np.array(normals)
 
 
-def _nearest(here: np.ndarray, sides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Point of a rectangle next to a place outside, and the normal into it; 0 at a corner."""
-    beyond = np.abs(here) - sides
-    axis = int(beyond.argmax())
-    point, normal = np.clip(here, -sides, sides), np.zeros(2)
-    if beyond[1 - axis] < -0.003:
-        normal[axis] = -np.sign(here[axis])
-    return point, normal
+def _ray(angle: np.ndarray) -> np.ndarray:
+    """Unit vectors ``[..., 2]`` of angles [rad]."""
+    return np.stack([np.cos(angle), np.sin(angle)], -1)
 
 
-def _gap(point: np.ndarray, sides: np.ndarray) -> float:
-    """Signed distance [m] of a point to a rectangle."""
-    beyond = np.abs(point) - sides
-    return float(np.linalg.norm(np.maximum(beyond, 0)) + min(beyond.max(), 0.0))
+def _outside(places: np.ndarray) -> np.ndarray:
+    """Which places ``[M, 2]`` the hand cannot reach."""
+    return ((places < LOW[:2]) | (places > HIGH[:2])).any(-1)

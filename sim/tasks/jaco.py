@@ -46,10 +46,10 @@ from sim.tasks.jaco_arm import SPEEDS, kinematics, mount
 STEP = 0.01  # of the hand under a full command, along an axis [m]
 UPRIGHT = 0.5  # share of the hand's tilt that one control step takes away
 # Box of the hand [m]; below it the fingers touch the table, beyond it the arm is stretched.
-LOW, HIGH = np.array([-0.20, -0.18, 0.055]), np.array([0.20, 0.14, 0.28])
+LOW, HIGH = np.array([-0.20, -0.20, 0.055]), np.array([0.20, 0.14, 0.28])
 PUSHING = 0.055  # height of the hand that pushes [m]
 LYING = 0.025  # height of the brick's centre [m]
-BRICK_BOX = (-0.12, -0.09), (0.12, 0.05)  # corners of where it starts [m]
+BRICK_BOX = (-0.10, -0.09), (0.10, 0.03)  # corners of where it starts [m]
 CLEAR = 0.11  # between hand and brick at the start [m]
 GYRATION = 0.03  # of the brick about its centre [m]
 FACTORS: Mapping[str, Factor] = {
