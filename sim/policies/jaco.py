@@ -11,7 +11,7 @@ from sim.policies.base import Policy
 from sim.tasks.base import wrap
 from sim.tasks.jaco import GYRATION, HIGH, LOW, STEP, Jaco
 
-HOPE, TRAVEL = 0.7, 1.0
+
 TEMPOS = (0.5, 1.0)  # range of the tempo at which data are made
 PATIENCE = 150  # control steps for a goal of its own
 
@@ -71,9 +71,8 @@ class JacoPushExpert(_JacoPolicy):
         [(-25, 11), (-25, -11), (-21, -32), (3, -28), (29, -20), (27, 2), (3, 28), (-21, 32)]
     )
     NEAR, CLEAR = 0.010, 0.004  # gaps before a push, and on a walk [m]
-    ROUND = 0.095  # radius of the way around the brick [m]
+    ROUND = 0.090  # radius of the way around the brick [m]
     CONE = 0.8  # tangent of the cone's half angle, a little less than true
-    HOPE_=0
     WAYS = np.deg2rad([-50, -35, -20, -10, 0, 10, 20, 35, 50])  # of pushing, from the normal
 
     def reset(
@@ -88,12 +87,12 @@ class JacoPushExpert(_JacoPolicy):
         self._points, self._normals = _outline(self._sides)
         self._contact, self._age, self._way = -1, 0, 0.0
         self._hope, self._pushing, self._home = 0.0, False, False
-        self._travel, self._prefer, self._ties = TRAVEL, 0.0, 0.03
+        self._travel, self._prefer, self._ties = 3.0, 0.0, 0.03
 
     def vary(self, rng: np.random.Generator) -> None:
         """Tempo, price of walking [1/m], way round the brick, chance in the choice of contact."""
         self._tempo = float(rng.choice([1.0, 1.0, 0.8, 0.6]))
-        self._travel = float(rng.choice([0.5, 1.0, 2.0, 4.0]))
+        self._travel = float(rng.choice([1.0, 2.0, 3.0, 5.0]))
         self._prefer = float(rng.choice([0.0, 0.0, 1.0, -1.0]))
         self._ties = float(rng.choice([0.02, 0.05, 0.15]))
 
@@ -103,8 +102,8 @@ class JacoPushExpert(_JacoPolicy):
         self._steps += 1
         turn = float(wrap(self.goal[4] - pose[4]))
         missing = self.goal[2:4] - pose[2:4]
-        loose = 2.0 if self._home else 1.0
-        home = np.linalg.norm(missing) < 0.008 * loose and abs(turn) < 0.1 * loose
+        loose = 1.4 if self._home else 1.0
+        home = np.linalg.norm(missing) < 0.012 * loose and abs(turn) < 0.15 * loose
         if not self._keep and (home or self._steps > PATIENCE):
             self.goal, self._contact = self._draw_goal(), -1
             return np.zeros(2)
@@ -178,7 +177,7 @@ class JacoPushExpert(_JacoPolicy):
             chance = self._ties * self.rng.standard_normal(len(gain))
             walk = self._travel * np.linalg.norm(stands - here, axis=1)
             self._contact = int((gain - walk + chance - outside).argmax())
-            self._hope = HOPE * float(gain[self._contact])
+            self._hope = 0.7 * float(gain[self._contact])
             self._age, self._way, self._pushing = 0, 0.0, False
         return stands[self._contact]
 

@@ -41,7 +41,7 @@ from sim.tasks.base import (
     shared_factors,
     wrap,
 )
-from sim.tasks.jaco_arm import SPEEDS, kinematics, mount
+from sim.arms.jaco import SPEEDS, kinematics, mount
 
 STEP = 0.01  # of the hand under a full command, along an axis [m]
 UPRIGHT = 0.5  # share of the hand's tilt that one control step takes away
@@ -54,7 +54,7 @@ CLEAR = 0.11  # between hand and brick at the start [m]
 GYRATION = 0.03  # of the brick about its centre [m]
 FACTORS: Mapping[str, Factor] = {
     "agent_color": colors((0.1, 0.1, 0.1), "red", "yellow", "blue"),
-    "table_color": colors((0.80, 0.76, 0.68), "magenta", "green", "black"),
+    "table_color": colors((0.40, 0.58, 0.55), "magenta", "brown", "yellow"),
     **shared_factors(light=True),
 }
 
@@ -84,7 +84,7 @@ class Jaco(Task):
 
     scene = SCENES / "jaco.xml"
     camera = "front"
-    view = 0.6
+    view = 0.68
     control_dt = 0.1
     hold_steps = 25
     proprio_dim = 12
