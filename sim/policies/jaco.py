@@ -11,7 +11,6 @@ from sim.policies.base import Policy
 from sim.tasks.base import wrap
 from sim.tasks.jaco import GYRATION, HIGH, LOW, STEP, Jaco
 
-
 TEMPOS = (0.5, 1.0)  # range of the tempo at which data are made
 PATIENCE = 150  # control steps for a goal of its own
 

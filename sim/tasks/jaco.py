@@ -29,6 +29,7 @@ import numpy as np
 
 from robot_wm.core.criteria import Criterion
 from robot_wm.core.poses import PoseEntry
+from sim.arms.jaco import SPEEDS, kinematics, mount
 from sim.randomization import Factor, Interval, colors
 from sim.tasks.base import (
     SCENES,
@@ -41,7 +42,6 @@ from sim.tasks.base import (
     shared_factors,
     wrap,
 )
-from sim.arms.jaco import SPEEDS, kinematics, mount
 
 STEP = 0.01  # of the hand under a full command, along an axis [m]
 UPRIGHT = 0.5  # share of the hand's tilt that one control step takes away
@@ -119,7 +119,7 @@ class Jaco(Task):
     def controls(
         self, qpos: np.ndarray, qvel: np.ndarray, actions: np.ndarray, gain: float = 1.0
     ) -> np.ndarray:
-        """Speeds of the joints [rad/s]; an action after the first finds what the one before meant."""
+        """Speeds of the joints [rad/s]; after the first action, as if it had been obeyed exactly."""
         arm, commands = kinematics(), np.empty((*actions.shape[:2], len(SPEEDS)))
         for n, joints in enumerate(qpos[:, -len(SPEEDS) :]):
             for t, action in enumerate(actions[n]):
