@@ -119,7 +119,7 @@ class Jaco(Task):
     def controls(
         self, qpos: np.ndarray, qvel: np.ndarray, actions: np.ndarray, gain: float = 1.0
     ) -> np.ndarray:
-        """Speeds of the joints [rad/s]; after the first action, as if it had been obeyed exactly."""
+        """Speeds of the joints [rad/s]; after the first action, as if it had been obeyed."""
         arm, commands = kinematics(), np.empty((*actions.shape[:2], len(SPEEDS)))
         for n, joints in enumerate(qpos[:, -len(SPEEDS) :]):
             for t, action in enumerate(actions[n]):
