@@ -241,4 +241,4 @@ def _ray(angle: np.ndarray) -> np.ndarray:
 
 def _outside(places: np.ndarray) -> np.ndarray:
     """Which places ``[M, 2]`` the hand cannot reach."""
-    return ((places < LOW[:2]) | (places > HIGH[:2])).any(-1)
+    return np.asarray(((places < LOW[:2]) | (places > HIGH[:2])).any(-1))

@@ -43,7 +43,7 @@ def test_one_step_of_it_is_of_second_order():
     for share in (1.0, 0.5):
         joints = start + arm.step(start, MIDDLE + share * way)
         left.append(np.linalg.norm(arm.place(joints) - MIDDLE - share * way))
-    assert left[0] < 0.002  # of 35 mm
+    assert left[0] < 0.003  # of 35 mm
     assert left[0] / left[1] == pytest.approx(4, rel=0.25)
 
 
@@ -194,7 +194,7 @@ def pushing(env):
 def test_a_push_moves_the_brick_as_far_as_the_hand(blind):
     infos = pushing(blind("jaco_push"))
     hand, brick = (np.array([info["pose"][i] for info in infos]) for i in (1, 3))
-    assert brick[3] == pytest.approx(-0.03, abs=1e-3)
+    assert brick[1] == pytest.approx(-0.03, abs=1e-3)  # not touched yet
     moved = np.diff(brick)[-4:] / np.diff(hand)[-4:]
     assert moved == pytest.approx(np.ones(4), abs=0.35)
     assert brick[-1] > 0.0
