@@ -149,23 +149,23 @@ def test_push_predicates(blind):
     assert found == [*[False] * 5, True, True]
 
 
-@pytest.mark.parametrize(("steps", "seeds"), [(45, range(20))])
-def test_the_expert_reaches_every_goal(steps, seeds, blind, lead):
-    found = [lead("jaco_reach", "expert", steps, seed) for seed in seeds]
-    assert all(env_hits["strict"] for env_hits in found)
+def test_the_expert_reaches_every_goal_and_chance_few(lead):
+    """The box's diagonal is 40 steps of full speed along its longest side."""
+    assert all(lead("jaco_reach", "expert", 50, seed) for seed in range(20))
+    assert sum(lead("jaco_reach", "random", 50, seed) for seed in range(20)) < 4
 
 
-def test_the_expert_brings_most_bricks_home_and_chance_none(blind, lead):
+def test_the_expert_brings_most_bricks_home_and_chance_none(lead):
     """Goals are anywhere, any angle: most need several pushes from several sides."""
-    expert = [lead("jaco_push", "expert", 200, seed)["strict"] for seed in range(20)]
-    chance = [lead("jaco_push", "random", 200, seed)["strict"] for seed in range(5)]
+    expert = [lead("jaco_push", "expert", 200, seed) for seed in range(20)]
+    chance = [lead("jaco_push", "random", 200, seed) for seed in range(5)]
     assert np.mean(expert) >= 0.6
     assert not any(chance)
 
 
 @pytest.fixture
 def lead(blind):
-    """Which predicates a behaviour satisfies that is given the goal of a seed."""
+    """Whether a behaviour that is given the goal of a seed satisfies the strict predicate."""
 
     def run(task, policy, steps, seed):
         env = blind(task)
@@ -174,10 +174,12 @@ def lead(blind):
         acting = make_policy(task, policy)
         acting.reset(np.random.default_rng(seed), goal=goal, factors={})
         poses = [info["pose"]]
-        for _ in range(steps):
+        for step in range(1, steps + 1):
             *_, info = env.step(acting.act(info["pose"]))
             poses.append(info["pose"])
-        return {f: env.success(f, np.array(poses), goal).any() for f in env.spec.families}
+            if step % 10 == 0 and env.success("strict", np.array(poses), goal).any():
+                return True
+        return False
 
     return run
 
