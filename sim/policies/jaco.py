@@ -61,7 +61,7 @@ class JacoPushExpert(_JacoPolicy):
 
     A hand that sticks to the brick at a point r from its centre and moves by d moves it by the
     twist (f, r × f / ρ²) with (1 + r⊥ r⊥ᵀ / ρ²) f = d: quasi-static, the limit surface an ellipsoid
-    (Lynch and Mason 1996) with radius ρ. It sticks while f lies in the cone of friction.
+    (Lynch, Maekawa, Tanie 1992) with radius ρ. It sticks while f lies in the cone of friction.
     """
 
     SIDES = np.array([0.045, 0.025])  # half length and width of the brick [m]
