@@ -144,6 +144,14 @@ class Jaco(Task):
         """A drawn pose, at rest."""
         self.set_pose(data, self.sample_pose(rng))
 
+    def inside(self, pose: np.ndarray, margin: float = 0.0) -> bool:
+        """Whether the hand is in its box, so far from its edge [m], up to what it overshoots."""
+        place, over = self.place(pose), margin - STEP / 2
+        return bool(
+            ((place[:2] >= LOW[:2] + over) & (place[:2] <= HIGH[:2] - over)).all()
+            and LOW[2] - STEP / 2 <= place[2] <= HIGH[2] + STEP / 2
+        )
+
     def landmarks(self, poses: np.ndarray) -> dict[str, np.ndarray]:
         """The hand."""
         return {"hand": self.place(poses)}

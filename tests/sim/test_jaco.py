@@ -2,8 +2,10 @@ import mujoco
 import numpy as np
 import pytest
 
+from robot_wm.core.errors import InputError
 from sim import make
 from sim.arms.jaco import DOWN, HOME, SPEEDS, TORQUES, kinematics
+from sim.goal_images import goal_from_pose
 from sim.policies.registry import make_policy
 from sim.tasks.conformance import check_task
 from sim.tasks.jaco import HIGH, LOW, PUSHING, STEP
@@ -182,6 +184,14 @@ def lead(blind):
         return False
 
     return run
+
+
+@both
+def test_poses_out_of_reach_are_refused(task, blind):
+    env = blind(task)
+    goal_from_pose(env, {"hand_x": HIGH[0]})
+    with pytest.raises(InputError, match="leave the scene"):
+        goal_from_pose(env, {"hand_x": HIGH[0] + 0.02})
 
 
 # ---- the brick ----
