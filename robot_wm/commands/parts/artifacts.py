@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot_wm.cli.paths import SEEDS, SHIPPED
+from robot_wm.cli.paths import SHIPPED
 from robot_wm.cli.settings import Settings
 from robot_wm.core.aliases import current
 from robot_wm.core.errors import DataError, WeightsError
@@ -81,7 +81,7 @@ def encoder_datasets(session: Session) -> list[Path]:
     return [
         dataset(session.for_task(task), collection)
         for task in session.settings.encoder_tasks
-        for collection in SEEDS
+        for collection in session.settings.pretrain_on
     ]
 
 
@@ -226,7 +226,7 @@ def _check_encoder(session: Session, folder: Path) -> None:
     way_out = f"delete {folder.parent}"
     check_same(folder, manifest["facts"].get("pretrain", {}), wanted, way_out)
     for task in settings.encoder_tasks:
-        for collection in SEEDS:
+        for collection in settings.pretrain_on:
             root = session.for_task(task).dataset_path(task, collection)
             known = manifest["parents"].get(f"dataset:{root.name}")
             if known and is_dataset(root):
