@@ -115,3 +115,16 @@ def test_what_cannot_be_drawn_again_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="6 varied"):
         repaint(varied, tmp_path / "b", 1, 6)
     assert label(EpisodeStore(varied).schema) == "nominal"
+
+
+def test_a_recoloured_texture_looks_the_same_in_a_used_context_and_in_a_new_one() -> None:
+    env, rng = make("reacher", 32), np.random.default_rng(0)
+    state = env.reset(seed=0)[1]["state"]
+    for _ in range(3):
+        factors = {"canvas_color": TASKS["reacher"].factors["canvas_color"].sample(rng)}
+        options = {"state": state, "factors": factors}
+        used = env.reset(options=options)[0]["image"]
+        fresh = make("reacher", 32)
+        np.testing.assert_array_equal(used, fresh.reset(options=options)[0]["image"])
+        fresh.close()
+    env.close()
