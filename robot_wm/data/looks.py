@@ -69,3 +69,30 @@ def twins(look: EpisodeReader, source: EpisodeReader, positions: Sequence[int]) 
             )  # fmt: skip
         found.append(j)
     return found
+
+
+def twin_rows(
+    stores: Sequence[EpisodeReader], places: Sequence[tuple[int, int]], lengths: Sequence[int]
+) -> np.ndarray | None:
+    """Row that shows the state of each row as it was recorded, ``[F]``; None without looks.
+
+    Args:
+        stores: data sets.
+        places: data set and position of each episode, in the order of its rows.
+        lengths: its rows.
+
+    Raises:
+        DataError: looks of other states than their source has.
+    """
+    sources = [source_of(stores, p) for p in range(len(stores))]
+    if all(source is None for source in sources):
+        return None
+    starts = dict(zip(places, np.cumsum([0, *lengths])[:-1], strict=True))
+    shown = dict(starts)
+    for p, source in enumerate(sources):
+        own = [i for q, i in places if q == p]
+        if source is not None:
+            for i, j in zip(own, twins(stores[p], stores[source], own), strict=True):
+                shown[p, i] = starts[source, j]
+    parts = [shown[place] + np.arange(n) for place, n in zip(places, lengths, strict=True)]
+    return np.concatenate(parts)
