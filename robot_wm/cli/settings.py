@@ -150,8 +150,16 @@ class Settings:
         """Shape of the encoder."""
         from robot_wm.encoders.vit import EncoderConfig
 
-        given = join(self.encoder, "encoder", image_size=self.image_size)
+        sizes = {k: v for k, v in self.encoder.items() if k != "family"}
+        given = join(sizes, "encoder", image_size=self.image_size)
         return build(EncoderConfig, given, "encoder")
+
+    @property
+    def encoder_family(self) -> Any:
+        """What an encoder is made by, see ``encoder.family``; most are pretrained."""
+        from robot_wm.encoders.base import ENCODERS, OLDEST
+
+        return ENCODERS[self.encoder.get("family", OLDEST)]
 
     def pretrain_config(self) -> PretrainConfig:
         """Pretraining of the encoder."""

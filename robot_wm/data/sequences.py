@@ -132,6 +132,10 @@ class SequenceDataset:
             stages that need no tokens; they take a fraction of the memory.
     """
 
+    twin: np.ndarray | None = (
+        None  # row of the same state as it was recorded, where there are looks
+    )
+
     def __init__(
         self,
         pairs: Sequence[Pair],
@@ -250,7 +254,7 @@ class SequenceDataset:
         place = (np.arange(each) + rng.random((episodes, each))) / each
         frames = (first + (place * count).astype(np.int64)).reshape(-1)
         index = self._index(frames)
-        later = frames + 1 if self.twin is None or not across else self.twin[frames + 1]
+        later = self.twin[frames + 1] if across and self.twin is not None else frames + 1
         return self._rows(frames), self._rows(later), self.actions[index], index
 
     def evenly_spaced(self, count: int, rng: np.random.Generator) -> SequenceBatch:

@@ -98,8 +98,11 @@ def encoder(session: Session) -> Path:
         return folder
     if settings.encoder_name == SHIPPED:
         raise _no_weights(folder, "encoder_name")
+    from robot_wm.encoders.base import Untrained
     from robot_wm.pretraining.trainer import pretrain
 
+    if isinstance(settings.encoder_family, Untrained):
+        return settings.encoder_family.create(settings.encoder_config(), settings.seed, folder)
     parents = encoder_datasets(session)
     say(f"pretraining the encoder {settings.encoder_name!r} on {len(parents)} data sets")
     return pretrain(settings.pretrain_config(), parents, folder.parent)
@@ -220,9 +223,13 @@ def _check_encoder(session: Session, folder: Path) -> None:
         return
     if find_spec("torch") is None:
         return
+    from robot_wm.encoders.base import Untrained
+
     free = ("threads", "device", "log_every", "checkpoint_every", "monitor_every",
             "monitor_train", "monitor_test")  # fmt: skip
     wanted = {k: v for k, v in settings.pretrain_config().to_json().items() if k not in free}
+    if isinstance(settings.encoder_family, Untrained):
+        wanted = settings.encoder_family.made_of(settings.encoder_config(), settings.seed)
     way_out = f"delete {folder.parent}"
     check_same(folder, manifest["facts"].get("pretrain", {}), wanted, way_out)
     for task in settings.encoder_tasks:
