@@ -44,6 +44,7 @@ STAGES = Registry(
         "dataset": "sim.collection.stage:dataset",
         "environment": "sim:make",
         "first_frames": "sim.collection.stage:first_frames",
+        "looks": "sim.randomization:looks_of",
         "pair_lists": "planning.evaluation.stage:pair_lists",
         "tasks": "sim.tasks:TASKS",
     },
