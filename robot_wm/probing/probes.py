@@ -167,7 +167,8 @@ def draw(store: EpisodeReader, frames: int, rng: np.random.Generator) -> Samples
             targets.append(rows)
             count += len(blocks) + 1
     arrays = [np.concatenate(x) for x in (images, pairs, part, targets)]
-    joined = Samples(*arrays, factors=tuple(labels), states=np.concatenate(states))
+    known = tuple(labels), np.concatenate(states)
+    joined = Samples(arrays[0], arrays[1], arrays[2], arrays[3], *known)
     for code in range(len(SPLITS)):
         still = joined.targets[joined.part == code].std(0) < 1e-9
         if still.any():
