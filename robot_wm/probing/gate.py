@@ -30,7 +30,7 @@ __all__ = ["Failure", "GateResult", "ProbeConfig", "features", "gate", "probe", 
 SLACK = 0.01  # how much worse than pixels or random weights a factor may be
 FLOOR = {"position": 0.97, "angle": 0.85}  # absolute R²; velocities know only the relative rule
 LOOK_SLACK = 0.05  # how much less than the floor is enough in other looks
-TRAINING, HELD_OUT = "training", "held out"  # ranges of a look's factors
+NOMINAL, TRAINING, HELD_OUT = "nominal", "training", "held out"  # levels of a look's factors
 JUDGED = ("pixels", "random", "encoder")
 
 
@@ -240,7 +240,7 @@ def _looks(best: Mapping[Key, Mapping[str, tuple[float, str]]]) -> list[str]:
     least: dict[Key, dict[str, float]] = defaultdict(dict)
     for key, kinds in best.items():
         look, level, task, factor = key[-4:]
-        levels = level if level == TRAINING else HELD_OUT
+        levels = level if level in (NOMINAL, TRAINING) else HELD_OUT
         worst = least[(task, look, levels, group_of(factor))]
         for kind, (r2, _) in kinds.items():
             worst[kind] = min(worst.get(kind, np.inf), r2)

@@ -18,7 +18,7 @@ from robot_wm.core.system.progress import progress
 from robot_wm.data.formats.base import open_episodes
 from robot_wm.encoders.frozen import FrozenEncoder
 from robot_wm.probing.features import features
-from robot_wm.probing.gate import JUDGED, TRAINING, origin
+from robot_wm.probing.gate import JUDGED, NOMINAL, TRAINING, origin
 from robot_wm.probing.probes import RUN, ProbeConfig, Samples, draw, group_of, score_parts
 
 Picture = Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]
@@ -131,7 +131,7 @@ def varied(
     pairs = np.stack([np.arange(len(rows))] * 2, axis=1)
     targets, names = base.targets[rows][:, still], tuple(base.factors[c] for c in still)
     found = Samples(frames, pairs, parts, targets, names)
-    return found, [Tested("none", "nominal"), *(part for part, _, _ in single)]
+    return found, [Tested("none", NOMINAL), *(part for part, _, _ in single)]
 
 
 def _drawn(
