@@ -69,8 +69,7 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.factors = dict(factors)
         self.model = self.task.compile(self.factors)
         self.data = mujoco.MjData(self.model)
-        # Textures live in the OpenGL context, so a scene that recolours one needs a new context.
-        if self._renderer is not None and self.model.ntex:
+        if self._renderer is not None and not self._renderer.fits(self.model):
             self._renderer.close()
             self._renderer = None
 

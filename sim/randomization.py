@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -45,7 +45,11 @@ def delta_e(a: RGB, b: RGB) -> float:
 
 
 class Factor(Protocol):
-    """One thing that may differ between episodes."""
+    """One thing that may differ between episodes.
+
+    A factor that changes pictures and nothing else has a true attribute ``look``, see
+    :func:`looks_of`.
+    """
 
     @property
     def nominal(self) -> Any:
@@ -74,6 +78,7 @@ class Interval:
     low: float
     high: float
     held_out: tuple[float, ...]
+    look: bool = False
 
     def __post_init__(self) -> None:
         inside = [v for v in self.held_out if self.low <= v <= self.high]
@@ -102,6 +107,7 @@ class Interval:
 class Color:
     """A colour within ``ΔE <= 30`` of nominal; held-out colours are at least 55 away."""
 
+    look: ClassVar[bool] = True
     nominal: RGB
     held_out: tuple[RGB, ...]
     train_radius: float = 30.0
@@ -145,6 +151,7 @@ class Choice:
     nominal: str
     train: tuple[str, ...]
     held_out: tuple[str, ...]
+    look: bool = False
 
     def __post_init__(self) -> None:
         shared = set(self.train) & set(self.held_out)
@@ -170,6 +177,11 @@ class Choice:
 def colors(nominal: RGB, *names: str) -> Color:
     """A colour factor with named held-out colours."""
     return Color(nominal, tuple(NAMED_COLORS[name] for name in names))
+
+
+def looks_of(factors: Mapping[str, Factor]) -> list[str]:
+    """Names of the factors that change pictures and nothing else: colours, light, the camera."""
+    return [name for name, factor in factors.items() if getattr(factor, "look", False)]
 
 
 def check_names(factors: Mapping[str, Factor], names: list[str]) -> None:

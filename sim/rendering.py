@@ -120,6 +120,7 @@ class Renderer:
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._scene: mujoco.MjvScene | None = None
         self._model: mujoco.MjModel | None = None
+        self._textures = _layout(model)
 
     def _start(self, backend: str, model: mujoco.MjModel, width: int, height: int) -> None:
         global _drawn
@@ -137,8 +138,15 @@ class Renderer:
                 "a smaller one, or fewer scenes at a time", "close what is not used",
             ) from error  # fmt: skip
 
+    def fits(self, model: mujoco.MjModel) -> bool:
+        """Whether a model's textures are as many and as large as the first one's."""
+        return _layout(model) == self._textures
+
     def _scene_of(self, model: mujoco.MjModel) -> mujoco.MjvScene:
         if self._scene is None or self._model is not model:
+            # Textures live in the OpenGL context; sending is quicker than a new one.
+            for number in range(model.ntex if self._scene is not None else 0):
+                mujoco.mjr_uploadTexture(model, self._context, number)
             self._scene, self._model = mujoco.MjvScene(model, maxgeom=200), model
             if self._fast:
                 for flag in ("SHADOW", "REFLECTION", "SKYBOX", "FOG", "HAZE"):
@@ -194,6 +202,11 @@ class Renderer:
         _open.discard(self)
         for resource in (self._context, self._gl):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(resource))
+
+
+def _layout(model: mujoco.MjModel) -> list[list[int]]:
+    """Kind and size of every texture."""
+    return [list(map(int, getattr(model, f"tex_{key}"))) for key in ("type", "height", "width")]
 
 
 def _in_child() -> RendererError:

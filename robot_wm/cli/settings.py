@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from robot_wm.cli.paths import CHECKOUT, PACKAGE, SHIPPED
+from robot_wm.cli.paths import CHECKOUT, PACKAGE, SEEDS, SHIPPED
 from robot_wm.cli.schema import SECTIONS
 from robot_wm.core.config import Device, Within, build, join
 from robot_wm.core.errors import ConfigError
@@ -45,9 +45,11 @@ class Settings:
         weights: world model to evaluate: ``shipped`` or a name.
         encoder_name: frozen encoder to train on: ``shipped`` or a name.
         encoder_tasks: tasks whose collections pretrain the encoder.
+        pretrain_on: which collections of theirs.
         train_on: collections that train the world model: nominal, varied, or practice1, practice2,
             … of ``robot-wm self-improve``, or any other that is stored, e.g. a robot's log; with
-            ``-mirrored`` behind it, its mirror image.
+            ``-mirrored`` behind it, its mirror image; with ``-looks`` (``-looks2``, …) behind it,
+            its states in other colours, light and camera, an own draw for each number.
         publish: write pair lists and rows into the checkout's ``results/``.
         method: what to evaluate: an agent of ``configs/agent``, or several.
         provider: execution provider of onnxruntime that plans with a bundle.
@@ -67,6 +69,7 @@ class Settings:
     method: tuple[str, ...]
     data_name: str = "default"
     train_on: tuple[str, ...] = ("nominal",)
+    pretrain_on: tuple[str, ...] = tuple(SEEDS)
     seed: Annotated[int, Within(0, below=2**32)] = 0
     image_size: Annotated[Size, Sides(8, 1024)] = 64
     threads: Annotated[int, Within(1, 1024)] = 2
@@ -88,6 +91,7 @@ class Settings:
             check_name(name, where)
         for where, collections in (
             ("train_on", self.train_on),
+            ("pretrain_on", self.pretrain_on),
             ("encoder_tasks", self.encoder_tasks),
         ):
             if not collections:
@@ -146,8 +150,16 @@ class Settings:
         """Shape of the encoder."""
         from robot_wm.encoders.vit import EncoderConfig
 
-        given = join(self.encoder, "encoder", image_size=self.image_size)
+        sizes = {k: v for k, v in self.encoder.items() if k != "family"}
+        given = join(sizes, "encoder", image_size=self.image_size)
         return build(EncoderConfig, given, "encoder")
+
+    @property
+    def encoder_family(self) -> Any:
+        """What an encoder is made by, see ``encoder.family``; most are pretrained."""
+        from robot_wm.encoders.base import ENCODERS, OLDEST
+
+        return ENCODERS[self.encoder.get("family", OLDEST)]
 
     def pretrain_config(self) -> PretrainConfig:
         """Pretraining of the encoder."""

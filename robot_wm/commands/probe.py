@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robot_wm.cli.paths import CHECKOUT
-from robot_wm.commands.parts.artifacts import dataset, encoder
+from robot_wm.commands.parts.artifacts import dataset, encoder, make, scene, tasks
 from robot_wm.core.storage.json_io import read_lines
 from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from robot_wm.cli.main import Session
+    from robot_wm.cli.settings import Settings
 
 SHUT, NOT_JUDGED = 1, 3  # exit codes; 2 is a user's mistake, in every command
 
@@ -22,6 +25,30 @@ def others(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     stored = read_lines(path) if path.is_file() else []
     tasks, encoders = ({row[key] for row in rows} for key in ("task", "encoder_sha256"))
     return [r for r in stored if r["task"] not in tasks and r["encoder_sha256"] in encoders]
+
+
+def looks(settings: Settings, task: str, data: Path, frozen: Any) -> list[dict[str, Any]]:
+    """Rows of a task in other looks, where there is a scene that can be drawn in some."""
+    from robot_wm.data.formats.base import open_episodes
+    from robot_wm.probing.looks import probe_looks
+
+    config, known = settings.probe_config(), tasks()
+    names = make("looks")(known[task].factors) if task in known else []
+    store = open_episodes(data)
+    if not config.look_frames or not names or not store.schema.state_dim:
+        say(f"{task}: not probed in other looks")
+        return []
+    drawn = scene(task, store.schema.image_size)
+
+    def picture(state: np.ndarray, factors: Mapping[str, Any]) -> np.ndarray:
+        seen, _ = drawn.reset(options={"state": state, "factors": factors})
+        image: np.ndarray = seen["image"]
+        return image
+
+    varying = {name: known[task].factors[name] for name in names}
+    rows = probe_looks(config, data, frozen, varying, picture)
+    drawn.close()
+    return rows
 
 
 def run(session: Session) -> int:
@@ -39,6 +66,7 @@ def run(session: Session) -> int:
     for task in settings.encoder_tasks:
         data = dataset(session.for_task(task), "nominal")
         rows += probe(settings.probe_config(), data, frozen)
+        rows += looks(settings, task, data, frozen)
     if settings.publish:
         out = CHECKOUT / "results" / "encoder"
         rows = [*others(out / "probe.jsonl", rows), *rows]

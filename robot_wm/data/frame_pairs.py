@@ -11,6 +11,7 @@ from torch import Tensor
 from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.images import Size, sides, spelled
 from robot_wm.data.formats.base import EpisodeReader
+from robot_wm.data.looks import label, source_of, twins
 from robot_wm.data.normalization import Statistics
 
 
@@ -41,7 +42,8 @@ class ClipSampler:
         clips_per_episode: int = 1,
     ) -> None:
         self.clips_per_episode = clips_per_episode
-        weights = np.array([(dataset_weights or {}).get(s.schema.collection, 1.0) for s in stores])
+        labels = [label(store.schema) for store in stores]
+        weights = np.array([(dataset_weights or {}).get(name, 1.0) for name in labels])
         if not weights.sum() > 0:
             raise ConfigError(
                 f"dataset_weights {dict(dataset_weights or {})}",
@@ -51,7 +53,7 @@ class ClipSampler:
         self.control_dim = len(stores[0].schema.control_low)
         self.scenes = sorted({store.schema.task for store in stores})
         self.strides = [block // store.schema.frame_every for store in stores]
-        self.alike = [store.schema.collection == "nominal" for store in stores]
+        self.alike = [name == "nominal" for name in labels]
         self.parts = [_clips(store, block, image_size) for store in stores]
         widths = {actions.shape[1] for _, _, actions, _ in self.parts}
         if len(widths) != 1:
@@ -59,6 +61,7 @@ class ClipSampler:
                 f"action blocks of sizes {sorted(widths)}", "one size", "pretrain them separately"
             )
         self.action_dim = widths.pop()
+        self.twins = [self._twins(stores, i, block) for i in range(len(stores))]
         self.owner = [self.scenes.index(store.schema.task) for store in stores]
         self.statistics = {}
         self.summed_actions: list[np.ndarray] = [np.zeros(0)] * len(stores)
@@ -86,7 +89,8 @@ class ClipSampler:
             (summed control actions) float32 ``[B, C]``, both normalised per scene, ``scene`` int64
             ``[B]``, ``appearance_id`` int64 ``[B]`` and ``clip`` int64 ``[B]``: clips of one look
             were drawn with the same appearance (all of a nominal collection, one episode of
-            another).
+            another). Where there are collections in other looks, ``twin`` uint8 ``[B, 2, H, W, 3]``
+            shows the states of ``frames`` in the look of the source, of other clips the same.
         """
         # Whole parts of the shares first; who gets the remainder is drawn.
         counts = np.floor(self.dataset_weights * batch).astype(int)
@@ -97,12 +101,15 @@ class ClipSampler:
         actions = np.empty((batch, self.action_dim), np.float32)
         summed_action = np.empty((batch, self.control_dim), np.float32)
         appearance_id, clip = np.empty(batch, np.int64), np.empty(batch, np.int64)
+        twin = frames if all(pair is None for pair in self.twins) else np.empty_like(frames)
         start = seen = 0
         for i, share in enumerate(counts):
-            pixels, first, blocks, episode = self.parts[i]
+            _, first, blocks, episode = self.parts[i]
             chosen, stop = self._chosen(episode, rng, share), start + share
-            frames[start:stop, 0] = pixels[first[chosen]]
-            frames[start:stop, 1] = pixels[first[chosen] + self.strides[i]]
+            frames[start:stop] = self._pixels(i, chosen)
+            if twin is not frames:
+                shown, rows = self.twins[i] or (i, np.arange(len(first)))
+                twin[start:stop] = self._pixels(shown, rows[chosen])
             actions[start:stop], summed_action[start:stop] = (
                 blocks[chosen],
                 self.summed_actions[i][chosen],
@@ -110,7 +117,9 @@ class ClipSampler:
             appearance_id[start:stop] = seen + (0 if self.alike[i] else episode[chosen])
             clip[start:stop] = seen + chosen
             start, seen = stop, seen + len(first)
+        pairs = {} if twin is frames else {"twin": torch.from_numpy(twin)}
         return {
+            **pairs,
             "frames": torch.from_numpy(frames),
             "actions": torch.from_numpy(actions),
             "summed_action": torch.from_numpy(summed_action),
@@ -118,6 +127,34 @@ class ClipSampler:
             "appearance_id": torch.from_numpy(appearance_id),
             "clip": torch.from_numpy(clip),
         }
+
+    def _pixels(self, part: int, clips: np.ndarray) -> np.ndarray:
+        """Both frames of clips of a data set, uint8 ``[B, 2, H, W, 3]``."""
+        pixels, first = self.parts[part][:2]
+        return pixels[first[clips][:, None] + [0, self.strides[part]]]
+
+    def _twins(
+        self, stores: Sequence[EpisodeReader], index: int, block: int
+    ) -> tuple[int, np.ndarray] | None:
+        """Of clips in other looks: the data set that shows them as recorded, and each one's there.
+
+        Raises:
+            DataError: that data set is not among them, or holds other episodes.
+        """
+        look, number = stores[index], source_of(stores, index)
+        if number is None:
+            if label(look.schema) != look.schema.collection:
+                raise DataError(
+                    f"{look.root} without what it shows in other looks",
+                    f"{look.schema.collection} beside it", "name both, e.g. in `pretrain_on`",
+                )  # fmt: skip
+            return None
+        chosen, place = look.indices("train", block), stores[number].indices("train", block)
+        rank = {position: k for k, position in enumerate(place)}
+        shown = np.array([rank[p] for p in twins(look, stores[number], chosen)])
+        own, theirs = self.parts[index][3], self.parts[number][3]
+        inside = np.arange(len(own)) - np.searchsorted(own, own)
+        return number, np.searchsorted(theirs, shown)[own] + inside
 
     def _chosen(self, episode: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
         """``count`` clips, ``clips_per_episode`` of each episode drawn: the row of each."""

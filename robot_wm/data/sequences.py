@@ -16,6 +16,7 @@ from robot_wm.core.system.progress import progress
 from robot_wm.data.episodes import AGENT
 from robot_wm.data.formats.base import EpisodeReader, open_episodes
 from robot_wm.data.latent_cache import LatentStore
+from robot_wm.data.looks import twin_rows
 from robot_wm.encoders.token_pca import TokenPCA
 
 Pair = tuple[EpisodeReader, LatentStore]
@@ -99,6 +100,7 @@ class SequenceBatch:
         far: the same of one frame anywhere in the episode, ``[B, …]``.
         k_near: blocks from each frame to its goal, ``[B, W-1]``, at least 1.
         k_far: blocks from each frame to the far one ``[B, W]``; negative when it has passed.
+        twin: the same as ``x`` in the look of the source, where there are such looks.
     """
 
     x: Tensor
@@ -108,6 +110,7 @@ class SequenceBatch:
     far: Tensor
     k_near: Tensor
     k_far: Tensor
+    twin: Tensor | None = None
 
 
 class SequenceDataset:
@@ -128,6 +131,10 @@ class SequenceDataset:
         projector: maps reduced tokens to latents ``[F, Z]`` that are stored in their place, for
             stages that need no tokens; they take a fraction of the memory.
     """
+
+    twin: np.ndarray | None = (
+        None  # row of the same state as it was recorded, where there are looks
+    )
 
     def __init__(
         self,
@@ -170,6 +177,7 @@ class SequenceDataset:
                     demonstrations.append(starts[-1])
                 first += frames
                 report(done)
+        self.twin = twin_rows([store for store, _ in pairs], places, lengths)
         self.x, self.actions = x.to(device), actions.to(device)
         self.starts, self.last, self.device = np.concatenate(starts), last, device
         experts = np.concatenate(demonstrations)
@@ -230,9 +238,12 @@ class SequenceDataset:
         return starts[ends[which] - 1 - (rng.random(count) * sizes[which]).astype(np.int64)]
 
     def transitions(
-        self, episodes: int, each: int, rng: np.random.Generator
+        self, episodes: int, each: int, rng: np.random.Generator, across: bool = False
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """``each`` frames of every one of ``episodes`` random ones, spread over the episode.
+
+        Args:
+            across: show the later row in the look of the source.
 
         Returns:
             Rows at the frames and one block later ``[episodes · each, …]``, the block between
@@ -243,7 +254,8 @@ class SequenceDataset:
         place = (np.arange(each) + rng.random((episodes, each))) / each
         frames = (first + (place * count).astype(np.int64)).reshape(-1)
         index = self._index(frames)
-        return self._rows(frames), self._rows(frames + 1), self.actions[index], index
+        later = self.twin[frames + 1] if across and self.twin is not None else frames + 1
+        return self._rows(frames), self._rows(later), self.actions[index], index
 
     def evenly_spaced(self, count: int, rng: np.random.Generator) -> SequenceBatch:
         """Up to ``count`` windows evenly spaced over the split."""
@@ -265,6 +277,7 @@ class SequenceDataset:
             far=self._rows(far),
             k_near=self._index(near - left),
             k_far=self._index(far[:, None] - frames),
+            twin=None if self.twin is None else self._rows(self.twin[frames]),
         )
 
     def _index(self, rows: np.ndarray) -> Tensor:

@@ -8,7 +8,7 @@ whose manifest has ``facts["family"]``; without it, it is of :data:`OLDEST`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from robot_wm.core.errors import DataError, WeightsError
 from robot_wm.core.registry import Registry
@@ -18,9 +18,18 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from robot_wm.encoders.vit import EncoderConfig
+
 KIND = "encoder"
 OLDEST = "vit"  # the only one there was when manifests did not name it
-ENCODERS = Registry("robot_wm.encoders", {"vit": "robot_wm.encoders.frozen:FrozenEncoder"})
+ENCODERS = Registry(
+    "robot_wm.encoders",
+    {
+        "vit": "robot_wm.encoders.frozen:FrozenEncoder",
+        "random": "robot_wm.encoders.untrained:RandomEncoder",
+        "patches": "robot_wm.encoders.untrained:PatchEncoder",
+    },
+)
 
 
 class Encoder(Protocol):
@@ -49,6 +58,22 @@ class Encoder(Protocol):
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """See the class."""
+        ...
+
+
+@runtime_checkable
+class Untrained(Protocol):
+    """Optional ability of a family: its encoders are made without any data.
+
+    The manifest's ``facts["pretrain"]`` is what ``made_of`` says.
+    """
+
+    def made_of(self, config: EncoderConfig, seed: int) -> dict[str, Any]:
+        """What decides an encoder, as plain JSON types; ``objective`` is the family's name."""
+        ...
+
+    def create(self, config: EncoderConfig, seed: int, folder: Path) -> Path:
+        """Write an artefact into ``folder``."""
         ...
 
 

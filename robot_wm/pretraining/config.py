@@ -40,6 +40,9 @@ class PretrainConfig:
         dataset_weights: weight of each collection in a batch, by its name (1 where unnamed).
             Randomised appearance is constant within a clip, so too much of it teaches colours, not
             objects.
+        color_jitter: share of clips whose colours are changed at random, in both frames alike
+            (:mod:`robot_wm.pretraining.color_jitter`); what they were is their twin, see
+            ``invariance_weight`` of the objective. 0 changes none.
         threads: of torch, which the command line sets; recorded here, as resuming to the bit needs
             equal ones. 0 is torch's own choice.
         device: ``cpu`` or ``cuda``; only ``cpu`` repeats to the bit.
@@ -61,6 +64,7 @@ class PretrainConfig:
     block: Annotated[int, Within(1, 4096)] = 5
     clips_per_episode: Annotated[int, Within(1, 4096)] = 4
     dataset_weights: Mapping[str, NonNegative] = field(default_factory=lambda: {"nominal": 4.0})
+    color_jitter: Fraction = 0.0
     threads: Annotated[int, Within(0, 1024)] = 0
     device: Device = "cpu"
     log_every: Natural = 50

@@ -24,6 +24,7 @@ from robot_wm.core.images import spelled
 from robot_wm.data.formats.base import EpisodeReader, open_episodes
 from robot_wm.data.frame_pairs import ClipSampler
 from robot_wm.encoders.frozen import save_encoder
+from robot_wm.pretraining.color_jitter import jittered
 from robot_wm.pretraining.config import PretrainConfig
 from robot_wm.pretraining.monitor import Monitor
 from robot_wm.pretraining.objectives import Objective, make_objective
@@ -62,10 +63,12 @@ class Pretraining(Training):
             len(self.sampler.scenes), self.sampler.action_dim, self.sampler.control_dim,
         ).to(config.device)  # fmt: skip
         self.state = self.trained = self.objective
-        clips, masks = np.random.SeedSequence(config.seed).spawn(2)
+        clips, masks, colors = np.random.SeedSequence(config.seed).spawn(3)
         self.generators = {
             "clips": np.random.default_rng(clips), "masks": np.random.default_rng(masks),
         }  # fmt: skip
+        if config.color_jitter:
+            self.generators["colors"] = np.random.default_rng(colors)
         self.parents = {f"dataset:{store.root.name}": store.sha256 for store in stores}
         self.identity = {**config.to_json(), "datasets": self.parents}
         self.pace = Pace(
@@ -89,6 +92,8 @@ class Pretraining(Training):
     def loss(self, step: int) -> Tensor:
         """The objective's, of a fresh batch."""
         batch = self.sampler.draw(self.generators["clips"], self.config.batch)
+        if self.config.color_jitter:
+            batch = jittered(batch, self.generators["colors"], self.config.color_jitter)
         batch = {key: value.to(self.config.device) for key, value in batch.items()}
         loss, self.parts = self.objective.loss(batch, self.generators["masks"])
         return loss

@@ -35,6 +35,9 @@ class ProbeConfig:
 
     Attributes:
         frames: training frames at most; a quarter of it is held out, an eighth chooses the epoch.
+        look_frames: training frames in the looks of the collection and in others, half and half;
+            0 leaves other looks out.
+        look_test: held-out frames for every factor of looks, and for every level of it.
         imagenet_frames: the same for the ImageNet network, which costs 20 times the others.
         epochs, patience: passes over the training frames; stop after ``patience`` without a better
             validation R².
@@ -47,6 +50,8 @@ class ProbeConfig:
     """
 
     frames: Count = 75_000
+    look_frames: Natural = 30_000
+    look_test: Annotated[int, Within(2, 10**6)] = 400
     imagenet_frames: Natural = 3_000
     epochs: Count = 12
     patience: Count = 3
@@ -66,6 +71,7 @@ class ProbeConfig:
         for holds, received, accepted in (
             (min(self.frames, self.imagenet_frames) >= 8, f"{self.frames} frames", "8 or more"),
             (min(counts) >= 1, f"epochs, patience, hidden, batch = {counts}", "1 or more"),
+            (not 0 < self.look_frames < 16, f"look_frames {self.look_frames}", "0, 16 or more"),
             (self.lr > 0, f"lr = {self.lr}", "above 0"),
             (self.kinds and set(self.kinds) <= set(KINDS), f"kinds {self.kinds}", f"{KINDS}"),
             (self.probes and set(self.probes) <= set(PROBES), f"probes {self.probes}", f"{PROBES}"),
@@ -119,9 +125,11 @@ class Samples:
     Attributes:
         frames: uint8 ``[M, H, W, 3]``, each once.
         pairs: int64 ``[N, 2]``, the frame one block before and the frame itself, as rows.
-        part: ``[N]``, 0 train, 1 validation, 2 test; never two parts of one episode.
+        part: ``[N]``, 0 train, 1 validation, 2 (and more) test; no episode is learnt from and
+            tested on.
         targets: float64 ``[N, C]``, of the second frame of each pair.
         factors: ``C`` names.
+        states: physics states of the frames, ``[M, S]``, where they are needed.
     """
 
     frames: np.ndarray
@@ -129,6 +137,7 @@ class Samples:
     part: np.ndarray
     targets: np.ndarray
     factors: tuple[str, ...]
+    states: np.ndarray | None = None
 
 
 def draw(store: EpisodeReader, frames: int, rng: np.random.Generator) -> Samples:
@@ -139,7 +148,7 @@ def draw(store: EpisodeReader, frames: int, rng: np.random.Generator) -> Samples
     """
     store.needs("poses", work="a probe")
     schema, every = store.schema, store.schema.frame_every
-    images, pairs, part, targets, count = [], [], [], [], 0
+    images, pairs, part, targets, states, count = [], [], [], [], [], 0
     labels: list[str] = []
     limits = (frames, frames // 8, frames // 4)
     for code, (split, limit) in enumerate(zip(SPLITS, limits, strict=True)):
@@ -152,12 +161,14 @@ def draw(store: EpisodeReader, frames: int, rng: np.random.Generator) -> Samples
             episode, blocks = store[i], np.arange(k, stop)
             rows, labels = factors_of(episode.poses, schema.pose, blocks * every, schema.control_dt)
             images.append(np.asarray(episode.frames[k - 1 : stop]))
+            states.append(episode.states[(k - 1) * every : stop * every : every])
             pairs.append(count + blocks[:, None] - k + [0, 1])
             part.append(np.full(len(blocks), code))
             targets.append(rows)
             count += len(blocks) + 1
     arrays = [np.concatenate(x) for x in (images, pairs, part, targets)]
-    joined = Samples(arrays[0], arrays[1], arrays[2], arrays[3], tuple(labels))
+    known = tuple(labels), np.concatenate(states)
+    joined = Samples(arrays[0], arrays[1], arrays[2], arrays[3], *known)
     for code in range(len(SPLITS)):
         still = joined.targets[joined.part == code].std(0) < 1e-9
         if still.any():
@@ -181,13 +192,18 @@ def standardize(tokens: np.ndarray, rows: np.ndarray) -> None:
 
 
 def score(config: ProbeConfig, samples: Samples, tokens: np.ndarray) -> dict[str, np.ndarray]:
+    """Held-out R² ``[C]`` of the first test part, see :func:`score_parts`."""
+    return {name: found[0] for name, found in score_parts(config, samples, tokens).items()}
+
+
+def score_parts(config: ProbeConfig, samples: Samples, tokens: np.ndarray) -> dict[str, np.ndarray]:
     """Train every probe on features of ``samples.frames``.
 
     Args:
         tokens: float16 or float32 ``[M, P, D]``; standardised in place.
 
     Returns:
-        probe name -> held-out R² ``[C]``, 1 - SSE/SST per factor.
+        probe name -> held-out R² ``[G, C]`` of every test part, 1 - SSE/SST per factor.
 
     Raises:
         DataError: features that are not finite.
@@ -199,16 +215,17 @@ def score(config: ProbeConfig, samples: Samples, tokens: np.ndarray) -> dict[str
     moving = np.array([group_of(name) == "velocity" for name in samples.factors])
     out = {}
     for name in config.probes:
-        out[name] = np.empty(len(moving))
+        out[name] = np.empty((samples.part.max() - 1, len(moving)))
         for columns, rows in ((~moving, samples.pairs[:, 1:]), (moving, samples.pairs)):
             if columns.any():
                 wanted = replace(samples, targets=samples.targets[:, columns], pairs=rows)
-                out[name][columns] = _fit(config, name, wanted, source)
+                out[name][:, columns] = _fit(config, name, wanted, source)
     return out
 
 
 def _fit(config: ProbeConfig, name: str, samples: Samples, source: Tensor) -> np.ndarray:
-    train, validation, test = (np.flatnonzero(samples.part == code) for code in range(3))
+    parts = [np.flatnonzero(samples.part == code) for code in range(samples.part.max() + 1)]
+    train, validation, *tests = parts
     scaled = Statistics.fit(samples.targets[train]).normalize(samples.targets)
     targets = torch.from_numpy(scaled).to(config.device)
     pairs = torch.from_numpy(samples.pairs).to(config.device)
@@ -251,4 +268,4 @@ def _fit(config: ProbeConfig, name: str, samples: Samples, source: Tensor) -> np
         if stale >= config.patience:
             break
     net.load_state_dict(best_state)
-    return explained(test)
+    return np.stack([explained(test) for test in tests])

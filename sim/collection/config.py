@@ -43,7 +43,15 @@ class CollectSettings:
     Attributes:
         frame_every: control steps between two stored frames; the block of the world model.
         episodes_per_shard: unit of atomic writing and of parallel work.
+        looks: episodes that a collection in other looks draws again, the first of its source.
+        also: collections that `robot-wm collect` makes, too, e.g. [nominal-looks].
     """
 
     frame_every: Count = 5
     episodes_per_shard: Count = 50
+    looks: Count = 2000
+    also: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for collection in self.also:
+            check_name(collection, "collect.also")

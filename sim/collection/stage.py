@@ -28,8 +28,10 @@ def dataset(settings: Settings, collection: str) -> Path:
     from robot_wm.core.storage.records import read_record
     from robot_wm.data.episodes import Schema
     from robot_wm.data.formats.base import NATIVE, SCHEMA, format_of, is_dataset
+    from robot_wm.data.looks import parted
     from robot_wm.data.shards import is_whole
     from sim.collection.collect import collect, stable
+    from sim.collection.looks import repaint
     from sim.collection.mirror import mirror
 
     root = settings.dataset_path(settings.task.name, collection)
@@ -37,6 +39,10 @@ def dataset(settings: Settings, collection: str) -> Path:
         return root  # somebody else's, and whole: nothing is added to it
     if collection.endswith(MIRRORED):
         return mirror(dataset(settings, collection.removesuffix(MIRRORED)), root)
+    source, number = parted(collection)
+    if number:
+        count, workers = settings.collect.looks, settings.workers
+        return repaint(dataset(settings, source), root, number, count, workers)
     if collection not in SEEDS:
         if not is_dataset(root):
             raise _no_collection(settings, collection, root)

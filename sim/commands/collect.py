@@ -1,4 +1,4 @@
-"""``robot-wm collect``: record both collections of a task."""
+"""``robot-wm collect``: record both collections of a task, and what `collect.also` names."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 
 def run(session: Session) -> int:
     """Record what is missing and print the folders."""
-    for collection in SEEDS:
+    for collection in dict.fromkeys((*SEEDS, *session.settings.collect.also)):
         print(f"episodes: {dataset(session.settings, collection)}")
     return 0

@@ -56,11 +56,11 @@ def hold(ok: np.ndarray, steps: int) -> np.ndarray:
 def shared_factors(light: bool = False) -> dict[str, Factor]:
     """Factors that every scene offers. ``camera_shift`` is a fraction of the view's width."""
     return {
-        "camera_yaw": Interval(0.0, -2.0, 2.0, (-10.0, -5.0, 5.0, 10.0)),
-        "camera_shift_x": Interval(0.0, -0.01, 0.01, (-0.06, -0.03, 0.03, 0.06)),
-        "camera_shift_y": Interval(0.0, -0.01, 0.01, (-0.06, -0.03, 0.03, 0.06)),
-        "light": Interval(0.7, 0.55, 0.85, (0.3, 0.95)) if light
-        else Interval(1.0, 0.8, 1.2, (0.5, 1.4)),
+        "camera_yaw": Interval(0.0, -2.0, 2.0, (-10.0, -5.0, 5.0, 10.0), look=True),
+        "camera_shift_x": Interval(0.0, -0.01, 0.01, (-0.06, -0.03, 0.03, 0.06), look=True),
+        "camera_shift_y": Interval(0.0, -0.01, 0.01, (-0.06, -0.03, 0.03, 0.06), look=True),
+        "light": Interval(0.7, 0.55, 0.85, (0.3, 0.95), look=True) if light
+        else Interval(1.0, 0.8, 1.2, (0.5, 1.4), look=True),
         "gain": Interval(1.0, 0.9, 1.1, (0.7, 1.3)),
     }  # fmt: skip
 

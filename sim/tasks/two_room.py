@@ -75,7 +75,7 @@ class TwoRoom(Task):
         "door_y": Interval(DOOR_Y, 1.44, 1.84, (0.84, 0.44)),
         **shared_factors(),
         # White, black and pure red saturate: a brighter level would change nothing.
-        "light": Interval(1.0, 0.8, 1.2, (0.4, 0.6)),
+        "light": Interval(1.0, 0.8, 1.2, (0.4, 0.6), look=True),
     }
     predicates: ClassVar[Mapping[str, Predicate]] = {
         "official": _official,

@@ -12,13 +12,16 @@ import torch
 from moving_square import TINY, make_dataset
 from patch_encoder import NAME, save_patches
 
-from robot_wm.cli.main import compose
-from robot_wm.core.errors import ConfigError, WeightsError
+from robot_wm.cli.main import Session, compose
+from robot_wm.commands.parts.artifacts import encoder
+from robot_wm.core.errors import ConfigError, DataError, WeightsError
 from robot_wm.core.storage.provenance import read_manifest
 from robot_wm.data.latent_cache import build_latents
 from robot_wm.encoders.base import ENCODERS, load_encoder
-from robot_wm.encoders.frozen import save_encoder
+from robot_wm.encoders.frozen import FrozenEncoder, save_encoder
+from robot_wm.encoders.untrained import PatchEncoder, RandomEncoder
 from robot_wm.encoders.vit import VideoEncoder
+from robot_wm.pretraining.collapse_metrics import pixel_tokens
 from robot_wm.world_models.jepa.model import JEPAWorldModel
 from robot_wm.world_models.jepa.training.config import TrainConfig
 from robot_wm.world_models.jepa.training.trainer import train
@@ -32,8 +35,18 @@ def tiny_vit(folder: Path) -> Path:
     return folder
 
 
+def random_weights(folder: Path) -> Path:
+    return RandomEncoder.create(TINY, 0, folder)
+
+
+def raw_patches(folder: Path) -> Path:
+    return PatchEncoder.create(TINY, 0, folder)
+
+
 # A tiny artefact of every family, written into a folder; one that is missing here fails below.
-SAMPLES: dict[str, Callable[[Path], Path]] = {"vit": tiny_vit, NAME: save_patches}
+SAMPLES: dict[str, Callable[[Path], Path]] = {
+    "vit": tiny_vit, "random": random_weights, "patches": raw_patches, NAME: save_patches,
+}  # fmt: skip
 
 
 @pytest.fixture(params=sorted({*ENCODERS, NAME}))
@@ -84,3 +97,30 @@ def test_a_damaged_one_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "configs/encoder").glob("*.yaml")))
 def test_every_yaml_makes_an_encoder(name: str) -> None:
     assert compose([f"encoder={name}"]).encoder_config().image_size == 64
+
+
+def test_raw_patches_are_the_picture_and_random_weights_follow_the_seed(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    tokens = load_encoder(raw_patches(tmp_path / "p")).encode_frames(frames)
+    np.testing.assert_allclose(tokens, pixel_tokens(TINY.patch)(frames), atol=1e-7)
+    made = [load_encoder(RandomEncoder.create(TINY, seed, tmp_path / f"{k}")).sha256
+            for k, seed in enumerate((0, 0, 1))]  # fmt: skip
+    assert made[0] == made[1] != made[2]
+    weights = FrozenEncoder.load(tmp_path / "0").state_dict()
+    torch.manual_seed(0)
+    assert all(torch.equal(weights[k], v) for k, v in VideoEncoder(TINY).state_dict().items())
+
+
+def test_what_learns_nothing_is_made_at_once_and_told_from_what_does(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("ROBOT_WM_HOME", str(tmp_path))
+    for family in ("random", "patches"):
+        asked = Session(compose([f"encoder={family}", f"name={family}"]), ())
+        assert encoder(asked) == encoder(asked)  # made, then found
+        other = Session(compose([f"encoder={family}", f"name={family}", "encoder.patch=16"]), ())
+        with pytest.raises(DataError, match="patch"):
+            encoder(other)
+        with pytest.raises(DataError, match="objective"):
+            encoder(Session(compose([f"name={family}"]), ()))
+    assert not (tmp_path / "datasets").exists()

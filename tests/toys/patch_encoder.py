@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robot_wm.encoders.base import KIND
 from robot_wm.training.checkpoint import load_artifact, save_artifact
 
-NAME = "patches"
+NAME = "toy_patches"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot_wm.cli.paths import SEEDS, SHIPPED
+from robot_wm.cli.paths import SHIPPED
 from robot_wm.cli.settings import Settings
 from robot_wm.core.aliases import current
 from robot_wm.core.errors import DataError, WeightsError
@@ -44,6 +44,7 @@ STAGES = Registry(
         "dataset": "sim.collection.stage:dataset",
         "environment": "sim:make",
         "first_frames": "sim.collection.stage:first_frames",
+        "looks": "sim.randomization:looks_of",
         "pair_lists": "planning.evaluation.stage:pair_lists",
         "tasks": "sim.tasks:TASKS",
     },
@@ -81,7 +82,7 @@ def encoder_datasets(session: Session) -> list[Path]:
     return [
         dataset(session.for_task(task), collection)
         for task in session.settings.encoder_tasks
-        for collection in SEEDS
+        for collection in session.settings.pretrain_on
     ]
 
 
@@ -98,8 +99,11 @@ def encoder(session: Session) -> Path:
         return folder
     if settings.encoder_name == SHIPPED:
         raise _no_weights(folder, "encoder_name")
+    from robot_wm.encoders.base import Untrained
     from robot_wm.pretraining.trainer import pretrain
 
+    if isinstance(settings.encoder_family, Untrained):
+        return settings.encoder_family.create(settings.encoder_config(), settings.seed, folder)
     parents = encoder_datasets(session)
     say(f"pretraining the encoder {settings.encoder_name!r} on {len(parents)} data sets")
     return pretrain(settings.pretrain_config(), parents, folder.parent)
@@ -220,13 +224,17 @@ def _check_encoder(session: Session, folder: Path) -> None:
         return
     if find_spec("torch") is None:
         return
+    from robot_wm.encoders.base import Untrained
+
     free = ("threads", "device", "log_every", "checkpoint_every", "monitor_every",
             "monitor_train", "monitor_test")  # fmt: skip
     wanted = {k: v for k, v in settings.pretrain_config().to_json().items() if k not in free}
+    if isinstance(settings.encoder_family, Untrained):
+        wanted = settings.encoder_family.made_of(settings.encoder_config(), settings.seed)
     way_out = f"delete {folder.parent}"
     check_same(folder, manifest["facts"].get("pretrain", {}), wanted, way_out)
     for task in settings.encoder_tasks:
-        for collection in SEEDS:
+        for collection in settings.pretrain_on:
             root = session.for_task(task).dataset_path(task, collection)
             known = manifest["parents"].get(f"dataset:{root.name}")
             if known and is_dataset(root):

@@ -21,6 +21,10 @@ frames: which frame follows which, among frames of the same look, is known by th
 pushed. It did that in the world model's latent (docs/log.md); what it is worth here is one of the
 variants of ``robot-wm ablate-encoder`` and has not been measured.
 
+Where a batch has twins, the same states in the look they were recorded in, an option makes these
+what is predicted, and has the whole frames' tokens equal them: an object must be found in any
+colour and light, and what the look adds must be ignored.
+
 A clip is two single frames one block apart, each encoded alone, as planning will encode them.
 The EMA *target* encoder is shipped: it is what every target came from, and an average of weights
 is smoother than the last iterate.
@@ -127,18 +131,19 @@ class VJEPA(Objective):
     def loss(self, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """See :class:`Objective`. Running target statistics move only in training mode."""
         c, frames, scene = self.config, batch["frames"], batch["scene"]
+        twin = batch.get("twin", frames) if c.invariance_weight else frames
         future = bool(rng.random() < 0.5)
         whole = None
-        if future and (c.inverse_weight or c.contrast_weight):
+        if future and (c.inverse_weight or c.contrast_weight or twin is not frames):
             flat = self.context(frames.flatten(0, 1)[:, None])
             whole = flat.view(len(scene), 2 * self.tokens, -1)
         seen = self._context(frames, whole, future, rng)
         with torch.no_grad():
-            goal = self._targets(frames, scene)
+            goal = self._targets(twin, scene)
         places = rng.integers(0, seen.where.shape[1], (len(scene), c.dense_tokens))
         dense = torch.from_numpy(places).to(scene.device)
         predicted, visible = self.predictor(seen, dense, batch["actions"], scene)
-        wanted, weight = take(goal, seen.hidden), self._weights(frames)
+        wanted, weight = take(goal, seen.hidden), self._weights(twin)
         parts = {"masked": weighted(predicted, wanted, weight.gather(1, seen.hidden))}
         total = parts["masked"]
         if c.dense_weight:
@@ -154,6 +159,10 @@ class VJEPA(Objective):
         if whole is not None and c.contrast_weight:
             parts["contrast"] = self.contrast(whole, batch["appearance_id"], batch["clip"])
             total = total + c.contrast_weight * parts["contrast"]
+        if whole is not None and twin is not frames:
+            other = (twin != frames).flatten(1).any(1).float()[:, None]
+            parts["invariance"] = self._invariance(whole, goal, scene, weight * other)
+            total = total + c.invariance_weight * parts["invariance"]
         numbers = {name: float(value.detach()) for name, value in parts.items()}
         # Explained fraction: 0 is what predicting the mean of every position would cost.
         baseline = float(weighted(torch.zeros_like(wanted), wanted, weight.gather(1, seen.hidden)))
@@ -220,12 +229,23 @@ class VJEPA(Objective):
         tokens = self.target(frames.flatten(0, 1)[:, None])
         tokens = F.layer_norm(tokens, tokens.shape[-1:])
         pairs = tokens.view(len(scene), 2, self.tokens, -1)
-        mean, square = self.get_buffer("target_mean"), self.get_buffer("target_square")
         if self.training:
             self._track(pairs, scene)
+        return self._in_units(pairs, scene)
+
+    def _in_units(self, pairs: Tensor, scene: Tensor) -> Tensor:
+        """LayerNormed tokens ``[B, 2, P, D]`` as targets are: [B, 2P, D]."""
+        mean, square = self.get_buffer("target_mean"), self.get_buffer("target_square")
         if self.config.centering:
             pairs = pairs - mean.index_select(0, scene)[:, None]
         return (pairs / (square.sqrt() + 1e-6)).flatten(1, 2)
+
+    def _invariance(self, whole: Tensor, goal: Tensor, scene: Tensor, weight: Tensor) -> Tensor:
+        """How far own tokens ``[B, 2P, D]`` are from the targets; 0 where all weigh nothing."""
+        if not weight.any():
+            return weight.sum()
+        pairs = F.layer_norm(whole, whole.shape[-1:]).unflatten(1, (2, self.tokens))
+        return weighted(self._in_units(pairs, scene), goal, weight)
 
     def _track(self, pairs: Tensor, scene: Tensor) -> None:
         """μ ← m·μ + (1−m)·batch mean, per scene; the same for the global mean square."""

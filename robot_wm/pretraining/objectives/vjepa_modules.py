@@ -31,6 +31,9 @@ class VJEPAConfig:
             used in half of the batches, the future-frame ones.
         contrast_weight, contrast_size: InfoNCE of a small embedding of the two whole frames, in the
             same batches as the inverse dynamics (weight 0: off).
+        invariance_weight: weight of the difference between a clip's tokens and the targets of the
+            same states in their source's look, ``batch["twin"]``, which are then what is predicted,
+            too (0, or no twins: off). In the same batches as the inverse dynamics.
         action_token: whether the predictor is told the action block between the frames.
         motion_weight: extra loss weight of patches in which a pixel changed between the frames by
             more than 8 of 255 grey levels.
@@ -57,6 +60,7 @@ class VJEPAConfig:
     inverse_hidden: Annotated[int, Within(1, 4096)] = 256
     contrast_weight: NonNegative = 0.25
     contrast_size: Annotated[int, Within(1, 4096)] = 24
+    invariance_weight: NonNegative = 0.0
     action_token: bool = True
     motion_weight: NonNegative = 4.0
     variance_weight: NonNegative = 1.0

@@ -69,6 +69,10 @@ class TrainConfig:
         context_dropout: how often the previous frame is withheld.
         straightening, inverse, reconstruction, proposer, distance: loss weights; with a weight of 0
             the proposer or the goal distance is left as it is (when tuning).
+        invariance: weight of the squared difference between the latent of a frame in another look
+            and that of the same state as it was recorded, in the first stage; above 0, frames that
+            the embedding is to find alike are in two looks, too. Needs a collection and its
+            looks, e.g. ``train_on=[nominal,nominal-looks]``.
         goal_frames: frames of a window from which the goal distance learns, drawn every step.
         goal_range: proposer goals lie 1 … goal_range blocks ahead.
         demonstration_noise: the proposer learns from expert episodes with up to this action noise;
@@ -130,6 +134,7 @@ class TrainConfig:
     reconstruction: NonNegative = 4.0
     proposer: NonNegative = 1.0
     distance: NonNegative = 1.0
+    invariance: NonNegative = 0.0
     goal_frames: Annotated[int, Within(1, 4096)] = 3
     goal_range: Annotated[int, Within(1, 4096)] = 8
     demonstration_noise: NonNegative = 0.2
@@ -145,13 +150,14 @@ class TrainConfig:
         """The first stage."""
         return RepresentationStage(
             self.steps, self.batch, self.rollout, self.motion, self.stop_gradient,
-            self.straightening, self.inverse, self.reconstruction,
+            self.straightening, self.inverse, self.reconstruction, self.invariance,
         )  # fmt: skip
 
     @cached_property
     def embedding_stage(self) -> EmbeddingStage:
         """The second stage."""
-        return EmbeddingStage(self.embedding_steps, self.embedding_episodes, self.embedding_frames)
+        counts = (self.embedding_steps, self.embedding_episodes, self.embedding_frames)
+        return EmbeddingStage(*counts, across=self.invariance > 0)
 
     @cached_property
     def dynamics_stage(self) -> DynamicsStage:

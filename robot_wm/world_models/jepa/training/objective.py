@@ -93,12 +93,18 @@ class TrainingModule(nn.Module):
         z_prev, a_prev = self.context(z, batch.actions, generator)
         predicted = self.unroll(self.guide, z, z_prev, a_prev, batch.actions, len(c.rollout))
         normal = self.network.predictor.scale(batch.actions)
+        alike = {}
+        if c.invariance and batch.twin is not None:
+            with torch.no_grad():
+                wanted = self.network.projector(batch.twin)
+            alike["invariance"] = c.invariance * losses.prediction(z, wanted)
         rebuilt = losses.moving(self.decode(z), batch.x[..., : self.config.reconstructed], c.motion)
         return {
             **_errors(predicted, z.detach() if c.stop_gradient else z, c.rollout),
             "straighten": c.straightening * losses.straightening(z),
             "inverse": c.inverse * F.mse_loss(self.invert(z), normal),
             "reconstruct": c.reconstruction * rebuilt,
+            **alike,
         }
 
     def embedding_loss(

@@ -94,6 +94,7 @@ class RepresentationStage(Stage):
     straightening: float
     inverse: float
     reconstruction: float
+    invariance: float = 0.0
 
     def __post_init__(self) -> None:
         check(
@@ -102,6 +103,14 @@ class RepresentationStage(Stage):
             "0 or more steps of at least 2 windows",
         )
         check(sum(self.rollout) > 0, f"rollout = {self.rollout}", "one weight or more, not all 0")
+
+    def begin(self, network: Network, windows: SequenceDataset, first: bool) -> None:
+        """Refuse to learn invariance from windows without twins."""
+        check(
+            not self.invariance or windows.twin is not None,
+            f"invariance = {self.invariance} without other looks of the same states",
+            "a collection and its looks, e.g. train_on=[nominal,nominal-looks], or weight 0",
+        )
 
     def end(self, network: Network, windows: SequenceDataset) -> None:
         """Latents in place of tokens."""
@@ -125,12 +134,14 @@ class EmbeddingStage(Stage):
 
     Attributes:
         episodes, frames: in a step, and of each.
+        across: whether the later frame is shown in the look of its source, where there is one.
     """
 
     name, predicts = "embedding", False
 
     episodes: int
     frames: int
+    across: bool = False
 
     def __post_init__(self) -> None:
         check(
@@ -155,7 +166,8 @@ class EmbeddingStage(Stage):
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
         """Frames of some episodes, each with the one a block later."""
-        return live.embedding_loss(windows.transitions(self.episodes, self.frames, rng))
+        drawn = windows.transitions(self.episodes, self.frames, rng, self.across)
+        return live.embedding_loss(drawn)
 
 
 @dataclass(frozen=True)
