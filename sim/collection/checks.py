@@ -42,7 +42,7 @@ def check(settings: Settings) -> None:
     for where, families in (
         ("evaluate.families", settings.evaluate.families),
         ("teach.families", () if taught == type(settings.teach)().families else taught),
-        ("pairs.family", (settings.pairs.family,)),
+        ("pairs.family", (settings.pairs.predicate,)),
     ):
         for family in families:
             if family not in task.predicates:

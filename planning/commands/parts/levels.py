@@ -1,0 +1,140 @@
+"""Levels of the scene's factors under which rows are run: one that is configured, or every one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from planning.evaluation.goal_pairs import ZERO_SHOT
+from robot_wm.cli.settings import Settings
+from robot_wm.commands.parts.artifacts import scene, tasks
+from robot_wm.core.config import unknown
+from robot_wm.core.instantiate import locate
+from robot_wm.core.system.extras import installed
+from robot_wm.core.system.progress import say
+
+if TYPE_CHECKING:
+    from planning.evaluation.goal_pairs import Pair, PairList
+
+NONE = "none"
+# Rows at levels of several factors at once, and the kinds of factors that these are of.
+JOINT = {"all": ("look",), "all_dyn": ("look", "motion")}
+PICTURE = 72  # of a level [px]
+
+
+@dataclass(frozen=True)
+class Level:
+    """Values of factors under which a row is run.
+
+    Attributes:
+        name: third part of the row's name; empty where nothing differs.
+        factors: values for all pairs.
+        by_pair: values for single pairs, by id.
+        names: spelling of the values in ``by_pair``, by factor, one for each pair in order.
+        seeded_as: level whose row seeds the planner; empty takes this one.
+    """
+
+    name: str = ""
+    factors: Mapping[str, Any] = field(default_factory=dict)
+    by_pair: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    names: Mapping[str, list[str]] = field(default_factory=dict)
+    seeded_as: str = ""
+
+
+def configured_level(settings: Settings) -> Level:
+    """What ``evaluate.factors`` says: names of levels are spelled as such."""
+    given, known = settings.evaluate.factors, tasks()[settings.task.name].factors
+    values = {name: known[name].value(value) for name, value in sorted(given.items())}
+    name = ",".join(f"{k}:{known[k].name(v)}" for k, v in values.items())
+    if not name and settings.pairs.family == ZERO_SHOT:
+        name = NONE
+    return Level(name, values)
+
+
+def levels_of(settings: Settings, pairs: PairList) -> list[Level]:
+    """The unperturbed scene first, then what ``zs.only`` asks for.
+
+    Raises:
+        ConfigError: a name that is neither a factor, nor ``factor:level``, nor ``all``.
+    """
+    made = locate("sim.zero_shot.ZeroShot")(settings.task.name)
+    single = {
+        f"{factor}:{name}": Level(f"{factor}:{name}", {factor: value}, seeded_as=NONE)
+        for factor, levels in made.levels.items()
+        for name, value in levels.items()
+    }
+    wanted = check_levels(settings)
+    found = [Level(NONE, seeded_as=NONE)]
+    found += [level for name, level in single.items() if name in wanted]
+    return found + [jointly(made, name, pairs) for name in JOINT if name in wanted]
+
+
+def check_levels(settings: Settings) -> set[str]:
+    """Names of the levels that ``zs.only`` asks for.
+
+    Raises:
+        ConfigError: see :func:`levels_of`.
+    """
+    factors = tasks()[settings.task.name].factors
+    by_factor = {
+        name: {f"{name}:{factor.name(v)}" for v in factor.held_out}
+        for name, factor in factors.items()
+    }
+    single = set().union(*by_factor.values())
+    if not settings.zs.only:
+        return single | {*JOINT}
+    wanted = set[str]()
+    for name in settings.zs.only:
+        if name in by_factor:
+            wanted |= by_factor[name]
+        elif name in single or name in JOINT or name == NONE:
+            wanted.add(name)
+        else:
+            factor = name.partition(":")[0]
+            known = sorted(by_factor.get(factor, {*by_factor, *JOINT}))
+            raise unknown("level in zs.only:", name, known)
+    return wanted
+
+
+def jointly(made: Any, name: str, pairs: PairList) -> Level:
+    """Levels of several factors at once, other ones for every pair, always the same."""
+    drawn = {pair.pair_id: made.jointly(_states(pair), _seed(pairs, pair), JOINT[name])
+             for pair in pairs.pairs}  # fmt: skip
+    spelled = [made.names(values) for values in drawn.values()]
+    names = {factor: [each[factor] for each in spelled] for factor in spelled[0]}
+    return Level(name, by_pair=drawn, names=names, seeded_as=NONE)
+
+
+def _states(pair: Pair) -> list[np.ndarray]:
+    return [np.asarray(state, np.float64) for state in (pair.start_state, pair.goal_state)]
+
+
+def _seed(pairs: PairList, pair: Pair) -> int:
+    """Of a pair's levels: those of ``all`` are among those of ``all_dyn``."""
+    digest = hashlib.sha256(f"levels:{pairs.task}:{pair.pair_id}:{pairs.eval_seed}".encode())
+    return int.from_bytes(digest.digest()[:8], "big")
+
+
+def picture_levels(settings: Settings, pairs: PairList, levels: list[Level], path: Path) -> None:
+    """One picture of every level, of the first pair's start, in one file."""
+    if not installed("PIL"):
+        say(f"no {path.name}: Pillow is not installed")
+        return
+    from planning.reporting.contact_sheet import contact_sheet
+    from robot_wm.core.storage.provenance import atomic_write
+
+    pair, shown = pairs.pairs[0], {}
+    env = scene(settings.task.name, PICTURE)
+    try:
+        for level in levels:
+            factors = {**pair.factors, **level.factors, **level.by_pair.get(pair.pair_id, {})}
+            options = {"state": _states(pair)[0], "factors": factors}
+            shown[level.name] = env.reset(options=options)[0]["image"]
+    finally:
+        env.close()
+    atomic_write(path, contact_sheet(shown))

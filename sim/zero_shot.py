@@ -1,0 +1,97 @@
+"""Held-out levels of a scene's factors, and the starts and goals that survive them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from robot_wm.core.errors import ConfigError
+from sim.env import STATE
+from sim.projection import project
+from sim.randomization import levels
+from sim.tasks import TASKS
+
+DEEPER = 0.001  # than in the unvaried scene, as contacts may be under a level [m]
+TRIES = 200  # joint draws until start and goal of a pair are valid
+LOOKS, DYNAMICS = ("look",), ("look", "motion")
+
+
+class ZeroShot:
+    """The levels of one task.
+
+    Args:
+        task: a name in :data:`sim.tasks.TASKS`.
+
+    Attributes:
+        levels: held-out levels, by factor and name.
+    """
+
+    def __init__(self, task: str) -> None:
+        self._task = TASKS[task]()
+        self._factors = self._task.factors
+        self.levels = {name: levels(factor) for name, factor in self._factors.items()}
+        self._nominal = self._task.compile({})
+        # What is neither seen nor touched spoils no state.
+        self._others = [
+            self._task.compile({name: value})
+            for name, factor in self._factors.items()
+            if factor.kind in ("look", "shape")
+            for value in factor.held_out
+        ]
+
+    def valid(self, state: np.ndarray) -> bool:
+        """Whether a full physics state ``[S]`` of the unvaried scene may be a start or a goal.
+
+        Under every level of every factor nothing overlaps more than it does there, and what moves
+        is in the picture.
+        """
+        return self._survives([state], self._others)
+
+    def jointly(
+        self, states: Sequence[np.ndarray], seed: int, kinds: Sequence[str]
+    ) -> dict[str, Any]:
+        """A level of every factor of some kinds, drawn anew until all ``states`` are valid.
+
+        Args:
+            states: full physics states ``[S]`` of a pair.
+            kinds: see :data:`sim.randomization.Kind`.
+
+        Raises:
+            ConfigError: no draw suits them.
+        """
+        rng = np.random.default_rng(seed)
+        chosen = {n: f for n, f in self._factors.items() if f.kind in kinds}
+        for _ in range(TRIES):
+            drawn = {n: f.held_out[int(rng.integers(len(f.held_out)))] for n, f in chosen.items()}
+            if self._survives(states, [self._task.compile(drawn)]):
+                return drawn
+        raise ConfigError(
+            f"no valid joint levels of {self._task.name} in {TRIES} draws", "milder levels",
+            "correct the held-out levels",
+        )  # fmt: skip
+
+    def names(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """Values of factors as rows spell them."""
+        return {name: self._factors[name].name(value) for name, value in values.items()}
+
+    def _survives(self, states: Sequence[np.ndarray], models: Sequence[mujoco.MjModel]) -> bool:
+        for state in states:
+            allowed = min(self._seen(state, self._nominal)[0], 0.0) - DEEPER
+            for model in models:
+                deepest, places = self._seen(state, model)
+                if deepest < allowed or not ((places >= 0) & (places <= 1)).all():
+                    return False
+        return True
+
+    def _seen(self, state: np.ndarray, model: mujoco.MjModel) -> tuple[float, np.ndarray]:
+        """Smallest contact distance [m] and places in the picture ``[L, 2]``."""
+        data = mujoco.MjData(model)
+        mujoco.mj_setState(model, data, np.asarray(state, np.float64), STATE)
+        mujoco.mj_forward(model, data)
+        points = self._task.landmarks(self._task.pose(data.qpos, data.qvel))
+        places = [project(model, data, self._task.camera, p) for p in points.values()]
+        deepest = float(data.contact.dist.min()) if data.ncon else np.inf
+        return deepest, np.reshape(places, (-1, 2))
