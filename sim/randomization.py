@@ -108,9 +108,12 @@ class Interval:
         Raises:
             ConfigError: anything else.
         """
+        named = {self.name(level): level for level in self.held_out}
+        if isinstance(given, str) and given in named:
+            return named[given]
         least, most = (self.low / 20, self.high * 20) if self.low >= 0 else (-180.0, 180.0)
         number = float(convert(Annotated[float, Within(least, most)], given, "value"))
-        return next((v for v in self.held_out if self.name(v) == self.name(number)), number)
+        return named.get(self.name(number), number)
 
     def name(self, value: Any) -> str:
         """Six digits, with the sign where both signs occur: ``0.571429``, ``+5``."""

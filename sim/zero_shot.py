@@ -8,15 +8,37 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from robot_wm.core.config import unknown
 from robot_wm.core.errors import ConfigError
 from sim.env import STATE
 from sim.projection import project
-from sim.randomization import levels
+from sim.randomization import Factor, Kind, levels
 from sim.tasks import TASKS
 
 DEEPER = 0.001  # than in the unvaried scene, as contacts may be under a level [m]
 TRIES = 200  # joint draws until start and goal of a pair are valid
-LOOKS, DYNAMICS = ("look",), ("look", "motion")
+# Several factors at once: what kinds they are of.
+JOINT: dict[str, tuple[Kind, ...]] = {"all": ("look",), "all_dyn": ("look", "motion")}
+
+
+def chosen(factors: Mapping[str, Factor], only: Sequence[str]) -> list[str]:
+    """Rows to run: ``factor:level``, ``all`` and ``all_dyn``.
+
+    Args:
+        only: factors, levels, ``all`` or ``all_dyn``; nothing means everything.
+
+    Raises:
+        ConfigError: a name that is none of these.
+    """
+    by_factor = {n: [f"{n}:{level}" for level in levels(f)] for n, f in factors.items()}
+    every = [*(row for rows in by_factor.values() for row in rows), *JOINT]
+    wanted = set[str]()
+    for name in only:
+        factor = name.partition(":")[0]
+        if name not in by_factor and name not in every:
+            raise unknown("level in zs.only:", name, by_factor.get(factor, [*by_factor, *JOINT]))
+        wanted |= {*by_factor.get(name, [name])}
+    return [row for row in every if row in wanted or not only]
 
 
 class ZeroShot:
@@ -50,22 +72,27 @@ class ZeroShot:
         """
         return self._survives([state], self._others)
 
-    def jointly(
-        self, states: Sequence[np.ndarray], seed: int, kinds: Sequence[str]
-    ) -> dict[str, Any]:
-        """A level of every factor of some kinds, drawn anew until all ``states`` are valid.
+    def chosen(self, only: Sequence[str]) -> list[str]:
+        """See :func:`chosen`."""
+        return chosen(self._factors, only)
+
+    def jointly(self, states: Sequence[np.ndarray], seed: int, name: str) -> dict[str, Any]:
+        """A level of several factors each, drawn anew until all ``states`` are valid.
 
         Args:
             states: full physics states ``[S]`` of a pair.
-            kinds: see :data:`sim.randomization.Kind`.
+            name: one of :data:`JOINT`.
 
         Raises:
             ConfigError: no draw suits them.
         """
         rng = np.random.default_rng(seed)
-        chosen = {n: f for n, f in self._factors.items() if f.kind in kinds}
         for _ in range(TRIES):
-            drawn = {n: f.held_out[int(rng.integers(len(f.held_out)))] for n, f in chosen.items()}
+            # Of all factors, so that several joint rows share the levels of those they share.
+            drawn = {
+                n: f.held_out[int(rng.integers(len(f.held_out)))] for n, f in self._factors.items()
+            }
+            drawn = {n: v for n, v in drawn.items() if self._factors[n].kind in JOINT[name]}
             if self._survives(states, [self._task.compile(drawn)]):
                 return drawn
         raise ConfigError(

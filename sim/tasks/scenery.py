@@ -74,7 +74,7 @@ def _tilt(spec: mujoco.MjSpec, name: str, view: float, pitch: float) -> None:
     mujoco.mju_quat2Mat(axes, camera.quat / np.linalg.norm(camera.quat))
     right, _, back = axes.reshape(3, 3).T
     pivot = camera.pos - back * camera.pos[2] / back[2]
-    distance = np.linalg.norm(camera.pos - pivot)
+    distance = float(np.linalg.norm(camera.pos - pivot))
     if camera.proj == mujoco.mjtProjection.mjPROJ_ORTHOGRAPHIC:
         camera.proj, distance = mujoco.mjtProjection.mjPROJ_PERSPECTIVE, FAR * view
         camera.fovy = 2 * np.rad2deg(np.arctan(0.5 / FAR))

@@ -13,7 +13,6 @@ import numpy as np
 from planning.evaluation.goal_pairs import ZERO_SHOT
 from robot_wm.cli.settings import Settings
 from robot_wm.commands.parts.artifacts import scene, tasks
-from robot_wm.core.config import unknown
 from robot_wm.core.instantiate import locate
 from robot_wm.core.system.extras import installed
 from robot_wm.core.system.progress import say
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from planning.evaluation.goal_pairs import Pair, PairList
 
 NONE = "none"
-# Rows at levels of several factors at once, and the kinds of factors that these are of.
-JOINT = {"all": ("look",), "all_dyn": ("look", "motion")}
 PICTURE = 72  # of a level [px]
 
 
@@ -57,53 +54,22 @@ def configured_level(settings: Settings) -> Level:
 
 
 def levels_of(settings: Settings, pairs: PairList) -> list[Level]:
-    """The unperturbed scene first, then what ``zs.only`` asks for.
-
-    Raises:
-        ConfigError: a name that is neither a factor, nor ``factor:level``, nor ``all``.
-    """
+    """The unperturbed scene first, then what ``zs.only`` asks for."""
     made = locate("sim.zero_shot.ZeroShot")(settings.task.name)
     single = {
         f"{factor}:{name}": Level(f"{factor}:{name}", {factor: value}, seeded_as=NONE)
         for factor, levels in made.levels.items()
         for name, value in levels.items()
     }
-    wanted = check_levels(settings)
-    found = [Level(NONE, seeded_as=NONE)]
-    found += [level for name, level in single.items() if name in wanted]
-    return found + [jointly(made, name, pairs) for name in JOINT if name in wanted]
-
-
-def check_levels(settings: Settings) -> set[str]:
-    """Names of the levels that ``zs.only`` asks for.
-
-    Raises:
-        ConfigError: see :func:`levels_of`.
-    """
-    factors = tasks()[settings.task.name].factors
-    by_factor = {
-        name: {f"{name}:{factor.name(v)}" for v in factor.held_out}
-        for name, factor in factors.items()
-    }
-    single = set().union(*by_factor.values())
-    if not settings.zs.only:
-        return single | {*JOINT}
-    wanted = set[str]()
-    for name in settings.zs.only:
-        if name in by_factor:
-            wanted |= by_factor[name]
-        elif name in single or name in JOINT or name == NONE:
-            wanted.add(name)
-        else:
-            factor = name.partition(":")[0]
-            known = sorted(by_factor.get(factor, {*by_factor, *JOINT}))
-            raise unknown("level in zs.only:", name, known)
-    return wanted
+    levels = [Level(NONE, seeded_as=NONE)]
+    for name in made.chosen(settings.zs.only):
+        levels.append(single[name] if name in single else jointly(made, name, pairs))
+    return levels
 
 
 def jointly(made: Any, name: str, pairs: PairList) -> Level:
     """Levels of several factors at once, other ones for every pair, always the same."""
-    drawn = {pair.pair_id: made.jointly(_states(pair), _seed(pairs, pair), JOINT[name])
+    drawn = {pair.pair_id: made.jointly(_states(pair), _seed(pairs, pair), name)
              for pair in pairs.pairs}  # fmt: skip
     spelled = [made.names(values) for values in drawn.values()]
     names = {factor: [each[factor] for each in spelled] for factor in spelled[0]}
