@@ -56,11 +56,12 @@ class ZeroShot:
         self._factors = self._task.factors
         self.levels = {name: levels(factor) for name, factor in self._factors.items()}
         self._nominal = self._task.compile({})
-        # What is neither seen nor touched spoils no state.
+        # What is neither touched nor seen spoils no state; what is touched spoils most, so first.
         self._others = [
             self._task.compile({name: value})
+            for kind in ("shape", "look")
             for name, factor in self._factors.items()
-            if factor.kind in ("look", "shape")
+            if factor.kind == kind
             for value in factor.held_out
         ]
 
