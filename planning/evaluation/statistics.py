@@ -41,7 +41,7 @@ def mcnemar(lost: int, won: int) -> float:
     Args:
         lost, won: pairs solved only before, and only after.
     """
-    assert lost >= 0 and won >= 0
+    assert min(lost, won) >= 0
     n = lost + won
     tail = sum(math.comb(n, k) for k in range(min(lost, won) + 1))
     return min(1.0, 2 * tail / 2**n)
