@@ -87,7 +87,7 @@ def zero_shot(session: Session, pairs: PairList, folders: Folders | None, path: 
             row = measured(alone, method, pairs, folders, path, floor, level, again=False)
             floor = row["success_pct"] if method == "random" else floor
             rows.append(row)
-    picture_levels(settings, pairs, levels, path.with_suffix(".png"))
+    picture_levels(settings, first_pairs(pairs, 1), path.with_suffix(".png"))
     return rows
 
 

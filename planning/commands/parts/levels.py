@@ -86,8 +86,8 @@ def _seed(pairs: PairList, pair: Pair) -> int:
     return int.from_bytes(digest.digest()[:8], "big")
 
 
-def picture_levels(settings: Settings, pairs: PairList, levels: list[Level], path: Path) -> None:
-    """One picture of every level, of the first pair's start, in one file."""
+def picture_levels(settings: Settings, pairs: PairList, path: Path) -> None:
+    """One picture of every level there is, of the first pair's start, in one file."""
     if not installed("PIL"):
         say(f"no {path.name}: Pillow is not installed")
         return
@@ -97,7 +97,7 @@ def picture_levels(settings: Settings, pairs: PairList, levels: list[Level], pat
     pair, shown = pairs.pairs[0], {}
     env = scene(settings.task.name, PICTURE)
     try:
-        for level in levels:
+        for level in levels_of(settings.replace(zs=type(settings.zs)()), pairs):
             factors = {**pair.factors, **level.factors, **level.by_pair.get(pair.pair_id, {})}
             options = {"state": _states(pair)[0], "factors": factors}
             shown[level.name] = env.reset(options=options)[0]["image"]
