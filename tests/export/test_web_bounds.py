@@ -24,7 +24,8 @@ import { Scene } from "./scene.js";
 const told = JSON.parse(process.argv[2]);
 const model = {
   nq: 2, nv: 2, body_jntnum: [0, 2], body_jntadr: [0, 0], body_parentid: [0, 0],
-  jnt_type: [2, 2], jnt_axis: [1, 0, 0, 0, 1, 0], jnt_qposadr: [0, 1], jnt_range: [0, 0, 0, 0],
+  jnt_type: [2, 2], jnt_axis: Float64Array.of(1, 0, 0, 0, 1, 0), jnt_qposadr: [0, 1],
+  jnt_range: Float64Array.of(0, 0, 0, 0),
 };
 class MjData {
   constructor() {
