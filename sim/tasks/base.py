@@ -78,6 +78,7 @@ class Task(ABC):
     ``sample_initial_state`` and ``distance``. What it may have in addition, and who asks for it:
 
     * ``factors``, ``vary``: appearances and dynamics that differ between episodes;
+    * ``animate``: scenery that moves; ``sim.tasks.scenery``: factors of flat scenes from above;
     * ``eligible``: families of pairs that not every recorded stretch is good for;
     * ``confinement``: where nothing in the scene keeps the robot's target in the picture;
     * a policy ``expert``: ``method=expert``, the proposals of ``method=oracle``, ``robot-wm teach``
