@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -62,6 +63,7 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         )
         self._shape, self.draw_images = shape, draw_images
         self._renderer: Renderer | None = None
+        self._waiting: deque[np.ndarray] = deque()  # actions not executed yet
         self.factors: dict[str, Any] = {}
         self._build({})
 
@@ -109,6 +111,8 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         else:
             self.task.sample_initial_state(self.data, self.np_random)
         mujoco.mj_forward(self.model, self.data)
+        hold = np.zeros(self.task.control_dim)
+        self._waiting = deque([hold] * self.factors.get("latency", 0))
         return self._observe(), self._info()
 
     def _restore(self, given: Any) -> None:
@@ -132,7 +136,8 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             raise InputError(
                 f"action {given!r}", f"{dim} finite numbers in [-1, 1]", "check the plan"
             )
-        self._advance(action)
+        self._waiting.append(action)
+        self._advance(self._waiting.popleft())
         return self._observe(), 0.0, False, False, self._info()
 
     def _advance(self, action: np.ndarray) -> None:
@@ -165,6 +170,7 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         if self._renderer is None:
             self._renderer = Renderer(self.model, self._shape, camera=self.task.camera)
         # A physics step leaves the picture's positions one step behind the state.
+        self.task.animate(self.model, self.data.time)
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
         return self._renderer.render(self.model, self.data)

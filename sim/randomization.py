@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from robot_wm.core.config import Fraction, Within, convert, unknown
 from robot_wm.core.errors import ConfigError
 
 RGB = tuple[float, float, float]
+Kind = Literal["look", "shape", "motion", "time"]
+"""What a factor changes: the picture alone, what touches what, how things move, or when."""
 
 NAMED_COLORS: dict[str, RGB] = {
     "red": (0.85, 0.1, 0.1),
@@ -45,11 +47,7 @@ def delta_e(a: RGB, b: RGB) -> float:
 
 
 class Factor(Protocol):
-    """One thing that may differ between episodes.
-
-    A factor that changes pictures and nothing else has a true attribute ``look``, see
-    :func:`looks_of`.
-    """
+    """One thing that may differ between episodes."""
 
     @property
     def nominal(self) -> Any:
@@ -59,6 +57,15 @@ class Factor(Protocol):
     @property
     def held_out(self) -> tuple[Any, ...]:
         """Levels never seen in training."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """What it changes."""
+        ...
+
+    def name(self, value: Any) -> str:
+        """A value as rows and reports spell it; :meth:`value` takes the name of a level back."""
         ...
 
     def sample(self, rng: np.random.Generator) -> Any:
@@ -78,7 +85,7 @@ class Interval:
     low: float
     high: float
     held_out: tuple[float, ...]
-    look: bool = False
+    kind: Kind = "look"
 
     def __post_init__(self) -> None:
         inside = [v for v in self.held_out if self.low <= v <= self.high]
@@ -96,22 +103,32 @@ class Interval:
     def value(self, given: Any) -> float:
         """A finite number; scales, whose training range is positive, between 1/20 and 20 times it.
 
+        One that is spelled like a level is that level.
+
         Raises:
             ConfigError: anything else.
         """
-        least, most = (self.low / 20, self.high * 20) if self.low > 0 else (-180.0, 180.0)
-        return float(convert(Annotated[float, Within(least, most)], given, "value"))
+        named = {self.name(level): level for level in self.held_out}
+        if isinstance(given, str) and given in named:
+            return named[given]
+        least, most = (self.low / 20, self.high * 20) if self.low >= 0 else (-180.0, 180.0)
+        number = float(convert(Annotated[float, Within(least, most)], given, "value"))
+        return named.get(self.name(number), number)
+
+    def name(self, value: Any) -> str:
+        """Six digits, with the sign where both signs occur: ``0.571429``, ``+5``."""
+        return f"{value:+g}" if self.low < 0 else f"{value:g}"
 
 
 @dataclass(frozen=True)
 class Color:
     """A colour within ``ΔE <= 30`` of nominal; held-out colours are at least 55 away."""
 
-    look: ClassVar[bool] = True
     nominal: RGB
     held_out: tuple[RGB, ...]
     train_radius: float = 30.0
     held_out_radius: float = 55.0
+    kind: Kind = "look"
 
     def __post_init__(self) -> None:
         near = [c for c in self.held_out if delta_e(c, self.nominal) < self.held_out_radius]
@@ -143,35 +160,44 @@ class Color:
         rgb: RGB = convert(tuple[Fraction, Fraction, Fraction], given, "value")
         return rgb
 
+    def name(self, value: Any) -> str:
+        """The colour's name; of one without, its numbers."""
+        known = (name for name, color in NAMED_COLORS.items() if color == tuple(value))
+        return next(known, "-".join(f"{v:g}" for v in value))
+
 
 @dataclass(frozen=True)
 class Choice:
-    """A name from a set."""
+    """One of a set of names or whole numbers."""
 
-    nominal: str
-    train: tuple[str, ...]
-    held_out: tuple[str, ...]
-    look: bool = False
+    nominal: Any
+    train: tuple[Any, ...]
+    held_out: tuple[Any, ...]
+    kind: Kind = "look"
 
     def __post_init__(self) -> None:
         shared = set(self.train) & set(self.held_out)
         if shared:
             raise ConfigError(f"{sorted(shared)} in both sets", "disjoint sets", "remove from one")
 
-    def sample(self, rng: np.random.Generator) -> str:
+    def sample(self, rng: np.random.Generator) -> Any:
         """Uniform draw."""
-        return str(self.train[int(rng.integers(len(self.train)))])
+        return self.train[int(rng.integers(len(self.train)))]
 
-    def value(self, given: Any) -> str:
-        """One of the names.
+    def value(self, given: Any) -> Any:
+        """One of the set.
 
         Raises:
             ConfigError: another one.
         """
-        known = dict.fromkeys((self.nominal, *self.train, *self.held_out))
-        if not isinstance(given, str) or given not in known:
+        known = {self.name(v): v for v in (self.nominal, *self.train, *self.held_out)}
+        if isinstance(given, bool) or self.name(given) not in known:
             raise unknown("value", str(given), known)
-        return given
+        return known[self.name(given)]
+
+    def name(self, value: Any) -> str:
+        """As it is written."""
+        return str(value)
 
 
 def colors(nominal: RGB, *names: str) -> Color:
@@ -181,7 +207,12 @@ def colors(nominal: RGB, *names: str) -> Color:
 
 def looks_of(factors: Mapping[str, Factor]) -> list[str]:
     """Names of the factors that change pictures and nothing else: colours, light, the camera."""
-    return [name for name, factor in factors.items() if getattr(factor, "look", False)]
+    return [name for name, factor in factors.items() if factor.kind == "look"]
+
+
+def levels(factor: Factor) -> dict[str, Any]:
+    """Held-out levels of a factor by name."""
+    return {factor.name(value): value for value in factor.held_out}
 
 
 def check_names(factors: Mapping[str, Factor], names: list[str]) -> None:

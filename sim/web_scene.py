@@ -91,6 +91,7 @@ def describe(env: GoalEnv, demonstrations: list[Demonstration]) -> Mapping[str, 
         "control_dt": env.task.control_dt,
         "hold_steps": env.task.hold_steps,
         "confinement": asdict(env.task.confinement) if env.task.confinement else None,
+        "extent": env.task.extent,
         "view": env.task.view,
         "commands": command_matrix(env.task, env.model).tolist(),
         "pairs": [

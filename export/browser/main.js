@@ -34,16 +34,16 @@ class Live {
     [scene.live.state, scene.goal.state] = scene.pairs[this.pair];
   }
 
-  /** Execute a block of control steps. */
+  /** Execute a block of control steps, kept in the picture; what was executed. */
   async perform(block) {
-    const { scene } = this, dim = scene.model.nu;
+    const { scene } = this, dim = scene.model.nu, done = new Float32Array(block.length);
     for (let i = 0; i < block.length; i += dim) {
       const began = performance.now();
-      scene.step(block.subarray(i, i + dim));
+      done.set(scene.step(block.subarray(i, i + dim)), i);
       show("live", scene.live.image());
       await wait($("realtime").checked ? 1000 * scene.control_dt - (performance.now() - began) : 0);
     }
-    return block;
+    return done;
   }
 
   distance() {

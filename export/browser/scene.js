@@ -11,8 +11,10 @@ const wrap = (angle) => angle - 2 * Math.PI * Math.round(angle / (2 * Math.PI));
 
 /** A MuJoCo state with its picture. */
 class World {
-  constructor(mujoco, model, size) {
+  /** `bounds` says between which values a position must stay that can be dragged: [low, high]. */
+  constructor(mujoco, model, size, bounds) {
     this.mujoco = mujoco;
+    this.bounds = bounds;
     this.model = model;
     this.data = new mujoco.MjData(model);
     mujoco.mj_forward(model, this.data);
@@ -60,7 +62,7 @@ class World {
 
   /**
    * Move a body as if dragged from one point of the picture to another; `turning` turns it.
-   * False, and nothing moves, where it would be inside another body.
+   * It stops at the edge. False, and nothing moves, where it would be inside another body.
    */
   drag(body, from, to, turning = false) {
     const { model, data } = this, before = Float64Array.from(data.qpos);
@@ -70,7 +72,9 @@ class World {
       const at = model.jnt_qposadr[joint];
       if (model.jnt_type[joint] === SLIDE && !turning) {
         const axis = model.jnt_axis.subarray(3 * joint, 3 * joint + 3);
-        data.qpos[at] += axis[0] * (b[0] - a[0]) + axis[1] * (b[1] - a[1]);
+        const [low, high] = this.bounds(at);
+        const wanted = data.qpos[at] + axis[0] * (b[0] - a[0]) + axis[1] * (b[1] - a[1]);
+        data.qpos[at] = Math.min(Math.max(wanted, low), high);
       } else if (model.jnt_type[joint] === HINGE && (turning || !slides)) {
         const [x, y] = data.xanchor.subarray(3 * joint, 3 * joint + 2);
         const angle = Math.atan2(b[1] - y, b[0] - x) - Math.atan2(a[1] - y, a[0] - x);
@@ -117,15 +121,23 @@ export class Scene {
     Object.assign(this, description);
     this.mujoco = mujoco;
     this.model = model;
-    this.live = new World(mujoco, model, size);
-    this.goal = new World(mujoco, model, size);
+    const bounds = (at) => this.bounds(at);
+    this.live = new World(mujoco, model, size, bounds);
+    this.goal = new World(mujoco, model, size, bounds);
   }
 
   get version() {
     return this.mujoco.mj_versionString();
   }
 
-  /** One control step of the live world, as sim/env.py makes it. */
+  /** Where a position may be: the robot where it may be sent, everything else in the picture. */
+  bounds(at) {
+    const { confinement: box, extent } = this;
+    if (box?.joints.includes(at)) return [box.low, box.high];
+    return extent ?? [-Infinity, Infinity];
+  }
+
+  /** One control step of the live world, as sim/env.py makes it; the action that it executed. */
   step(action) {
     const { model, live: { data } } = this;
     const clipped = this.confined(Array.from(action, (a) => Math.min(Math.max(a, -1), 1)));
@@ -136,6 +148,7 @@ export class Scene {
       data.ctrl.set(row);
       for (let i = 0; i < this.hold_steps; i++) this.mujoco.mj_step(model, data);
     }
+    return clipped;
   }
 
   /** The action, changed where its target would lie outside the picture (`Task.clip_to_workspace`). */

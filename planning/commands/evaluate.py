@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planning.agent.registry import AgentRecipe
-from planning.commands.calibrate import verdict_of
-from planning.commands.parts.agents import Folders, agent_of, planner_of, recipe
+from planning.commands.parts.agents import Folders, agent_of, recipe
+from planning.commands.parts.levels import Level, configured_level, levels_of, picture_levels
+from planning.commands.parts.row_facts import facts, uses_bundle
+from planning.evaluation.goal_pairs import ZERO_SHOT, predicate_of
 from planning.evaluation.stage import first_pairs, pair_lists
 from robot_wm.cli.settings import Settings
-from robot_wm.commands.parts.artifacts import bundle, dataset, make, model, tasks
-from robot_wm.core.aliases import stored
+from robot_wm.commands.parts.artifacts import bundle, dataset, model
 from robot_wm.core.instantiate import deferred
-from robot_wm.core.storage.provenance import read_json, read_manifest, sha256_of
+from robot_wm.core.storage.provenance import read_manifest
 from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
+    from planning.evaluation.config import EvaluateConfig
     from planning.evaluation.goal_pairs import PairList
     from planning.evaluation.results import EvaluationResult
     from robot_wm.cli.main import Session
@@ -44,9 +46,11 @@ def run(session: Session) -> int:
 
 
 def evaluate_all(session: Session) -> tuple[list[Row], Path]:
-    """Every method on every evaluation seed; rows are appended to one file per task and family."""
-    from planning.evaluation.results import append_row
+    """Every method on every evaluation seed; rows are appended to one file per task and family.
 
+    At every level, where the pairs are those of :data:`ZERO_SHOT`: what was measured already is not
+    run again, and a picture of every level lies beside the rows.
+    """
     settings = session.settings
     folders = needed_model(session)
     lists = pair_lists(settings)
@@ -54,16 +58,71 @@ def evaluate_all(session: Session) -> tuple[list[Row], Path]:
     rows: list[Row] = []
     for seed in settings.evaluate.seeds:
         pairs = first_pairs(_list_of(lists, seed), settings.evaluate.limit)
+        if settings.pairs.family == ZERO_SHOT:
+            rows += zero_shot(session, pairs, folders, path)
+            continue
         floor: float | None = None
-        for method in sorted(settings.method, key=lambda name: name != "random"):
-            result = run_method(session, method, pairs, folders)
-            made = bundle(session) if uses_bundle(agent_of(settings, method)) else None
-            row = result.row(facts(settings, method, folders, made))
+        for method in _random_first(settings.method):
+            row = measured(session, method, pairs, folders, path, floor)
             floor = row["success_pct"] if method == "random" else floor
-            row["random_pct"] = floor
-            append_row(path, row)
             rows.append(row)
     return rows, path
+
+
+def _random_first(methods: tuple[str, ...]) -> list[str]:
+    return sorted(methods, key=lambda name: name != "random")
+
+
+def zero_shot(session: Session, pairs: PairList, folders: Folders | None, path: Path) -> list[Row]:
+    """Rows of every method and of random actions at every level, on the same pairs and seeds."""
+    settings, rows = session.settings, list[Row]()
+    # What a row is of does not depend on what else was asked for.
+    section = replace(settings.evaluate, seeds=(pairs.eval_seed,))
+    alone = replace(session, settings=settings.replace(evaluate=section))
+    levels = levels_of(settings, pairs)
+    for number, level in enumerate(levels, start=1):
+        say(f"level {number} of {len(levels)}: {level.name}")
+        floor: float | None = None
+        for method in _random_first(tuple({*settings.method, "random"})):
+            row = measured(alone, method, pairs, folders, path, floor, level, again=False)
+            floor = row["success_pct"] if method == "random" else floor
+            rows.append(row)
+    picture_levels(settings, first_pairs(pairs, 1), path.with_suffix(".png"))
+    return rows
+
+
+def measured(
+    session: Session,
+    method: str,
+    pairs: PairList,
+    folders: Folders | None,
+    path: Path,
+    floor: float | None,
+    level: Level | None = None,
+    again: bool = True,
+) -> Row:
+    """The row of one method on one pair list, appended to a file.
+
+    Args:
+        floor: success of random actions [%].
+        again: run what the file has already, too.
+    """
+    from planning.evaluation.results import append_row, find_row
+
+    settings = session.settings
+    made = bundle(session) if uses_bundle(agent_of(settings, method)) else None
+    info = facts(settings, method, folders, made)
+    if level is not None:
+        info["levels"] = dict(level.names)
+    config = configured(session, method, pairs, folders, level)
+    if not again and (known := find_row(path, config, pairs, info)) is not None:
+        say(f"{known['row']} {known['method']}: measured already")
+        return known
+    row = run_method(session, method, pairs, folders, level).row({**info, "random_pct": floor})
+    if method == "random":
+        row["random_pct"] = row["success_pct"]
+    append_row(path, row)
+    return row
 
 
 def family_of(settings: Settings) -> str:
@@ -105,11 +164,6 @@ def needed_model(session: Session) -> Folders | None:
     return None
 
 
-def uses_bundle(known: AgentRecipe) -> bool:
-    """Whether an agent plans with the exported files."""
-    return known.needs_model and known.backend == "onnx"
-
-
 def sources_of(
     session: Session, method: str | AgentRecipe, folders: Folders | None
 ) -> Folders | None:
@@ -129,9 +183,17 @@ def name_in_rows(known: AgentRecipe, folders: Folders | None) -> str:
     return str(facts.get("family", known.name))
 
 
-def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int | None) -> Any:
-    """What the evaluator is told about one row."""
+def row_config(
+    settings: Settings,
+    method: str,
+    pairs: PairList,
+    train_seed: int | None,
+    level: Level | None = None,
+) -> Any:
+    """What the evaluator is told about one row, at the configured factors unless told otherwise."""
     from planning.evaluation.config import EvaluateConfig
+
+    level = level or configured_level(settings)
 
     known = agent_of(settings, method)
     # Part of every episode's seed: never another one for another spelling of the method.
@@ -141,20 +203,22 @@ def row_config(settings: Settings, method: str, pairs: PairList, train_seed: int
     section = settings.evaluate
     ordered = [f"only_{body}" for body in section.only] + [f"via{section.via}"] * (section.via > 0)
     modifiers = "".join(f"@{m}" for m in (*own, *ordered, *section.modifiers))
-    levels = "".join(f"/{k}:{v}" for k, v in sorted(settings.evaluate.factors.items()))
     clock = settings.evaluate.clock
     rows = family if family_of(settings) == settings.pairs.family else family_of(settings)
     name = f"clock/{task}/{clock}" if clock else f"{rows}/{task}"
-    extra = dict.fromkeys(f for f in settings.evaluate.families if f != family)
+    first = predicate_of(family)
+    extra = dict.fromkeys(f for f in settings.evaluate.families if f != first)
     return EvaluateConfig(
-        row=f"{name}{levels}{modifiers}",
+        row=f"{name}{'/' * bool(level.name)}{level.name}{modifiers}",
         method=known.name,
         train_seed=train_seed,
-        families=(family, *extra),
+        families=(first, *extra),
         inputs=known.inputs,
         workers=settings.workers,
-        factors=settings.evaluate.factors,
+        factors=level.factors,
         goal=goal_of(settings),
+        by_pair=level.by_pair,
+        seeded_as=f"{name}/{level.seeded_as}{modifiers}" if level.seeded_as else "",
     )
 
 
@@ -164,8 +228,27 @@ def environment(settings: Settings, image_size: int = 0) -> Any:
     return deferred("sim.make", task=settings.task.name, image_size=size)
 
 
+def configured(
+    session: Session,
+    method: str,
+    pairs: PairList,
+    folders: Folders | None,
+    level: Level | None = None,
+) -> EvaluateConfig:
+    """:func:`row_config` of a method whose model is there."""
+    known = agent_of(session.settings, method)
+    seed = train_seed(folders) if known.needs_model else None
+    config = row_config(session.settings, method, pairs, seed, level)
+    named: EvaluateConfig = replace(config, method=name_in_rows(known, folders))
+    return named
+
+
 def run_method(
-    session: Session, method: str, pairs: PairList, folders: tuple[Path, Path] | None
+    session: Session,
+    method: str,
+    pairs: PairList,
+    folders: Folders | None,
+    level: Level | None = None,
 ) -> EvaluationResult:
     """One method on one pair list."""
     from planning.evaluation.evaluator import evaluate
@@ -177,9 +260,7 @@ def run_method(
     # Two processes of two torch threads each would fight for two cores.
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1" if settings.workers > 1 else str(settings.threads)
-    seed = train_seed(folders) if known.needs_model else None
-    config = row_config(settings, method, pairs, seed)
-    config = replace(config, method=name_in_rows(known, folders))
+    config = configured(session, method, pairs, folders, level)
     try:
         return evaluate(config, pairs, environment(settings), recipe(settings, method, sources))
     finally:
@@ -195,58 +276,3 @@ def train_seed(folders: tuple[Path, Path] | None) -> int | None:
         return None
     config = read_manifest(folders[0], "world_model", verify=False)["facts"].get("config", {})
     return config.get("seed")
-
-
-def facts(
-    settings: Settings,
-    method: str,
-    folders: tuple[Path, Path] | None,
-    bundle_folder: Path | None = None,
-) -> Row:
-    """What a row says about its method, beside what the evaluator measures."""
-    known, info = agent_of(settings, method), Row(image_size=settings.image_size)
-    info |= verdict_of(settings.results, settings.task.name)
-    planner = planner_of(settings, known)
-    if known.section:
-        optimizer = planner.search(f"{known.section}.options")
-        n, rounds = optimizer.candidates, optimizer.iterations
-        effective = known.planner(asdict(planner))
-        seen = effective["mirror"] and tasks()[settings.task.name].mirror
-        info |= {
-            "budget_class": f"B{n * rounds}",
-            "views": known.row.get("views", 2 if seen else 1),
-            "candidates": n,
-            "iterations": rounds,
-            "horizon": planner.horizon,
-            "execute": planner.execute,
-            "optimiser": planner.optimizer,
-            "proposals": effective["proposals"],
-            "planner": stored("planner", asdict(planner)),
-        }
-    if known.needs_model and folders is not None:
-        model_manifest = read_manifest(folders[0], "world_model", verify=False)
-        info |= {
-            "backend": f"onnx{make('bundle_suffix')(settings)}" if uses_bundle(known) else "torch",
-            "provider": settings.provider if uses_bundle(known) else None,
-            "encoder_id": encoder_id(folders[1]),
-            "encoder_sha256": model_manifest["parents"]["encoder"],
-            "frozen": True,
-            "model_sha256": model_manifest["sha256"],
-            "weights": settings.weights,
-        }
-        if bundle_folder is not None:
-            made = read_manifest(bundle_folder, "bundle", verify=False)
-            info["bundle_sha256"] = made["sha256"]
-    configured = {
-        "settings": asdict(settings.evaluate),
-        "planner": stored("planner", asdict(planner)),
-    }
-    return {**info, "config_sha256": sha256_of({**configured, "method": known.name})}
-
-
-def encoder_id(folder: Path) -> str:
-    """A short name of a stored encoder: its family and, of ours, its shape."""
-    family = read_manifest(folder, "encoder", verify=False)["facts"].get("family", "vit")
-    shape = read_json(folder / "config.json").get("encoder", {})
-    sizes = f"-{shape['width']}x{shape['depth']}-p{shape['patch']}" if family == "vit" else ""
-    return f"{family}{sizes}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from planning.agent.build import delay_of
 from planning.agent.config import PlannerSettings
 from planning.agent.registry import SECTIONS, agent_recipe
+from planning.evaluation.goal_pairs import ZERO_SHOT
 from robot_wm.core.config import naming
 from robot_wm.core.errors import ConfigError
 
@@ -36,6 +37,11 @@ def check(settings: Settings) -> None:
     for method in settings.method:
         agent_recipe(method, settings.backend)
     _check_clock(settings)
+    if settings.pairs.family == ZERO_SHOT and settings.evaluate.factors:
+        raise ConfigError(
+            f"evaluate.factors with pairs.family={ZERO_SHOT}", "levels in zs.only",
+            "drop evaluate.factors",
+        )  # fmt: skip
     # The default is no wish: `pairs` may draw lists without it.
     known, seeds = settings.pairs.eval_seeds, settings.evaluate.seeds
     if seeds != (0,) and not set(seeds) <= {*known}:

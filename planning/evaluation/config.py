@@ -55,6 +55,18 @@ class EvaluateSettings:
             check_name(name, "evaluate.modifiers")
 
 
+@dataclass(frozen=True)
+class ZeroShotSettings:
+    """Which rows ``pairs.family=zs`` runs, beside the unperturbed one.
+
+    Attributes:
+        only: factors, single levels, or all at once, e.g. ``[agent_color, light:0.5, all]``; empty
+            runs every held-out level of every factor, ``all`` and ``all_dyn``.
+    """
+
+    only: tuple[str, ...] = ()
+
+
 MakeEnv = Callable[[], Environment]
 
 
@@ -82,6 +94,9 @@ class EvaluateConfig:
         factors: values that replace the recorded ones in start, rollout and goal image alike.
         goal: makes other goal pictures than the one of the pair's goal (``MPCAgent.reset``); with
             several workers a recipe (:func:`robot_wm.core.instantiate.deferred`).
+        by_pair: the same for single pairs by id; goes before ``factors``.
+        seeded_as: row whose name seeds the episodes, so that several rows share their chance; empty
+            takes ``row``.
     """
 
     row: str
@@ -93,3 +108,5 @@ class EvaluateConfig:
     stop_on_success: bool = True
     factors: Mapping[str, Any] = field(default_factory=dict)
     goal: MakeGoal | None = None
+    by_pair: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    seeded_as: str = ""

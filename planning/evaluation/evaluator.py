@@ -63,17 +63,18 @@ def restore(
     env: Environment, config: EvaluateConfig, pair: Pair, end: str
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Put the scene at a pair's ``start`` or ``goal`` and check that it really is there."""
+    others = {**config.factors, **config.by_pair.get(pair.pair_id, {})}
     rest = end == "start" and "rest" in parse_row(config.row).modifiers
     options: dict[str, Any] = {
         "state": np.asarray(getattr(pair, f"{end}_state"), np.float64),
-        "factors": {**pair.factors, **config.factors},
+        "factors": {**pair.factors, **others},
     }
     if rest:
         options["rest"] = True
     obs, info = env.reset(options=options)
     pose, wanted = np.asarray(info["pose"]), np.asarray(getattr(pair, f"{end}_pose"))
     same = pose.shape == wanted.shape
-    if same and not (rest or config.factors):
+    if same and not (rest or others):
         same = bool(np.allclose(pose, wanted, rtol=0, atol=1e-6))
     if not same:
         raise DataError(
@@ -126,7 +127,7 @@ def run_episode(
         DataError: the scene does not restore the pair. InputError: an impossible action.
     """
     pair, families = pairs.pairs[index], config.families or (pairs.family,)
-    seed = planner_seed(config.row, pair.pair_id, pairs.eval_seed)
+    seed = planner_seed(config.seeded_as or config.row, pair.pair_id, pairs.eval_seed)
     goal_obs, goal_info = restore(env, config, pair, "goal")
     wanted = observation(goal_obs, config.inputs)
     if config.goal is not None:

@@ -24,6 +24,7 @@ from robot_wm.core.storage.provenance import atomic_write, canonical_json
 from robot_wm.core.storage.records import read_record
 
 SCHEMA = "pairs-v1"
+ZERO_SHOT = "zs"  # pairs that are valid under every level of every factor
 SPLIT_RULE = "split-v1: sha256('split-v1:{task}:{collection}:{episode_id}')/2^64, test < 0.10"
 # A start counts as solved if standing still there would satisfy the predicate; longer than any hold
 STAND_STEPS = 10
@@ -80,6 +81,11 @@ class PairList:
     seed: Natural = 0
 
     @property
+    def predicate(self) -> str:
+        """What scores it, see :func:`predicate_of`."""
+        return predicate_of(self.family)
+
+    @property
     def name(self) -> str:
         """The task's name in rows, see :func:`named`."""
         return named(self.task, self.family, self.offset)
@@ -133,6 +139,11 @@ class PairList:
 def named(task: str, family: str, offset: int) -> str:
     """A task's name in rows and files: ``push_t_50`` where pairs lie unusually far apart."""
     return f"{task}_{offset}" if family == "long" else task
+
+
+def predicate_of(family: str) -> str:
+    """The predicate that scores a family: that of its name, of ``zs`` the official one."""
+    return "official" if family == ZERO_SHOT else family
 
 
 def solved_standing(success: Success, family: str, pose: np.ndarray, goal: np.ndarray) -> bool:

@@ -190,7 +190,7 @@ class EvaluationResult:
             "offset": self.pairs.offset,
             "budget": self.pairs.budget,
             "stop_on_success": self.config.stop_on_success,
-            "planner_seed_rule": "sha256(row:pair_id:eval_seed)",
+            "planner_seed_rule": f"sha256({self.config.seeded_as or 'row'}:pair_id:eval_seed)",
             "encode_ms_p50": _percentile_ms(encode, 50),
             "plan_ms_p50": _percentile_ms(plan, 50),
             "plan_ms_p95": _percentile_ms(plan, 95),
@@ -252,6 +252,23 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
                 f"{share:.4f} %", "restore the committed file",
             )  # fmt: skip
     return rows
+
+
+def find_row(
+    path: Path, config: EvaluateConfig, pairs: PairList, info: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The row of a file that a run would give: all of :data:`RUN` as it would be; None without."""
+    wanted = {
+        "backend": "torch",
+        **info,
+        "row": config.row,
+        "method": config.method,
+        "train_seed": config.train_seed,
+        "eval_seed": pairs.eval_seed,
+        "pair_list_sha256": pairs.sha256,
+    }
+    rows = read_rows(path) if path.is_file() else []
+    return next((r for r in rows if all(r.get(k) == wanted.get(k) for k in RUN)), None)
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:

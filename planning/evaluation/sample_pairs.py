@@ -1,8 +1,9 @@
 """Draw pair lists from held-out episodes, and measure how hard a collection is.
 
 The *row family* decides how rows are drawn: ``official`` uniformly over all rows, solved starts
-kept; every other family (``moderate``, ``strict``, and ``long`` with goals further away) one start
-per episode, solved starts excluded.
+kept; every other family (``moderate``, ``strict``, ``long`` with goals further away, and ``zs``,
+whose starts and goals are valid under every level of every factor) one start per episode, solved
+starts excluded.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from planning.evaluation.goal_pairs import (
     PairList,
     Success,
     pose_change,
+    predicate_of,
     solved_standing,
 )
 from robot_wm.core.config import Count, Seed, check_fields
@@ -31,6 +33,8 @@ from robot_wm.core.storage.provenance import sha256_of
 from robot_wm.data.episodes import Episode
 from robot_wm.data.formats.base import EpisodeReader
 
+Valid = Callable[[np.ndarray], bool]
+"""Whether a full physics state [S] may be a start or a goal."""
 Eligible = Callable[[np.ndarray, np.ndarray, np.ndarray], bool]
 """A task's extra rule: (start pose [K], goal pose [K], poses from start to goal [offset+1, K])."""
 
@@ -41,7 +45,7 @@ class PairsConfig:
 
     Attributes:
         family: row family: ``official`` or an episode-balanced one (``moderate``, ``strict``,
-            ``long``).
+            ``long``, ``zs``).
         count: pairs per list.
         offset: control steps from start to goal.
         budget: control steps an agent may use.
@@ -57,6 +61,11 @@ class PairsConfig:
     eval_seeds: tuple[Seed, ...] = (0, 1, 42)
     split: Literal["train", "validation", "test"] = "test"
     seed: Seed = 0
+
+    @property
+    def predicate(self) -> str:
+        """What scores the pairs."""
+        return predicate_of(self.family)
 
     def __post_init__(self) -> None:
         check_fields(self, "pairs")
@@ -74,12 +83,16 @@ def _starts(store: EpisodeReader, episode_length: int, offset: int) -> range:
 
 
 def _admits(
-    episode: Episode, start: int, config: PairsConfig, success: Success, eligible: Eligible | None
-) -> bool:
+    episode: Episode, start: int, config: PairsConfig, success: Success, eligible: Eligible | None,
+    valid: Valid | None,
+) -> bool:  # fmt: skip
     between = np.asarray(episode.poses[start : start + config.offset + 1], np.float64)
     if eligible is not None and not eligible(between[0], between[-1], between):
         return False
-    return not solved_standing(success, config.family, between[0], between[-1])
+    if solved_standing(success, config.predicate, between[0], between[-1]):
+        return False
+    ends = (start, start + config.offset) if valid is not None else ()
+    return all(valid(np.asarray(episode.states[t], np.float64)) for t in ends)  # type: ignore[misc]
 
 
 def _draw(
@@ -87,6 +100,7 @@ def _draw(
     store: EpisodeReader,
     success: Success,
     eligible: Eligible | None,
+    valid: Valid | None,
     exclude: Collection[str],
     rng: np.random.Generator,
 ) -> Iterator[tuple[int, int]]:
@@ -107,7 +121,7 @@ def _draw(
             continue
         # The first admitted row of a shuffle is uniform over the admitted rows.
         for t in rng.permutation(_starts(store, len(episode), config.offset)).tolist():
-            if _admits(episode, t, config, success, eligible):
+            if _admits(episode, t, config, success, eligible, valid):
                 yield i, t
                 break
 
@@ -145,6 +159,7 @@ def make_pair_lists(
     families: tuple[str, ...],
     eligible: Eligible | None = None,
     exclude: Collection[str] = (),
+    valid: Valid | None = None,
 ) -> dict[int, PairList]:
     """One list per evaluation seed, consecutive cuts of one permutation: disjoint.
 
@@ -153,6 +168,7 @@ def make_pair_lists(
         families: the scene's predicates, for the ``initial_success`` flags.
         eligible: a task's extra rule, e.g. opposite rooms; unused by ``official``.
         exclude: ids of pairs that must not come again (episode-balanced: their episodes).
+        valid: asked of starts and goals; unused by ``official``.
 
     Raises:
         DataError: too few eligible starts. Rules are never relaxed.
@@ -162,7 +178,7 @@ def make_pair_lists(
     key = f"{SCHEMA}:{config.family}:{schema.task}:{schema.collection}:{config.seed}"
     rng = np.random.default_rng(int(sha256_of(key)[:16], 16))
     need, found = config.count * len(config.eval_seeds), []
-    for place in _draw(config, store, success, eligible, exclude, rng):
+    for place in _draw(config, store, success, eligible, valid, exclude, rng):
         found.append(place)
         if len(found) == need:
             break

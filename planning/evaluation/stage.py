@@ -12,6 +12,7 @@ from robot_wm.cli.settings import Settings
 from robot_wm.commands.parts.artifacts import dataset, scene
 from robot_wm.core.aliases import stored
 from robot_wm.core.config import build
+from robot_wm.core.instantiate import locate
 from robot_wm.core.storage.provenance import check_same
 from robot_wm.core.system.progress import say
 
@@ -116,17 +117,20 @@ def pair_lists(settings: Settings) -> dict[int, PairList]:
 
 def draw_pairs(settings: Settings, publish: bool) -> dict[int, PairList]:
     """Draw the lists anew from held-out episodes of the nominal collection and write them."""
+    from planning.evaluation.goal_pairs import ZERO_SHOT
     from planning.evaluation.sample_pairs import make_pair_lists
     from robot_wm.data.formats.base import open_episodes
 
-    config = settings.pairs
+    config, valid = settings.pairs, None
+    if config.family == ZERO_SHOT:
+        valid = locate("sim.zero_shot.ZeroShot")(settings.task.name).valid
     store = open_episodes(dataset(settings, "nominal"))
     env = scene(settings.task.name, settings.image_size, draw_images=False)
 
     def eligible(start: Any, goal: Any, between: Any) -> bool:
         return bool(env.task.eligible(between, config.family))
 
-    lists = make_pair_lists(config, store, env.success, env.spec.families, eligible)
+    lists = make_pair_lists(config, store, env.success, env.spec.families, eligible, valid=valid)
     for seed, pairs in lists.items():
         path = pair_list_path(settings, seed, publish)
         pairs.save(path)

@@ -35,6 +35,18 @@ def wilson(successes: int, episodes: int, z: float = Z95) -> ConfidenceInterval:
     return ConfidenceInterval(low, high)
 
 
+def mcnemar(lost: int, won: int) -> float:
+    """Two-sided exact p of discordant pairs (McNemar 1947): binomial with 1/2, doubled tail.
+
+    Args:
+        lost, won: pairs solved only before, and only after.
+    """
+    assert min(lost, won) >= 0
+    n = lost + won
+    tail = sum(math.comb(n, k) for k in range(min(lost, won) + 1))
+    return min(1.0, 2 * tail / 2**n)
+
+
 def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and *sample* standard deviation over training seeds; None with fewer than two."""
     array = np.asarray(values, np.float64)

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from planning.evaluation.goal_pairs import ZERO_SHOT
 from planning.evaluation.results import IDENTITY, RUN, RowName, parse_row, read_rows
 from planning.evaluation.statistics import mean_sd, wilson
+from planning.evaluation.zero_shot import NONE, factor_table, level_table, score
 from robot_wm.core.errors import DataError
 from robot_wm.core.storage.markdown import table
 
@@ -193,6 +195,28 @@ def _budget(row: Row) -> str:
     return str(row.get("budget_class") or MISSING) + (f" × {views} views" if views > 1 else "")
 
 
+def _zero_shot(family: list[Cell], rows: list[Row], results: Path) -> list[str]:
+    """Per task and method: factors, levels, and where there is one, the picture of the levels."""
+    parts = []
+    for task, label in sorted({(c.name.task, c.label) for c in family if not is_random(c.rows[0])}):
+        by_level = {c.name.factor: c for c in family if (c.name.task, c.label) == (task, label)}
+        nominal = list(by_level[NONE].rows) if NONE in by_level else []
+        floor = _floor(by_level[NONE], rows) if nominal else None
+        scores = [
+            score(level, list(cell.rows), nominal, _floor(cell, rows), floor)
+            for level, cell in by_level.items()
+        ]
+        picture = results / f"{ZERO_SHOT}-{task}.png"
+        shown = f"![levels of {task}](../results/{picture.name})\n" if picture.is_file() else ""
+        tables = (factor_table(scores), level_table(scores), shown)
+        parts += [f"### {task}, {label}\n", *filter(None, tables)]
+    return parts
+
+
+def _floor(cell: Cell, rows: list[Row]) -> float | None:
+    return random_on({row["pair_list_sha256"] for row in cell.rows}, rows, cell.name)
+
+
 DETAIL = (
     "task", "method", "success %", "also %", "Wilson 95 %", "n", "training seeds", "random %",
     "plan ms p50", "plan ms p99", "budget class", "inputs", "calibrated",
@@ -212,6 +236,9 @@ def render_tables(results: Path) -> str:
     parts = [HEADER] if order else [HEADER, "No rows yet.\n"]
     for family in order:
         of_family = [cell for cell in grouped if cell.name.family == family]
+        if family == ZERO_SHOT:
+            parts += [f"## {family}\n", *_zero_shot(of_family, rows, results)]
+            continue
         tasks = sorted({cell.name.task for cell in of_family})
         lines = [_detail(cell, rows) for cell in of_family]
         tables = (_overview(of_family, tasks), table(DETAIL, lines))

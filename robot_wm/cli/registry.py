@@ -100,7 +100,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command(
         "planning.commands.evaluate",
         "reach goal images, append result rows",
-        ("evaluate", "planner", "oracle", "diagnosis"),
+        ("evaluate", "zs", "planner", "oracle", "diagnosis"),
         SCENES,
         agents=True,
     ),

@@ -21,6 +21,7 @@ SECTIONS = Registry(
         "diagnosis": "planning.agent.config:PlannerSettings",
         "pairs": "planning.evaluation.sample_pairs:PairsConfig",
         "evaluate": "planning.evaluation.config:EvaluateSettings",
+        "zs": "planning.evaluation.config:ZeroShotSettings",
         "improve": "planning.commands.self_improve:ImproveSettings",
         "teach": "planning.commands.teach:TeachSettings",
         "ablate": "robot_wm.commands.ablate_encoder:AblateSettings",

@@ -26,6 +26,7 @@ def check(settings: Settings) -> None:
         return
     from sim.randomization import check_values
     from sim.tasks import TASKS
+    from sim.zero_shot import chosen
 
     for where, tasks in (
         ("task.name", (settings.task.name,)), ("encoder_tasks", settings.encoder_tasks),
@@ -37,12 +38,13 @@ def check(settings: Settings) -> None:
     task = TASKS[settings.task.name]()
     with naming("evaluate.factors"):
         check_values(task.factors, settings.evaluate.factors)
+    chosen(task.factors, settings.zs.only)
     # The default is no wish: `teach` refuses it where a task has no such predicate.
     taught = settings.teach.families
     for where, families in (
         ("evaluate.families", settings.evaluate.families),
         ("teach.families", () if taught == type(settings.teach)().families else taught),
-        ("pairs.family", (settings.pairs.family,)),
+        ("pairs.family", (settings.pairs.predicate,)),
     ):
         for family in families:
             if family not in task.predicates:

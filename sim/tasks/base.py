@@ -16,7 +16,7 @@ from robot_wm.core.criteria import Criterion
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.poses import PoseEntry
 from robot_wm.core.symmetry import Mirror
-from sim.randomization import Factor, Interval
+from sim.randomization import Choice, Factor, Interval
 
 SCENES = Path(__file__).parent.parent / "scenes"
 Predicate = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -54,14 +54,19 @@ def hold(ok: np.ndarray, steps: int) -> np.ndarray:
 
 
 def shared_factors(light: bool = False) -> dict[str, Factor]:
-    """Factors that every scene offers. ``camera_shift`` is a fraction of the view's width."""
+    """Factors that every scene offers.
+
+    ``camera_shift`` is a fraction of the view's width, ``latency`` the number of control steps by
+    which the scene (:class:`sim.env.GoalEnv`) executes actions later.
+    """
     return {
-        "camera_yaw": Interval(0.0, -2.0, 2.0, (-10.0, -5.0, 5.0, 10.0), look=True),
-        "camera_shift_x": Interval(0.0, -0.01, 0.01, (-0.06, -0.03, 0.03, 0.06), look=True),
-        "camera_shift_y": Interval(0.0, -0.01, 0.01, (-0.06, -0.03, 0.03, 0.06), look=True),
-        "light": Interval(0.7, 0.55, 0.85, (0.3, 0.95), look=True) if light
-        else Interval(1.0, 0.8, 1.2, (0.5, 1.4), look=True),
-        "gain": Interval(1.0, 0.9, 1.1, (0.7, 1.3)),
+        "camera_yaw": Interval(0.0, -2.0, 2.0, (-10.0, -5.0, 5.0, 10.0)),
+        "camera_shift_x": Interval(0.0, -0.01, 0.01, (-0.06, -0.03, 0.03, 0.06)),
+        "camera_shift_y": Interval(0.0, -0.01, 0.01, (-0.06, -0.03, 0.03, 0.06)),
+        "light": Interval(0.7, 0.55, 0.85, (0.3, 0.95)) if light
+        else Interval(1.0, 0.8, 1.2, (0.5, 1.4)),
+        "gain": Interval(1.0, 0.9, 1.1, (0.7, 1.3), "motion"),
+        "latency": Choice(0, (0,), (1, 2, 4), "time"),
     }  # fmt: skip
 
 
@@ -73,6 +78,7 @@ class Task(ABC):
     ``sample_initial_state`` and ``distance``. What it may have in addition, and who asks for it:
 
     * ``factors``, ``vary``: appearances and dynamics that differ between episodes;
+    * ``animate``: scenery that moves; ``sim.tasks.scenery``: factors of flat scenes from above;
     * ``eligible``: families of pairs that not every recorded stretch is good for;
     * ``confinement``: where nothing in the scene keeps the robot's target in the picture;
     * a policy ``expert``: ``method=expert``, the proposals of ``method=oracle``, ``robot-wm teach``
@@ -164,6 +170,9 @@ class Task(ABC):
         spec = self.spec()
         self.vary(spec, factors)
         return spec.compile()
+
+    def animate(self, model: mujoco.MjModel, time: float) -> None:  # noqa: B027  (most stand still)
+        """Move what is scenery alone to where it is at ``time`` [s], before a picture is drawn."""
 
     def proprio(self, data: mujoco.MjData) -> np.ndarray:
         """What the robot feels of itself, float32 ``[P]`` in SI units: joints and speeds."""

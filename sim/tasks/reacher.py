@@ -24,8 +24,11 @@ from sim.tasks.base import (
     shared_factors,
     wrap,
 )
+from sim.tasks.scenery import animate_scenery, apply_scenery, scenery_factors
 
 LINK = 0.12  # both links [m]
+VIEW = 0.62  # width of the picture at the arm [m]
+FLOOR = 0.001  # height of what lies about [m]
 
 
 def fingertip(joints: np.ndarray) -> np.ndarray:
@@ -86,15 +89,16 @@ class Reacher(Task):
     )
     robot = (0, 1)
     proprio_dim = 4
-    view = 0.62
+    view = VIEW
     # The diagonal x = -y: the floor's pattern is the same on both sides.
     mirror = Mirror("transpose", (0, 1), (-1.0, -1.0))
     factors: ClassVar[Mapping[str, Factor]] = {
         "agent_color": colors((0.7, 0.5, 0.3), "blue", "green", "magenta"),
         "canvas_color": colors((0.15, 0.25, 0.35), "brown", "magenta"),
-        "mass": Interval(1.0, 0.8, 1.25, (0.5, 2.0)),
-        "friction": Interval(1.0, 0.8, 1.25, (0.5, 2.0)),
+        "mass": Interval(1.0, 0.8, 1.25, (0.5, 2.0), "motion"),
+        "friction": Interval(1.0, 0.8, 1.25, (0.5, 2.0), "motion"),
         **shared_factors(light=True),
+        **scenery_factors("grid"),
     }
     predicates: ClassVar[Mapping[str, Predicate]] = {
         "official": _official,
@@ -121,6 +125,8 @@ class Reacher(Task):
             texture = spec.texture("grid")
             texture.rgb1, texture.rgb2 = dark * 0.8, np.minimum(dark * 1.2, 1)
             texture.markrgb = texture.rgb2
+        floor = factors.get("canvas_color", self.factors["canvas_color"].nominal)
+        apply_scenery(spec, self.camera, VIEW, np.zeros(2), FLOOR, floor, "grid", factors)
         for name in ("arm", "hand", "finger"):
             geom = spec.geom(name)
             geom.density = geom.density * factors.get("mass", 1.0)
@@ -141,6 +147,10 @@ class Reacher(Task):
     def landmarks(self, poses: np.ndarray) -> dict[str, np.ndarray]:
         """The fingertip, at the height of the arm."""
         return {"fingertip": on_plane(fingertip(poses), 0.01)}
+
+    def animate(self, model: mujoco.MjModel, time: float) -> None:
+        """Clutter that moves."""
+        animate_scenery(model, VIEW, 0.0, time)
 
     def set_pose(self, data: mujoco.MjData, pose: np.ndarray) -> None:
         """See :class:`~sim.tasks.abilities.Posable`: the pose begins with the joints."""

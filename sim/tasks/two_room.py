@@ -10,7 +10,7 @@ import numpy as np
 
 from robot_wm.core.criteria import Criterion
 from robot_wm.core.poses import PoseEntry
-from sim.randomization import Factor, Interval, colors
+from sim.randomization import Choice, Factor, Interval, colors
 from sim.tasks.abilities import Published
 from sim.tasks.base import (
     SCENES,
@@ -22,8 +22,10 @@ from sim.tasks.base import (
     on_plane,
     shared_factors,
 )
+from sim.tasks.scenery import animate_scenery, apply_scenery, scenery_factors
 
 VIEW = 2.24  # width of the picture [m]
+FLOOR = -0.15  # height of what lies about [m]
 SPEED = 0.5  # [m/s] per unit action
 RADIUS = 0.07  # [m]
 WALL_X, WALL_HALF = 1.12, 0.05  # [m]
@@ -71,11 +73,14 @@ class TwoRoom(Task):
     factors: ClassVar[Mapping[str, Factor]] = {
         "agent_color": colors((1.0, 0.0, 0.0), "blue", "green", "black"),
         "canvas_color": colors((1.0, 1.0, 1.0), "red", "blue", "black"),
-        "agent_size": Interval(1.0, 0.8, 1.2, (4 / 7, 10 / 7, 12 / 7)),
-        "door_y": Interval(DOOR_Y, 1.44, 1.84, (0.84, 0.44)),
+        "agent_size": Interval(1.0, 0.8, 1.2, (4 / 7, 10 / 7, 12 / 7), "shape"),
+        "door_y": Interval(DOOR_Y, 1.44, 1.84, (0.84, 0.44), "shape"),
         **shared_factors(),
         # White, black and pure red saturate: a brighter level would change nothing.
-        "light": Interval(1.0, 0.8, 1.2, (0.4, 0.6), look=True),
+        "light": Interval(1.0, 0.8, 1.2, (0.4, 0.6)),
+        "gain": Interval(1.0, 0.9, 1.1, (0.35, 0.7, 1.3, 2.1), "motion"),
+        **scenery_factors(),
+        "layout": Choice("one_door", ("one_door",), ("two_doors", "horizontal"), "shape"),
     }
     predicates: ClassVar[Mapping[str, Predicate]] = {
         "official": _official,
@@ -96,8 +101,14 @@ class TwoRoom(Task):
     published = Published(solved=(8.82, 2.44), random=(26.0, 6.7, 1.7), oracle=99.0)
 
     def vary(self, spec: mujoco.MjSpec, factors: Mapping[str, Any]) -> None:
-        """Colours, disc size and the door's place (its centre y [m])."""
+        """Colours, disc size and walls: the door's place (its centre y [m]) and the layout.
+
+        Of two doors the other one is the first's mirror image; a horizontal wall is the vertical
+        one, turned about the middle.
+        """
         super().vary(spec, factors)
+        white = factors.get("canvas_color", self.factors["canvas_color"].nominal)
+        apply_scenery(spec, self.camera, VIEW, np.full(2, WALL_X), FLOOR, white, "plain", factors)
         if "agent_color" in factors:
             color_geoms(spec, ("agent",), factors["agent_color"])
         if "canvas_color" in factors:
@@ -105,14 +116,18 @@ class TwoRoom(Task):
         scale = factors.get("agent_size", 1.0)
         for name, radius in (("agent_body", RADIUS), ("agent", 0.1)):
             spec.geom(name).size = [radius * scale, spec.geom(name).size[1], 0]
-        door = factors.get("door_y", DOOR_Y)
-        for name, low, high in (
-            ("wall_below", 0.1, door - DOOR_HALF),
-            ("wall_above", door + DOOR_HALF, 2.12),
-        ):
+        door, layout = factors.get("door_y", DOOR_Y), factors.get("layout", "one_door")
+        doors = sorted({door, 2 * WALL_X - door} if layout == "two_doors" else {door})
+        if len(doors) == 2:
+            spec.worldbody.add_geom(spec.find_default("wall"), name="wall_between")
+        names = ("wall_below", *["wall_between"] * (len(doors) - 1), "wall_above")
+        lows = (0.1, *(y + DOOR_HALF for y in doors))
+        highs = (*(y - DOOR_HALF for y in doors), 2.12)
+        turn = -1 if layout == "horizontal" else 1
+        for name, low, high in zip(names, lows, highs, strict=True):
             geom = spec.geom(name)
-            geom.pos = [WALL_X, (low + high) / 2, 0.0]
-            geom.size = [WALL_HALF, (high - low) / 2, 0.1]
+            geom.pos = [*(WALL_X, (low + high) / 2)[::turn], 0.0]
+            geom.size = [*(WALL_HALF, (high - low) / 2)[::turn], 0.1]
 
     def controls(
         self, qpos: np.ndarray, qvel: np.ndarray, actions: np.ndarray, gain: float = 1.0
@@ -127,6 +142,10 @@ class TwoRoom(Task):
     def landmarks(self, poses: np.ndarray) -> dict[str, np.ndarray]:
         """The disc's centre."""
         return {"disc": on_plane(poses)}
+
+    def animate(self, model: mujoco.MjModel, time: float) -> None:
+        """Clutter that moves."""
+        animate_scenery(model, VIEW, WALL_X, time)
 
     def set_pose(self, data: mujoco.MjData, pose: np.ndarray) -> None:
         """See :class:`~sim.tasks.abilities.Posable`: the pose is that of the joints."""

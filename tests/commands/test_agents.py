@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from planning.agent.registry import agent_recipe
-from planning.commands.evaluate import facts, row_config
+from planning.commands.evaluate import row_config
 from planning.commands.parts import agents
+from planning.commands.parts.row_facts import facts
 from planning.evaluation.stage import pair_list_path
 from robot_wm.cli import main as cli
 from robot_wm.cli.help import option_rows

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from planning.agent.registry import ALIASES, agent_recipe, names, read_recipe
-from planning.commands.evaluate import facts, row_config
+from planning.commands.evaluate import row_config
 from planning.commands.parts.agents import recipe
+from planning.commands.parts.row_facts import facts
 from planning.evaluation.evaluator import PrivilegedObserver
 from robot_wm.cli.main import compose
 from robot_wm.cli.paths import PACKAGE
