@@ -25,7 +25,7 @@ from robot_wm.core.storage.provenance import (
     storage_root,
     write_manifest,
 )
-from sim.arms.ur5e import packaged, scene
+from sim.arms.ur5e import drop_unseen, packaged, scene
 
 FACES = 300  # of a mesh
 KIND, FILE = "light_meshes", "meshes.npz"
@@ -54,10 +54,8 @@ def lighten(spec: mujoco.MjSpec) -> None:
             body.explicitinertial = True
             for field in INERTIA:
                 setattr(body, field, stored[f"{field}/{body.name}"])
-    kept = {geom.meshname for geom in spec.geoms}
-    sky = [t for t in spec.textures if t.type == mujoco.mjtTexture.mjTEXTURE_SKYBOX]
-    for unused in (*(mesh for mesh in spec.meshes if mesh.name not in kept), *sky):
-        spec.delete(unused)
+    drop_unseen(spec)
+    spec.delete(spec.texture("skybox"))
 
 
 def light_meshes() -> dict[str, np.ndarray]:

@@ -64,6 +64,21 @@ def arm() -> mujoco.MjSpec:
     return spec
 
 
+def attach_hand(robot: mujoco.MjSpec) -> mujoco.MjSpec:
+    """The arm with the gripper at its flange; contacts are the gripper's."""
+    hand = mujoco.MjSpec.from_file(str(packaged("robotiq_2f85/2f85.xml")))
+    robot.option.cone, robot.option.impratio = hand.option.cone, hand.option.impratio
+    robot.attach(hand, site=robot.site("attachment_site"), prefix="robotiq/")
+    return robot
+
+
+def drop_unseen(spec: mujoco.MjSpec) -> None:
+    """Delete meshes that no geom has, which would be read all the same."""
+    used = {geom.meshname for geom in spec.geoms}
+    for mesh in [mesh for mesh in spec.meshes if mesh.name not in used]:
+        spec.delete(mesh)
+
+
 def scene() -> mujoco.MjSpec:
     """The whole scene in the package's own look, with an opaque arm and no mark of a goal.
 
@@ -75,15 +90,12 @@ def scene() -> mujoco.MjSpec:
 
 @cache
 def _assembled() -> mujoco.MjSpec:
-    robot = arm()
-    world, hand, cube = (
-        mujoco.MjSpec.from_file(str(packaged(name)))
-        for name in ("floor_wall.xml", "robotiq_2f85/2f85.xml", "cube.xml")
+    robot = attach_hand(arm())
+    world, cube = (
+        mujoco.MjSpec.from_file(str(packaged(name))) for name in ("floor_wall.xml", "cube.xml")
     )
-    for spec in (robot, world):
-        spec.option.integrator = robot.option.integrator
-        spec.option.cone, spec.option.impratio = hand.option.cone, hand.option.impratio
-    robot.attach(hand, site=robot.site("attachment_site"), prefix="robotiq/")
+    for name in ("integrator", "cone", "impratio"):
+        setattr(world.option, name, getattr(robot.option, name))
     world.attach(robot, frame=world.worldbody.add_frame(), prefix="ur5e/")
     cube.delete(cube.body("object_target_0"))
     world.attach(cube, frame=world.worldbody.add_frame(), prefix="cube/")

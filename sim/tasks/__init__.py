@@ -20,5 +20,6 @@ TASKS: Mapping[str, type[Task]] = Registry(
         "push_t": "sim.tasks.push_t:PushT",
         "two_room": "sim.tasks.two_room:TwoRoom",
         "reacher": "sim.tasks.reacher:Reacher",
+        "cube": "sim.tasks.cube:Cube",
     },
 )
