@@ -89,7 +89,9 @@ def _load(path: Path, sha256: str) -> dict[str, np.ndarray]:
 def _recipe() -> str:
     """Hash of everything that decides what the light meshes are."""
     root = packaged("")
-    paths = [p for part in ("universal_robots_ur5e", "robotiq_2f85") for p in root.glob(f"{part}/**/*")]
+    paths = [
+        p for part in ("universal_robots_ur5e", "robotiq_2f85") for p in root.glob(f"{part}/**/*")
+    ]
     return sha256_of(
         {
             "files": {str(p.relative_to(root)): sha256_file(p) for p in sorted(paths) if p.is_file()},
@@ -124,7 +126,9 @@ def _original(model: mujoco.MjModel, name: str) -> tuple[np.ndarray, np.ndarray]
     mujoco.mju_quat2Mat(turn, model.mesh_quat[mesh.id])
     rows = slice(mesh.vertadr[0], mesh.vertadr[0] + mesh.vertnum[0])
     sides = slice(mesh.faceadr[0], mesh.faceadr[0] + mesh.facenum[0])
-    points = model.mesh_vert[rows].astype(np.float64) @ turn.reshape(3, 3).T + model.mesh_pos[mesh.id]
+    points = (
+        model.mesh_vert[rows].astype(np.float64) @ turn.reshape(3, 3).T + model.mesh_pos[mesh.id]
+    )
     return points, model.mesh_face[sides]
 
 

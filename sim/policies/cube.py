@@ -40,13 +40,12 @@ class CubeExpert(Policy):
         size = float(self.factors.get("cube_size", 1.0))
         self._half, self._touch = HALF * size, self.TOUCH - self.WIDER * (size - 1)
         self._lift = 0.08 if self._keep else 0.18
-        self._tempo, self._quarter, self._age = 1.0, 0, 0
+        self._tempo, self._age = 1.0, 0
 
     def vary(self, rng: np.random.Generator) -> None:
-        """Height of the way [m], tempo, and the faces between which the cube is taken."""
+        """Height of the way [m], and tempo."""
         self._lift = float(rng.choice([0.06, 0.08, 0.12, 0.18]))
         self._tempo = float(rng.choice([1.0, 1.0, 0.8, 0.6]))
-        self._quarter = int(rng.choice([0, 0, 1, -1]))
 
     def act(self, pose: np.ndarray) -> np.ndarray:
         """Action with noise; the next target may keep the cube's present yaw."""
@@ -73,6 +72,10 @@ class CubeExpert(Policy):
         if self._placed(pose):
             return self._leave(pose)
         return self._carry(pose) if self._held(pose) else self._pick(pose)
+
+    @property
+    def _over(self) -> np.ndarray:
+        return np.array([0.0, 0.0, self._lift])
 
     def _near(self, pose: np.ndarray) -> float:
         return float(np.linalg.norm(pose[CUBE] - pose[PINCH]))
@@ -107,12 +110,10 @@ class CubeExpert(Policy):
     def _pick(self, pose: np.ndarray) -> np.ndarray:
         """Above the cube, down to it, close."""
         cube, fine = pose[CUBE], self._keep
-        turn = float(wrap(pose[TURN.start] - 4 * pose[ANGLE])) / 4 + self._quarter * np.pi / 2
-        if fine:  # else the same turn again at every step
-            turn = float(wrap(2 * (turn - np.pi * (abs(turn) > np.pi / 4) * np.sign(turn) / 2))) / 2
+        turn = float(wrap(pose[TURN.start] - 4 * pose[ANGLE])) / 4
         aside = float(np.linalg.norm(cube[:2] - pose[PINCH][:2]))
         if aside > (0.015 if fine else 0.04):
-            return self._move(pose, cube + [0, 0, self._lift], turn, OPEN)
+            return self._move(pose, cube + self._over, turn, OPEN)
         ready = self._near(pose) <= (0.012 if fine else 0.02)
         return self._move(pose, cube, turn, CLOSE if ready else OPEN)
 
@@ -126,7 +127,7 @@ class CubeExpert(Policy):
             target = target + pose[PINCH] - cube
         if aside > (0.02 if self._keep else 0.04) and low:
             up = pose[PINCH][2] > self._lift - 0.02
-            target = target + [0, 0, self._lift] if up else np.append(cube[:2], 2 * self._lift)
+            target = target + self._over if up else np.append(cube[:2], 2 * self._lift)
         return self._move(pose, target, turn, CLOSE)
 
     def _leave(self, pose: np.ndarray) -> np.ndarray:
@@ -148,9 +149,7 @@ class CubeExpert(Policy):
         grip = float(np.clip(self.goal[OPENING] - pose[OPENING], OPEN, CLOSE))
         return self._move(pose, np.append(goal[:2], height), turn, grip)
 
-    def _move(
-        self, pose: np.ndarray, target: np.ndarray, turn: float, grip: float
-    ) -> np.ndarray:
+    def _move(self, pose: np.ndarray, target: np.ndarray, turn: float, grip: float) -> np.ndarray:
         """Action ``[5]`` that leads the gripper to a place [m] and turns it [rad]."""
         way = np.asarray(target) - pose[PINCH]
         if self._keep:

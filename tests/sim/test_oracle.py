@@ -19,6 +19,7 @@ from sim.oracle.agents import (
 from sim.oracle.simulator import BLOCK, TrueSimulator
 
 every_task = pytest.mark.parametrize("task", sorted(TASKS))
+SOLVED = ("push_t", "cube")  # by iteration: contacts, the closed chains of the gripper
 FACTORS = {"push_t": {"mass": 2.0}, "two_room": {"door_y": 0.84}, "reacher": {"friction": 2.0}}
 
 
@@ -58,7 +59,7 @@ def test_one_rollout_equals_stepping_the_scene(task, threads, blind):
     assert isinstance(model, WorldModel)
     found = model.rollout(state, actions)
     assert np.abs(found - poses["cold"]).max() < 1e-9
-    assert np.abs(found - poses["warm"]).max() < (1e-3 if task == "push_t" else 1e-9)
+    assert np.abs(found - poses["warm"]).max() < (1e-3 if task in SOLVED else 1e-9)
     goal = env.reset(seed=2)[1]
     costs = model.step_costs(
         model.encode(history(state)), model.encode(history(goal["state"])),
@@ -92,7 +93,7 @@ def test_factors_change_what_is_imagined(blind):
 
 def test_mistakes_are_named():
     with pytest.raises(ConfigError, match="push_t"):
-        TrueSimulator("cube")
+        TrueSimulator("cubes")
     with pytest.raises(ConfigError, match="colour"):
         TrueSimulator("push_t", factors={"colour": 1})
     model = TrueSimulator("push_t")
@@ -161,7 +162,7 @@ def test_first_proposal_is_the_expert(task, blind):
         expert = expert_agent(env.spec)
         poses, _ = watched(env, expert, start["state"], goal["state"], 2 * BLOCK)
         rolled = model.rollout(start["state"], plans[:1].reshape(1, -1, env.spec.control_dim))[0]
-        assert np.abs(rolled - poses[1:]).max() < 1e-6
+        assert np.abs(rolled - poses[1:]).max() < (1e-3 if task in SOLVED else 1e-6)
 
 
 def recorded_pairs(env, policy, count):
