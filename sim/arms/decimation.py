@@ -89,15 +89,11 @@ def _load(path: Path, sha256: str) -> dict[str, np.ndarray]:
 def _recipe() -> str:
     """Hash of everything that decides what the light meshes are."""
     root = packaged("")
-    paths = [
-        p for part in ("universal_robots_ur5e", "robotiq_2f85") for p in root.glob(f"{part}/**/*")
-    ]
-    return sha256_of(
-        {
-            "files": {str(p.relative_to(root)): sha256_file(p) for p in sorted(paths) if p.is_file()},
-            "faces": FACES, "fast-simplification": version("fast-simplification"), "layout": 1,
-        }
-    )  # fmt: skip
+    parts = "universal_robots_ur5e", "robotiq_2f85"
+    paths = [path for part in parts for path in root.glob(f"{part}/**/*") if path.is_file()]
+    files = {path.relative_to(root).as_posix(): sha256_file(path) for path in paths}
+    tool = version("fast-simplification")
+    return sha256_of({"files": files, "faces": FACES, "fast-simplification": tool})
 
 
 def _make(folder: Path) -> None:

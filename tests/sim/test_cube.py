@@ -9,6 +9,7 @@ import pytest
 from robot_wm.core.errors import ConfigError
 from sim import TASKS, make
 from sim.arms import decimation, orientation, ur5e
+from sim.arms.decimation import _original
 from sim.arms.kinematics import HOME, Arm
 from sim.collection.questions import disturbed
 from sim.policies.registry import make_policy
@@ -70,23 +71,19 @@ def test_light_meshes_change_the_look_alone():
     light, heavy = (Cube().compile({"render": render}) for render in ("light", "reference"))
     for name in ("body_mass", "body_inertia", "body_ipos", "body_iquat"):
         np.testing.assert_array_equal(getattr(light, name), getattr(heavy, name))
-    seen = [
-        sum(model.mesh_vertnum[model.geom_dataid[i]] for i in np.flatnonzero(model.geom_group == 2))
-        for model in (light, heavy)
-    ]
-    assert seen[0] < 0.05 * seen[1]
-    # Every mesh keeps its extent: 5 mm are a pixel of 128.
-    for i in np.flatnonzero(light.geom_group == 2):
-        sizes = [2 * model.geom_aabb[i, 3:].max() for model in (light, heavy)]
-        assert sizes[0] == pytest.approx(sizes[1], abs=0.01)
-    data, pictures = mujoco.MjData(light), []
-    data.qpos[:6] = HOME
+    meshes = [model.geom_dataid[model.geom_group == 2] for model in (light, heavy)]
+    few, many = (m.mesh_vertnum[i].sum() for m, i in zip((light, heavy), meshes, strict=True))
+    assert few < 0.05 * many
+    stored, pictures = decimation.light_meshes(), []
+    for name in (heavy.mesh(i).name for i in set(meshes[1])):
+        sizes = [np.ptp(p, 0) for p in (stored[f"points/{name}"], _original(heavy, name)[0])]
+        np.testing.assert_allclose(*sizes, atol=0.005)  # [m]: a pixel of 128
     for model in (light, heavy):
-        twin = mujoco.MjData(model)
-        twin.qpos[:] = data.qpos
-        mujoco.mj_forward(model, twin)
+        data = mujoco.MjData(model)
+        data.qpos[:6] = HOME
+        mujoco.mj_forward(model, data)
         renderer = Renderer(model, 64, camera="front_pixels")
-        pictures.append(renderer.render(model, twin).astype(float))
+        pictures.append(renderer.render(model, data).astype(float))
         renderer.close()
     assert np.abs(pictures[0] - pictures[1]).mean() < 2.0  # of 255
 
@@ -187,8 +184,8 @@ def test_poses_can_be_set(blind):
     env, rng = blind("cube"), np.random.default_rng(0)
     for _ in range(20):
         wanted = np.array(
-            [*rng.uniform(LOW, HIGH), rng.uniform(0, 6.28), rng.uniform(), *rng.uniform(0.3, 0.5, 3),
-             rng.uniform(0, 6.28), *rng.uniform(-0.3, 0.3, 2)]
+            [*rng.uniform(LOW, HIGH), rng.uniform(0, 6.28), rng.uniform(),
+             *rng.uniform(0.3, 0.5, 3), rng.uniform(0, 6.28), *rng.uniform(-0.3, 0.3, 2)]
         )  # fmt: skip
         np.testing.assert_allclose(put(env, wanted), wanted, atol=1e-10)
     assert disturbed(env, POSE, rng) is not None  # the cube lies, whatever was drawn
