@@ -168,7 +168,8 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         if not self.draw_images:
             return np.zeros((*self._shape, 3), np.uint8)
         if self._renderer is None:
-            self._renderer = Renderer(self.model, self._shape, camera=self.task.camera)
+            fast = self.factors.get("render", "light") == "light"
+            self._renderer = Renderer(self.model, self._shape, fast, self.task.camera)
         # A physics step leaves the picture's positions one step behind the state.
         self.task.animate(self.model, self.data.time)
         mujoco.mj_kinematics(self.model, self.data)

@@ -26,7 +26,8 @@ PACKAGES = {
     "numpy": FAIL, "mujoco": FAIL, "gymnasium": FAIL, "hydra-core": FAIL, "array-api-compat": FAIL,
     "pillow": FAIL, "onnxruntime": FAIL, "jinja2": FAIL, "matplotlib": FAIL,
     "rich": WARN, "torch": WARN, "safetensors": WARN, "onnx": WARN, "onnxscript": WARN,
-    "dm-control": WARN, "pytest": WARN, "ruff": WARN, "mypy": WARN,
+    "dm-control": WARN, "ogbench": WARN, "fast-simplification": WARN,
+    "pytest": WARN, "ruff": WARN, "mypy": WARN,
 }  # fmt: skip
 
 

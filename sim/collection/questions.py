@@ -128,7 +128,7 @@ def disturbed(env: GoalEnv, pose: np.ndarray, rng: np.random.Generator) -> np.nd
         else:
             near[i] += rng.normal() * scale * (0.025 if entry.unit == "m" else 0.35)
     mujoco.mj_resetData(env.model, env.data)  # nothing of the scene before: velocities, controls
-    task.set_pose(env.data, near)
+    task.set_pose(env.data, env.task.at_rest(near))
     mujoco.mj_forward(env.model, env.data)
     placed = env.task.pose(env.data.qpos, env.data.qvel)
     if (env.data.contact.dist < -0.001).any() or not env.task.inside(placed, 0.02):

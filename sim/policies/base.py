@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
@@ -17,7 +17,13 @@ from sim.tasks import TASKS
 
 
 class Policy(ABC):
-    """Acts from poses. ``noise`` is the standard deviation added to each action, then clipped."""
+    """Acts from poses. ``noise`` is the standard deviation added to each action, then clipped.
+
+    Class attributes:
+        spread: multiplier of the noise, one number or one for each entry of an action.
+    """
+
+    spread: ClassVar[float | np.ndarray] = 1.0
 
     def __init__(self, task: str, noise: float = 0.0) -> None:
         self.task, self.noise = TASKS[task](), noise
@@ -53,7 +59,7 @@ class Policy(ABC):
             self.goal = self._draw_goal()
         # Chosen first, then shaken: the order of draws makes the data what it is.
         chosen, size = self.action(pose), self.task.control_dim
-        action = chosen + self.noise * self.rng.standard_normal(size)
+        action = chosen + self.noise * self.spread * self.rng.standard_normal(size)
         self._last = self.task.clip_to_workspace(pose, np.clip(action, -1, 1))
         return self._last.astype(np.float32)
 

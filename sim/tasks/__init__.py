@@ -22,5 +22,6 @@ TASKS: Mapping[str, type[Task]] = Registry(
         "reacher": "sim.tasks.reacher:Reacher",
         "jaco_reach": "sim.tasks.jaco:JacoReach",
         "jaco_push": "sim.tasks.jaco:JacoPush",
+        "cube": "sim.tasks.cube:Cube",
     },
 )

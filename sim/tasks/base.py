@@ -232,11 +232,27 @@ class Task(ABC):
         """Whether a recorded stretch ``[T+1, K]`` may serve as a pair of a family but official."""
         return True
 
+    def at_rest(self, pose: np.ndarray) -> np.ndarray:
+        """A pose ``[K]`` like a made-up one, in which nothing falls."""
+        return pose
+
     def inside(self, pose: np.ndarray, margin: float = 0.0) -> bool:
         """Whether every place of a pose lies in the picture, so far from its edge [m]."""
         low, high = self.extent or (-np.inf, np.inf)
         places = [v for e, v in zip(self.pose_entries, pose, strict=True) if e.unit == "m"]
         return all(low + margin < value < high - margin for value in places)
+
+
+def turn_about(camera: Any, axis: tuple[float, float, float], angle: float) -> None:
+    """Turn a camera [deg] about an axis of the world through where it is.
+
+    Args:
+        camera: of an ``MjSpec``, its orientation given as a quaternion.
+    """
+    radians, turned = np.deg2rad(angle), np.empty(4)
+    about = np.append(np.cos(radians / 2), np.sin(radians / 2) * np.array(axis))
+    mujoco.mju_mulQuat(turned, about, camera.quat)
+    camera.quat = turned
 
 
 def turn_camera(spec: mujoco.MjSpec, name: str, yaw: float, shift: np.ndarray) -> None:

@@ -104,6 +104,8 @@ def test_every_level_of_every_factor_changes_what_it_should(task):
         env.data.qpos[:] = [0.25, 0.28, 0.0, 0.262, 0.352]
     if task == "jaco_push":  # the hand a little behind the brick
         env.task.set_pose(env.data, np.array([0.0, 0.0, 0.02, -0.06, 0.0]))
+    if task == "cube":  # the gripper around the cube
+        env.task.set_pose(env.data, np.array([0.42, 0, 0.02, 0, 0.45, 0.42, 0, 0.02, 0, 0, 0]))
     state = env._info()["state"]
     image, pose = look_and_push(env, state, {})
     again = look_and_push(env, state, {})

@@ -7,6 +7,8 @@ from sim import TASKS, make, rendering
 from sim.benchmark import bench_rendering
 from sim.rendering import Renderer, choose_backend
 
+PLANAR = ("push_t", "reacher", "two_room")
+
 
 def scene(task, seed=0):
     model = TASKS[task]().compile({})
@@ -76,11 +78,11 @@ def test_top_row_is_up_and_right_is_right():
 
 def test_renderers_of_one_process_do_not_mix_their_pictures():
     alone = {}
-    for task in sorted(TASKS):
+    for task in PLANAR:
         env = make(task, 32)
         alone[task] = env.reset(seed=0)[0]["image"]
         env.close()
-    envs = {task: make(task, 32) for task in sorted(TASKS)}
+    envs = {task: make(task, 32) for task in PLANAR}
     for _ in range(2):
         for task, env in envs.items():
             assert np.array_equal(env.reset(seed=0)[0]["image"], alone[task])
