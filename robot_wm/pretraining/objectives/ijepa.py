@@ -2,7 +2,8 @@
 
 Single frames: the control for whether pairs of frames add anything, since velocity is invisible to
 it. Beside the paper's recipe (smooth L1, LayerNormed targets) the targets are centred, without
-which a fixed camera lets position alone predict most patches.
+which a fixed camera lets position alone predict most patches, and the context tokens are kept apart
+by VICReg's terms (as arXiv:2410.19560 does), without which they end up on a few directions.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robot_wm.core.config import Within
+from robot_wm.core.config import NonNegative, Within
 from robot_wm.core.errors import ConfigError
 from robot_wm.encoders.transformer import take
 from robot_wm.encoders.vit import EncoderConfig
@@ -43,6 +44,8 @@ class BlockConfig(LatentPredictionConfig):
         ConfigError: a range that is none.
     """
 
+    variance_weight: NonNegative = 1.0
+    covariance_weight: NonNegative = 0.04
     targets: Annotated[int, Within(1, 64)] = 4
     target_area: tuple[Share, ...] = (0.15, 0.2)
     context_area: tuple[Share, ...] = (0.85, 1.0)
