@@ -49,7 +49,7 @@ def trained(objective: Objective, steps: int, lr: float = 3e-3) -> list[float]:
 
 
 def directions(objective: Objective) -> float:
-    """Participation ratio of the encoder's tokens on fresh frames: how many axes they vary along."""
+    """Participation ratio of tokens of fresh frames: how many axes they vary along."""
     frames = clips(np.random.default_rng(1), 128)["frames"][:, 0]
     return health(objective.encoder.eval().encode_frames(frames).numpy())["participation"]
 

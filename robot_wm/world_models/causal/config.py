@@ -39,7 +39,7 @@ class CausalConfig:
         context_dropout: how often the first frame of a window is a copy of the second with no
             action between, as planning begins where nothing was seen before.
         width, depth, heads: of the predictor.
-        chunk: candidates rolled out at a time; their activations then stay in the processor's cache.
+        chunk: candidates rolled out at a time, whose activations stay in the processor's cache.
 
     Raises:
         ConfigError: a value outside its range.

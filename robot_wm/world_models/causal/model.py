@@ -36,7 +36,7 @@ class CausalState:
 
 
 class CausalModel:
-    """:class:`robot_wm.core.protocols.WorldModel`, ``Exportable`` and, with frames, ``Imagination``.
+    """The contract's ``WorldModel``; ``Exportable`` and, with frames, ``Imagination``.
 
     Args:
         network: the trained parts.

@@ -72,7 +72,7 @@ class CausalTraining(Training):
         network.scale.mean.copy_(torch.from_numpy(stats.mean))
         network.scale.std.copy_(torch.from_numpy(stats.std))
         self.state: Averaged[CausalNetwork] = Averaged(network).to(config.device)
-        self.trained = self.state.live
+        self.trained = self.live = self.state.live
         self.generators = {}
         hashes = [store.sha256 for store in stores]
         joint = hashes[0] if len(hashes) == 1 else sha256_of(hashes)
@@ -99,9 +99,9 @@ class CausalTraining(Training):
         """Prediction error of a fresh batch, and the network's own terms."""
         rng, generator = generators_of(self.config.seed, step)
         rows, actions = self._at_rest(self.windows.draw(self.config.batch, rng), rng)
-        z = self._latents(self.trained, rows)
-        ahead = self.trained.predict(z[:, :-1], actions)
-        terms = {"prediction": prediction(ahead, z[:, 1:]), **self.trained.terms(z, generator)}
+        z = self._latents(self.live, rows)
+        ahead = self.live.predict(z[:, :-1], actions)
+        terms = {"prediction": prediction(ahead, z[:, 1:]), **self.live.terms(z, generator)}
         self.terms = {name: value.detach() for name, value in terms.items()}
         return torch.stack(list(terms.values())).sum()
 

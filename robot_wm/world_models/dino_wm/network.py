@@ -1,4 +1,4 @@
-"""DINO-WM (Zhou et al., arXiv:2411.04983) over the house's frozen encoder: all tokens, no projector.
+"""DINO-WM (Zhou et al., arXiv:2411.04983) over the house's frozen encoder: no projector.
 
 A latent is the whole token grid of a frame, in one long vector. Tokens attend to those of the same
 frame and of the frames before; the block of actions is embedded and put beside every token. The
