@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -193,7 +194,7 @@ def efficiency(points: Sequence[Row], reference: str) -> list[Row]:
 
 def _cost_of(curve: Sequence[Row], wanted: float, key: str) -> float | None:
     """Where a curve first reaches a value; None if nowhere, or before it has cost anything."""
-    for before, after in zip(curve, curve[1:], strict=False):
+    for before, after in pairwise(curve):
         low, high = knowledge(before), knowledge(after)
         if high >= wanted:
             share = (wanted - low) / (high - low) if high > low else 0.0
