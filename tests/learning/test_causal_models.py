@@ -1,4 +1,4 @@
-"""LeWM and DINO-WM on the moving square: causal, alive, better than copying, and honest in shape."""
+"""LeWM and DINO-WM on the moving square: causal, alive, and better than copying."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ import torch
 
 from robot_wm.core.config import build
 from robot_wm.core.errors import ConfigError, WeightsError
+from robot_wm.core.images import Size
 from robot_wm.core.protocols import ModelSpec, spec_from_json
 from robot_wm.core.storage.provenance import check_parent
 from robot_wm.data.formats.base import EpisodeReader
@@ -37,16 +38,20 @@ class CausalFamily(ABC):
     free: Sequence[str] = FREE
 
     @abstractmethod
-    def network(self, config: Any, spec: ModelSpec, encoder: Encoder) -> CausalNetwork:
-        """The network before its training, from torch's global generator."""
+    def network(
+        self, config: Any, image_size: Size, action: int, encoder: Encoder
+    ) -> CausalNetwork:
+        """The network before its training, from torch's global generator.
+
+        Args:
+            image_size: of the pictures [px].
+            action: size of a block of actions.
+            encoder: the run's frozen encoder.
+        """
 
     @abstractmethod
     def rows(self, stores: Sequence[EpisodeReader], data: TrainingData, encoder: Encoder) -> Rows:
         """What frames of episodes are in training."""
-
-    @abstractmethod
-    def candidate_bytes(self, config: Any, encoder: Encoder) -> int:
-        """Working memory of one candidate in ``step_costs`` [bytes]."""
 
     def fit(self, network: Any, rows: Rows, stores: Sequence[EpisodeReader]) -> None:  # noqa: B027
         """Fit what is fixed to training data, before the first step; most fit nothing."""
@@ -81,20 +86,21 @@ class CausalFamily(ABC):
         evaluate: Evaluate | None,
     ) -> CausalTraining:
         schema = stores[0].schema
+        low, high = (b * schema.frame_every for b in (schema.control_low, schema.control_high))
+        torch.manual_seed(config.seed)  # within `fit`, which gives torch's generator back
+        network = self.network(config, schema.image_size, len(low), encoder)
+        self.fit(network, rows, stores)
         spec = ModelSpec(
             task=config.task,
-            action_low=schema.control_low * schema.frame_every,
-            action_high=schema.control_high * schema.frame_every,
+            action_low=low,
+            action_high=high,
             control_dim=len(schema.control_low),
             control_dt=schema.control_dt,
             context=2,
             horizon=config.horizon,
             image_size=schema.image_size,
-            bytes_per_candidate=self.candidate_bytes(config, encoder),
+            bytes_per_candidate=4 * (network.activations + config.horizon * network.latent),
         )
-        torch.manual_seed(config.seed)  # within `fit`, which gives torch's generator back
-        network = self.network(config, spec, encoder)
-        self.fit(network, rows, stores)
         return CausalTraining(
             self.name, config, spec, network, stores, rows, encoder.sha256, target, evaluate
         )
@@ -118,7 +124,7 @@ class CausalFamily(ABC):
             config = build(self.config, described["train"], "train")
             spec = spec_from_json(described["spec"])
             with torch.random.fork_rng(devices=[]):
-                network = self.network(config, spec, encoder)
+                network = self.network(config, spec.image_size, spec.action_dim, encoder)
         except (KeyError, TypeError, ConfigError) as error:
             raise WeightsError(
                 f"{folder} has an unusable configuration: {error}",

@@ -83,6 +83,11 @@ class CausalNetwork(nn.Module):
     def latent(self) -> int:
         """``Z``."""
 
+    @property
+    @abstractmethod
+    def activations(self) -> int:
+        """Numbers that live at once while one candidate is predicted, roughly."""
+
     @abstractmethod
     def embed(self, images: Tensor) -> Tensor:
         """Images uint8 ``[N, S, S, 3]``, each alone, to latents ``[N, Z]``."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from robot_wm.core.protocols import ModelSpec
+from robot_wm.core.images import Size
 from robot_wm.data.formats.base import EpisodeReader
 from robot_wm.data.latent_cache import LatentStore
 from robot_wm.data.sequences import usable
@@ -26,9 +26,11 @@ class DinoWMFamily(CausalFamily):
 
     name, config = "dino_wm", DinoWMConfig
 
-    def network(self, config: DinoWMConfig, spec: ModelSpec, encoder: Encoder) -> DinoWMNetwork:
+    def network(
+        self, config: DinoWMConfig, image_size: Size, action: int, encoder: Encoder
+    ) -> DinoWMNetwork:
         """Over the frozen encoder."""
-        return DinoWMNetwork(config, copy.deepcopy(encoder), spec.action_dim)
+        return DinoWMNetwork(config, copy.deepcopy(encoder), action)
 
     def rows(self, stores: Sequence[EpisodeReader], data: TrainingData, encoder: Encoder) -> Rows:
         """Cached tokens, as memory maps."""
@@ -45,12 +47,6 @@ class DinoWMFamily(CausalFamily):
         if chosen:  # where there is none, drawing the first window says so
             tokens = np.concatenate([rows(*place) for place in chosen])
             network.fit(torch.from_numpy(tokens))
-
-    def candidate_bytes(self, config: DinoWMConfig, encoder: Encoder) -> int:
-        """Tokens of every frame, and about sixteen activations of the predictor's width."""
-        rows, columns = encoder.config.grid
-        context = 16 * config.context * config.width
-        return 4 * rows * columns * (config.horizon * config.width + context)
 
 
 FAMILY = DinoWMFamily()

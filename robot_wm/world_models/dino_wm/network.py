@@ -72,6 +72,11 @@ class DinoWMNetwork(CausalNetwork):
         """``Z``."""
         return self.tokens * self.width
 
+    @property
+    def activations(self) -> int:
+        """See the base: about sixteen of the predictor's width per token."""
+        return 16 * self.context * self.tokens * self.config.width
+
     def fit(self, tokens: Tensor) -> None:
         """Offset and scale, from tokens of training frames ``[N, P, D]``."""
         flat = tokens.float().flatten(0, 1)

@@ -91,6 +91,11 @@ class LeWMNetwork(CausalNetwork):
         """``Z``."""
         return self.config.latent
 
+    @property
+    def activations(self) -> int:
+        """See the base: about sixteen of the predictor's width per frame."""
+        return 16 * self.context * self.config.width + self.config.hidden
+
     def embed(self, images: Tensor) -> Tensor:
         """See the base."""
         z: Tensor = self.project(self.reduce(self.encoder(images[:, None])).flatten(1))
