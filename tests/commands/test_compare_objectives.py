@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from moving_square import make_dataset
 
 from robot_wm.cli import main as cli
 from robot_wm.commands.compare_objectives import (
@@ -14,6 +15,7 @@ from robot_wm.commands.compare_objectives import (
     with_objective,
 )
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.storage.json_io import read_lines
 
 
 def point(name: str, minutes: float, samples: int, angle: float, seed: int = 0) -> dict:
@@ -74,3 +76,39 @@ def test_objectives_come_with_their_own_options() -> None:
 def test_an_objective_twice_is_refused() -> None:
     with pytest.raises(ConfigError, match="each once"):
         CompareSettings(objectives=("mae", "mae"))
+
+
+def test_rows_curves_and_table_of_a_tiny_run_which_is_not_done_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_dataset(tmp_path / "square-nominal", episodes=40, blocks=6)
+    monkeypatch.setenv("ROBOT_WM_HOME", str(tmp_path / "home"))
+    for module in ("ablate_encoder", "compare_objectives"):
+        where = f"robot_wm.commands.{module}"
+        monkeypatch.setattr(f"{where}.encoder_datasets", lambda session: [store.root])
+    monkeypatch.setattr("robot_wm.commands.ablate_encoder.dataset", lambda *_: store.root)
+    words = ["experiment=smoke", "image_size=32", "encoder.patch=8", "encoder_tasks=push_t",
+             "compare.objectives=[ijepa,videomae]", "compare.points=2", "pretrain.steps=4",
+             "pretrain.batch=8", "pretrain.log_every=1", "probe.frames=60", "probe.epochs=1",
+             "threads=1"]  # fmt: skip
+    assert cli.main(["compare-objectives", *words]) == 0
+    out = tmp_path / "home/runs/compare-smoke"
+    rows = read_lines(out / "objectives-4.jsonl")
+    assert {row["objective"] for row in rows} == {"ijepa", "videomae", "pixels", "random"}
+    mine = [row for row in rows if row["objective"] == "ijepa"]
+    assert {row["probe"] for row in mine} == {"attentive", "mlp"}
+    assert all(row["samples"] == 4 * 8 * 2 and row["cpu_minutes"] > 0 for row in mine)
+    assert all(0 < row["S/S0"] <= 1 and row["rankme"] >= 1 for row in mine)
+    curve = read_lines(out / "objectives-4-curve.jsonl")
+    assert [(p["objective"], p["step"]) for p in curve] == [
+        (name, step) for name in ("ijepa", "videomae") for step in (0, 2, 4)
+    ]
+    assert "sooner" in (out / "objectives-4.md").read_text()
+    weights = out / "4/seed0/ijepa/encoder/weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    more = [w for w in words if not w.startswith("compare.obj")] + ["compare.objectives=[mae]"]
+    assert cli.main(["compare-objectives", *words]) == 0
+    assert cli.main(["compare-objectives", *more, "compare.minutes=0.001"]) == 0
+    assert weights.stat().st_mtime_ns == before
+    (timed,) = {row["steps"] for row in read_lines(out / "objectives-0.001min.jsonl")} - {0}
+    assert timed >= 1
