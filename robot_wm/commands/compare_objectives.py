@@ -76,7 +76,8 @@ def run(session: Session) -> int:
     chosen = session.settings.compare
     steps = session.settings.pretrain_config().steps
     label = f"{chosen.minutes:g}min" if chosen.minutes else str(steps)
-    out = session.settings.run_path("compare") / label / f"seed{session.settings.seed}"
+    runs = session.settings.run_path("compare")
+    out = runs / label / f"seed{session.settings.seed}"
     each = {name: with_objective(session, name) for name in chosen.objectives}
     for name, settings in each.items():
         check(name, settings)
@@ -96,7 +97,7 @@ def run(session: Session) -> int:
     first = next(iter(each))
     for row in references(session, each[first], out / first / "encoder", out):
         rows.append({"objective": row["kind"], "seed": session.settings.seed, **row})
-    where = CHECKOUT / "results" / "encoder" if session.settings.publish else out.parent
+    where = CHECKOUT / "results" / "encoder" if session.settings.publish else runs
     rows = _merged(where / f"objectives-{label}.jsonl", rows)
     points = _merged(where / f"objectives-{label}-curve.jsonl", points)
     atomic_write(where / f"objectives-{label}.md", overview(rows, points, chosen.reference))

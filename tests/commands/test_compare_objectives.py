@@ -81,7 +81,7 @@ def test_an_objective_twice_is_refused() -> None:
 def test_rows_curves_and_table_of_a_tiny_run_which_is_not_done_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = make_dataset(tmp_path / "square-nominal", episodes=40, blocks=6)
+    store = make_dataset(tmp_path / "square-nominal", episodes=60, blocks=8)
     monkeypatch.setenv("ROBOT_WM_HOME", str(tmp_path / "home"))
     for module in ("ablate_encoder", "compare_objectives"):
         where = f"robot_wm.commands.{module}"
@@ -89,7 +89,7 @@ def test_rows_curves_and_table_of_a_tiny_run_which_is_not_done_twice(
     monkeypatch.setattr("robot_wm.commands.ablate_encoder.dataset", lambda *_: store.root)
     words = ["experiment=smoke", "image_size=32", "encoder.patch=8", "encoder_tasks=push_t",
              "compare.objectives=[ijepa,videomae]", "compare.points=2", "pretrain.steps=4",
-             "pretrain.batch=8", "pretrain.log_every=1", "probe.frames=60", "probe.epochs=1",
+             "pretrain.batch=8", "pretrain.log_every=1", "probe.frames=400", "probe.epochs=1",
              "threads=1"]  # fmt: skip
     assert cli.main(["compare-objectives", *words]) == 0
     out = tmp_path / "home/runs/compare-smoke"
