@@ -146,7 +146,7 @@ class CausalTraining(Training):
             ahead = network.predict(z[:, :-1], action)[:, -1]
             errors.append((ahead - z[:, -1]).square().sum())
             moves.append((z[:, -2] - z[:, -1]).square().sum())
-            ends.append(z[:, -1, :1024].cpu())
+            ends.append(z[:, -1].cpu())
         last = torch.cat(ends)
         spread = torch.linalg.svdvals(last - last.mean(0)).square().numpy()
         return {
