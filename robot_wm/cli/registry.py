@@ -63,6 +63,12 @@ COMMANDS: dict[str, Command] = {
         ("ablate", "objective", "pretrain", "probe"),
         (*SCENES, *LEARNING, "PIL"),
     ),
+    "compare-objectives": Command(
+        "robot_wm.commands.compare_objectives",
+        "what each way to pretrain the same encoder is worth, and costs",
+        ("compare", "pretrain", "probe"),
+        (*SCENES, *LEARNING, "PIL"),
+    ),
     "train": Command(
         "robot_wm.commands.train",
         "train a world model on the frozen encoder",

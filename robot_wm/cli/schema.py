@@ -25,6 +25,7 @@ SECTIONS = Registry(
         "improve": "planning.commands.self_improve:ImproveSettings",
         "teach": "planning.commands.teach:TeachSettings",
         "ablate": "robot_wm.commands.ablate_encoder:AblateSettings",
+        "compare": "robot_wm.commands.compare_objectives:CompareSettings",
         "reach": "planning.commands.reach_goal:ReachSettings",
         "soak": "export.commands.stress_test:SoakSettings",
         "report": "planning.commands.report:ReportSettings",

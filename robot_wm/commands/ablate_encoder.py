@@ -77,7 +77,7 @@ def run(session: Session) -> int:
         varied = vary(settings, change)
         rows += [{"variant": name, **row} for row in probed(session, varied, out / slug(name))]
         if not change:
-            rows += references(session, varied, out)
+            rows += references(session, varied, out / slug(name) / "encoder", out)
     where = CHECKOUT / "results" / "encoder" if settings.publish else out
     write_lines(where / f"ablation-{steps}.jsonl", rows)
     atomic_write(where / f"ablation-{steps}.md", overview(rows))
@@ -151,14 +151,13 @@ def probed(session: Session, settings: Settings, folder: Path) -> list[Row]:
     return rows
 
 
-def references(session: Session, settings: Settings, out: Path) -> list[Row]:
-    """Raw pixels and random weights, on the same frames."""
+def references(session: Session, settings: Settings, encoder: Path, out: Path) -> list[Row]:
+    """Raw pixels and random weights of the shape of ``encoder``, on the same frames."""
     from robot_wm.encoders.base import load_encoder
 
     rows_file = out / "references.json"
     if not rows_file.is_file():
-        frozen = load_encoder(out / slug("full recipe") / "encoder")
-        found = _probe(session, settings, frozen, REFERENCES)
+        found = _probe(session, settings, load_encoder(encoder), REFERENCES)
         rows = [{"variant": row["kind"], "steps": 0, **row} for row in found]
         write_json(rows_file, rows)
     return stored(rows_file)

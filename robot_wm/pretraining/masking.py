@@ -10,6 +10,16 @@ import numpy as np
 from robot_wm.core.errors import ConfigError
 
 
+class BlockMask(NamedTuple):
+    """I-JEPA's: context ``[B, K]`` and, of each of ``T`` targets, its tokens ``[B, T, M]``; int64.
+
+    Targets may overlap each other; the context overlaps none of them.
+    """
+
+    context: np.ndarray
+    targets: np.ndarray
+
+
 class Mask(NamedTuple):
     """Token indices of one frame per row, int64, ascending: seen ``[B, K]``, hidden ``[B, M]``."""
 
@@ -73,7 +83,7 @@ def multiblock(
     hidden = np.zeros((batch, rows, columns), bool)
     todo = np.arange(batch)
     for _ in range(100):
-        hidden[todo] = _blocks(rng, len(todo), grid, blocks, h, w)
+        hidden[todo] = _rectangles(rng, len(todo), grid, blocks, h, w).any(1)
         todo = np.flatnonzero((~hidden).sum(axis=(1, 2)) < min_visible)
         if not len(todo):
             break
@@ -91,14 +101,79 @@ def multiblock(
     return Mask(np.sort(seen, axis=1), np.sort(away, axis=1))
 
 
-def _blocks(
+def target_blocks(
+    rng: np.random.Generator,
+    batch: int,
+    grid: tuple[int, int],
+    targets: int = 4,
+    area: tuple[float, float] = (0.15, 0.2),
+    aspect: tuple[float, float] = (0.75, 1.5),
+    context: tuple[float, float] = (0.85, 1.0),
+    min_context: int = 10,
+) -> BlockMask:
+    """I-JEPA's masks (arXiv:2301.08243): a few target blocks, and a large context without them.
+
+    Sizes are drawn once per batch, positions per row; rows with fewer than ``min_context`` tokens
+    of context are redrawn, and the context is cut at random to the batch minimum (no padding).
+    Blocks reach the last row and column, which the published sampler never does.
+
+    Args:
+        grid: rows and columns of patches.
+        targets: number of target blocks.
+        area, aspect: ranges of a target's share of the grid and of its height over width.
+        context: range of the context's share; its aspect is the grid's.
+
+    Raises:
+        ConfigError: this setting practically never leaves ``min_context`` tokens.
+    """
+    rows, columns = grid
+    h, w = _size(rng, grid, area, aspect)
+    tall, wide = _size(rng, grid, context, (1.0, 1.0))
+    places = np.zeros((batch, targets, rows, columns), bool)
+    seen = np.zeros((batch, rows, columns), bool)
+    todo = np.arange(batch)
+    for _ in range(100):
+        every = _rectangles(rng, len(todo), grid, targets, h, w)
+        around = _rectangles(rng, len(todo), grid, 1, tall, wide)[:, 0]
+        places[todo], seen[todo] = every, around & ~every.any(1)
+        todo = np.flatnonzero(seen.sum(axis=(1, 2)) < min_context)
+        if not len(todo):
+            break
+    else:
+        raise ConfigError(
+            f"{targets} targets of {h}x{w} on a {rows}x{columns} grid",
+            f"masks that leave {min_context} tokens of context",
+            "use fewer or smaller targets (objective.options.targets, target_area)",
+        )
+    flat = seen.reshape(batch, -1)
+    key = rng.random(flat.shape) + ~flat
+    kept = key.argsort(axis=1)[:, : int(flat.sum(axis=1).min())]
+    where = np.nonzero(places.reshape(batch * targets, -1))[1]
+    return BlockMask(np.sort(kept, axis=1), where.reshape(batch, targets, -1))
+
+
+def _size(
+    rng: np.random.Generator,
+    grid: tuple[int, int],
+    area: tuple[float, float],
+    aspect: tuple[float, float],
+) -> tuple[int, int]:
+    """Rows and columns of a block of a random share of the grid and height over width."""
+    share, ratio = rng.uniform(*area), rng.uniform(*aspect)
+    sides = (math.sqrt(share * ratio) * grid[0], math.sqrt(share / ratio) * grid[1])
+    h, w = (min(most, max(1, round(side))) for side, most in zip(sides, grid, strict=True))
+    return h, w
+
+
+def _rectangles(
     rng: np.random.Generator, count: int, grid: tuple[int, int], blocks: int, h: int, w: int
 ) -> np.ndarray:
-    """``count`` unions of ``blocks`` random h x w rectangles: bool ``[count, rows, columns]``."""
+    """``blocks`` random h x w rectangles for each of ``count``: bool ``[count, blocks, …grid]``."""
     rows, columns = grid
     top = rng.integers(0, rows - h + 1, (count, blocks, 1))
     left = rng.integers(0, columns - w + 1, (count, blocks, 1))
     y, x = np.arange(rows), np.arange(columns)
     in_y = (y >= top) & (y < top + h)
     in_x = (x >= left) & (x < left + w)
-    return np.any(in_y[:, :, :, None] & in_x[:, :, None, :], axis=1)
+    found: np.ndarray = in_y[:, :, :, None] & in_x[:, :, None, :]
+    return found

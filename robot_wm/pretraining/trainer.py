@@ -11,6 +11,7 @@ leaves in ``out``: ``encoder/`` (the artefact), ``log.jsonl`` (one JSON line per
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ class Pretraining(Training):
         )  # fmt: skip
         self.monitor = Monitor(config, stores) if config.monitor_every else None
         self.measured: dict[str, dict[str, float]] = {}
-        self.window, self.parts = Window(), dict[str, float]()
+        self.window, self.parts, self.began = Window(), dict[str, float](), 0.0
 
     def learning_rate(self, step: int) -> float:
         """See :func:`learning_rate`."""
@@ -91,6 +92,7 @@ class Pretraining(Training):
 
     def loss(self, step: int) -> Tensor:
         """The objective's, of a fresh batch."""
+        self.began = time.process_time()
         batch = self.sampler.draw(self.generators["clips"], self.config.batch)
         if self.config.color_jitter:
             batch = jittered(batch, self.generators["colors"], self.config.color_jitter)
@@ -100,8 +102,10 @@ class Pretraining(Training):
 
     def after_step(self, step: int, norm: Tensor) -> None:
         """Let the objective move what follows the weights, e.g. its target encoder."""
-        self.window.add({**self.parts, "grad_norm": float(norm)})
         self.objective.after_step(step / self.config.steps)
+        # Of all threads; what a step costs, whatever else the machine does and whoever measures.
+        cpu_s = time.process_time() - self.began
+        self.window.add({**self.parts, "grad_norm": float(norm), "cpu_s": cpu_s})
 
     def line(self) -> dict[str, Any]:
         """Means of the parts of the loss."""

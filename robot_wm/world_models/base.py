@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 KIND = "world_model"
 OLDEST = "jepa"  # the only one there was when manifests did not name it
 WORLD_MODELS = Registry(
-    "robot_wm.world_models", {"jepa": "robot_wm.world_models.jepa.family:FAMILY"}
+    "robot_wm.world_models",
+    {
+        "jepa": "robot_wm.world_models.jepa.family:FAMILY",
+        "lewm": "robot_wm.world_models.lewm.family:FAMILY",
+        "dino_wm": "robot_wm.world_models.dino_wm.family:FAMILY",
+    },
 )
 
 Evaluate = Callable[[WorldModel[Any]], Mapping[str, Any]]

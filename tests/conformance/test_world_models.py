@@ -27,7 +27,9 @@ from robot_wm.world_models.base import (
     TrainingData,
     WorldModelFamily,
 )
+from robot_wm.world_models.dino_wm.network import DinoWMConfig
 from robot_wm.world_models.jepa.training.config import TrainConfig
+from robot_wm.world_models.lewm.network import LeWMConfig
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = {**WORLD_MODELS, "toy": LINEAR}
@@ -40,6 +42,13 @@ TINY_RUNS = {
         keypoints=2, embedding=6, embedding_width=8, embedding_blocks=1,
         embedding_frames=4, embedding_episodes=4, slow=2, width=16, blocks=1, horizon=3, heads=2,
         proposer_width=8, proposer_blocks=1, distance_width=8, distance_blocks=1,
+    ),
+    "lewm": LeWMConfig(
+        "square", steps=3, batch=8, horizon=3, width=16, depth=1, heads=2, encoder_width=16,
+        encoder_depth=1, encoder_heads=2, hidden=16, latent=8, directions=16,
+    ),
+    "dino_wm": DinoWMConfig(
+        "square", steps=3, batch=4, horizon=3, width=16, depth=1, heads=2, chunk=4,
     ),
     "toy": LinearConfig("square", steps=5, horizon=3),
 }  # fmt: skip

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from robot_wm.core.errors import ConfigError
 from robot_wm.encoders.vit import EncoderConfig
 from robot_wm.pretraining.objectives import make_objective
-from robot_wm.pretraining.objectives.vjepa import VJEPA, centered, variance_covariance, weighted
+from robot_wm.pretraining.objectives.vjepa import VJEPA, weighted
+from robot_wm.training.regularizers import centered, variance_covariance
 
 TINY = EncoderConfig(image_size=16, patch=4, width=16, depth=1, heads=2, mlp_ratio=2)
 SMALL = {
@@ -82,7 +83,7 @@ def test_targets_are_centred_and_scaled() -> None:
     assert goal.square().mean().sqrt().item() == pytest.approx(1, abs=0.02)
     frozen = objective().eval()
     frozen._targets(data["frames"], data["scene"])
-    assert frozen.target_count.sum() == 0
+    assert frozen.normal.count.sum() == 0
 
 
 def test_centring_off_keeps_the_means() -> None:

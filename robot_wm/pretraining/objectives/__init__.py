@@ -15,7 +15,20 @@ from robot_wm.core.registry import Registry
 from robot_wm.encoders.vit import EncoderConfig, VideoEncoder
 
 # name -> "module:class"; imported on first use so that one objective never costs another's imports.
-REGISTRY = Registry("robot_wm.objectives", {"vjepa": "robot_wm.pretraining.objectives.vjepa:VJEPA"})
+REGISTRY = Registry(
+    "robot_wm.objectives",
+    {
+        "vjepa": "robot_wm.pretraining.objectives.vjepa:VJEPA",
+        "vjepa_plain": "robot_wm.pretraining.objectives.vjepa_plain:PlainVJEPA",
+        "ijepa": "robot_wm.pretraining.objectives.ijepa:IJEPA",
+        "iwm": "robot_wm.pretraining.objectives.iwm:IWM",
+        "vicreg": "robot_wm.pretraining.objectives.vicreg:VICReg",
+        "barlow_twins": "robot_wm.pretraining.objectives.barlow_twins:BarlowTwins",
+        "sigreg": "robot_wm.pretraining.objectives.sigreg:SIGReg",
+        "mae": "robot_wm.pretraining.objectives.mae:MAE",
+        "videomae": "robot_wm.pretraining.objectives.videomae:VideoMAE",
+    },
+)
 
 Batch = Mapping[str, Tensor]
 T = TypeVar("T")

@@ -33,7 +33,6 @@ is smoother than the last iterate.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +43,7 @@ from torch import Tensor
 
 from robot_wm.encoders.transformer import take
 from robot_wm.encoders.vit import EncoderConfig, VideoEncoder
+from robot_wm.pretraining.ema_targets import CenteredTargets, ema_momentum
 from robot_wm.pretraining.masking import future_frame, multiblock, random_tokens
 from robot_wm.pretraining.objectives import Batch, Objective, strict
 from robot_wm.pretraining.objectives.vjepa_modules import (
@@ -54,34 +54,7 @@ from robot_wm.pretraining.objectives.vjepa_modules import (
     VJEPAConfig,
 )
 from robot_wm.training.ema import average
-
-
-def centered(tokens: Tensor, groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Subtract each group's mean.
-
-    Args:
-        tokens: ``[M, D]``.
-        groups: int64 ``[M]`` in ``[0, count)``.
-
-    Returns:
-        Centred tokens and the degrees of freedom left, M minus the number of groups present.
-    """
-    size = torch.bincount(groups, minlength=count)
-    sums = tokens.new_zeros(count, tokens.shape[1]).index_add(0, groups, tokens)
-    means = sums / size.clamp(min=1)[:, None]
-    return tokens - means.index_select(0, groups), len(tokens) - (size > 0).sum()
-
-
-def variance_covariance(tokens: Tensor, freedom: Tensor) -> tuple[Tensor, Tensor]:
-    """VICReg's two terms on centred tokens ``[M, D]``, normalised as our .04 was tuned.
-
-    Returns:
-        Variance, mean_d relu(1 − √(Var_d + 1e-4)), and covariance, Σ_{i≠j} C_ij² / D.
-    """
-    covariance = tokens.T @ tokens / freedom.clamp(min=1)
-    variance = covariance.diagonal()
-    hinge = F.relu(1 - (variance + 1e-4).sqrt()).mean()
-    return hinge, (covariance.square().sum() - variance.square().sum()) / len(variance)
+from robot_wm.training.regularizers import centered, variance_covariance
 
 
 def weighted(predicted: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
@@ -113,10 +86,10 @@ class VJEPA(Objective):
             self.inverse = InverseDynamics(self.config, encoder, scenes, control_dim)
         if self.config.contrast_weight:
             self.contrast = Contrast(self.config, encoder)
-        self.register_buffer("target_mean", torch.zeros(scenes, encoder.tokens, encoder.width))
-        self.register_buffer("target_square", torch.ones(()))
-        # Batches seen per scene: the running means start as the first batch's, not as zero.
-        self.register_buffer("target_count", torch.zeros(scenes))
+        self.normal = CenteredTargets(
+            scenes, encoder.tokens, encoder.width,
+            self.config.centering_momentum, self.config.centering,
+        )  # fmt: skip
 
     def _tubes(self, rng: np.random.Generator, batch: int) -> Any:
         """Indices of shown and hidden tokens, the same in both frames."""
@@ -169,7 +142,7 @@ class VJEPA(Objective):
         kind = "ef_tubes" if c.masks == "tubes" else "ef_future" if future else "ef_random"
         numbers[kind] = 1 - numbers["masked"] / max(baseline, 1e-9)
         numbers["loss"] = float(total.detach())
-        numbers["target_std"] = math.sqrt(float(self.get_buffer("target_square")))
+        numbers["target_std"] = self.normal.std
         return total, numbers
 
     def after_step(self, progress: float) -> None:
@@ -178,8 +151,7 @@ class VJEPA(Objective):
 
     def momentum(self, progress: float) -> float:
         """EMA momentum at ``progress`` in [0, 1]."""
-        c = self.config
-        return c.ema_end - (c.ema_end - c.ema_start) * (math.cos(math.pi * progress) + 1) / 2
+        return ema_momentum(self.config.ema_start, self.config.ema_end, progress)
 
     def _context(
         self, frames: Tensor, whole: Tensor | None, future: bool, rng: np.random.Generator
@@ -228,37 +200,12 @@ class VJEPA(Objective):
         """LayerNormed EMA tokens, centred per scene and position, in global units: [B, 2P, D]."""
         tokens = self.target(frames.flatten(0, 1)[:, None])
         tokens = F.layer_norm(tokens, tokens.shape[-1:])
-        pairs = tokens.view(len(scene), 2, self.tokens, -1)
-        if self.training:
-            self._track(pairs, scene)
-        return self._in_units(pairs, scene)
-
-    def _in_units(self, pairs: Tensor, scene: Tensor) -> Tensor:
-        """LayerNormed tokens ``[B, 2, P, D]`` as targets are: [B, 2P, D]."""
-        mean, square = self.get_buffer("target_mean"), self.get_buffer("target_square")
-        if self.config.centering:
-            pairs = pairs - mean.index_select(0, scene)[:, None]
-        return (pairs / (square.sqrt() + 1e-6)).flatten(1, 2)
+        targets: Tensor = self.normal(tokens.view(len(scene), 2, self.tokens, -1), scene)
+        return targets.flatten(1, 2)
 
     def _invariance(self, whole: Tensor, goal: Tensor, scene: Tensor, weight: Tensor) -> Tensor:
         """How far own tokens ``[B, 2P, D]`` are from the targets; 0 where all weigh nothing."""
         if not weight.any():
             return weight.sum()
         pairs = F.layer_norm(whole, whole.shape[-1:]).unflatten(1, (2, self.tokens))
-        return weighted(self._in_units(pairs, scene), goal, weight)
-
-    def _track(self, pairs: Tensor, scene: Tensor) -> None:
-        """μ ← m·μ + (1−m)·batch mean, per scene; the same for the global mean square."""
-        mean, square = self.get_buffer("target_mean"), self.get_buffer("target_square")
-        count = self.get_buffer("target_count")
-        clips = torch.bincount(scene, minlength=self.scenes)
-        fresh = torch.zeros_like(mean).index_add(0, scene, pairs.mean(1))
-        fresh = fresh / clips.clamp(min=1)[:, None, None]
-        most = self.config.centering_momentum
-        slow = (count / (count + 1)).clamp(max=most)
-        slow = torch.where(clips > 0, slow, torch.ones_like(slow))[:, None, None]
-        first = float(count.max())
-        mean.copy_(slow * mean + (1 - slow) * fresh)
-        count += clips > 0
-        rest = pairs - mean.index_select(0, scene)[:, None] if self.config.centering else pairs
-        square.lerp_(rest.square().mean(), 1 - min(most, first / (first + 1)))
+        return weighted(self.normal.in_units(pairs, scene).flatten(1, 2), goal, weight)

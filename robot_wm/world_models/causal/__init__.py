@@ -1,0 +1,1 @@
+"""What causal predictors of whole-frame latents share: the contract, the training, the artefact."""

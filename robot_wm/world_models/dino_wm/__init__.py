@@ -1,0 +1,1 @@
+"""DINO-WM: a predictor of all the frozen encoder's tokens, without a projector."""

@@ -1,0 +1,32 @@
+"""LeWM as a family; it looks at frames and never asks for latents of the frozen encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from robot_wm.core.images import Size
+from robot_wm.data.formats.base import EpisodeReader
+from robot_wm.data.windows import Rows
+from robot_wm.encoders.base import Encoder
+from robot_wm.world_models.base import TrainingData
+from robot_wm.world_models.causal.family import CausalFamily
+from robot_wm.world_models.lewm.network import LeWMConfig, LeWMNetwork
+
+
+class LeWMFamily(CausalFamily):
+    """See the module's text and :class:`LeWMNetwork`."""
+
+    name, config = "lewm", LeWMConfig
+
+    def network(
+        self, config: LeWMConfig, image_size: Size, action: int, encoder: Encoder
+    ) -> LeWMNetwork:
+        """Its own encoder; the frozen one is a parent in name alone."""
+        return LeWMNetwork(config, image_size, action)
+
+    def rows(self, stores: Sequence[EpisodeReader], data: TrainingData, encoder: Encoder) -> Rows:
+        """The pictures."""
+        return lambda number, index: stores[number][index].frames
+
+
+FAMILY = LeWMFamily()
