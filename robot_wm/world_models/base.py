@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 KIND = "world_model"
 OLDEST = "jepa"  # the only one there was when manifests did not name it
 WORLD_MODELS = Registry(
-    "robot_wm.world_models", {"jepa": "robot_wm.world_models.jepa.family:FAMILY"}
+    "robot_wm.world_models",
+    {
+        "genie": "robot_wm.world_models.genie.family:FAMILY",
+        "genie_true": "robot_wm.world_models.genie.family:TRUE_FAMILY",
+        "jepa": "robot_wm.world_models.jepa.family:FAMILY",
+        "sora": "robot_wm.world_models.sora.family:FAMILY",
+    },
 )
 
 Evaluate = Callable[[WorldModel[Any]], Mapping[str, Any]]
