@@ -81,10 +81,13 @@ class Attention(nn.Module):
         v = self.v(x)
         if past is not None:
             k, v = torch.cat([past[0], k], dim=1), torch.cat([past[1], v], dim=1)
-        parts = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
-        bias = None if bias is None else bias.to(q.dtype)
-        mixed = F.scaled_dot_product_attention(*parts, attn_mask=bias).transpose(1, 2)
-        return self.out(mixed.flatten(2)), (k, v)
+        mixed = F.scaled_dot_product_attention(
+            self._heads(q), self._heads(k), self._heads(v), attn_mask=bias
+        )
+        return self.out(mixed.transpose(1, 2).flatten(2)), (k, v)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class Block(nn.Module):

@@ -105,7 +105,7 @@ class MaskedDynamics(nn.Module):
         Returns:
             Tokens ``[N, H, P]``, and the expected code vector of each ``[N, H, P, L']``.
         """
-        generator, (count, horizon), places = seeded(seed), actions.shape[:2], seen.shape[1]
+        generator, horizon, places = seeded(seed), actions.shape[1], seen.shape[1]
         _, past = self.body(self._embed(seen[None], done[None]))
         past = keep(past, self.body.lags)
         frames, means = list[Tensor](), list[Tensor]()

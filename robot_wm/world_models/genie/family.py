@@ -19,7 +19,7 @@ class GenieFamily(GeneratorFamily):
 
 
 class TrueGenieFamily(GeneratorFamily):
-    """The same tokens and dynamics, told the true actions: what do latent ones cost?"""
+    """The same tokens and dynamics, told the true actions: what latent ones cost."""
 
     name, config = "genie_true", TrueGenieConfig
 

@@ -1,1 +1,1 @@
-"""A video model in the manner of Sora: a latent of frames, and a diffusion transformer over time."""
+"""A video model in the manner of Sora: latents of frames, a diffusion transformer over time."""
