@@ -63,6 +63,10 @@ class Generator(nn.Module, ABC):
     ) -> Mapping[str, Tensor]:
         """Terms of a step's loss, on windows uint8 ``[B, W, ...]`` and blocks ``[B, W-1, A]``."""
 
+    def measure(self, frames: Tensor, actions: Tensor) -> dict[str, float]:
+        """What else is worth knowing of held-out windows ``[B, W, ...]``, for the log."""
+        return {}
+
     @abstractmethod
     def look(self, frames: Tensor) -> Tensor:
         """Latents ``[B, P, ...]`` of pictures uint8 ``[B, height, width, 3]``, each alone."""

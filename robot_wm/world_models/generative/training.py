@@ -30,7 +30,7 @@ from robot_wm.world_models.generative.parts import Normalize
 from robot_wm.world_models.generative.validation import validate
 from robot_wm.world_models.generative.windows import FrameWindows
 
-VALIDATED = 24  # windows of held-out episodes
+VALIDATED, MEASURED = 24, 100  # windows of held-out episodes: of films, of what else is measured
 
 
 class StagedTraining(Training):
@@ -131,7 +131,11 @@ class StagedTraining(Training):
         """
         if not len(self.held_out):
             return {}
-        found = validate(self.model(), *self.held_out.evenly_spaced(VALIDATED))
+        model, device = self.model(), self.config.device
+        found = validate(model, *self.held_out.evenly_spaced(VALIDATED))
+        frames, actions = self.held_out.evenly_spaced(MEASURED)
+        with torch.inference_mode():
+            found |= model.network.measure(frames.to(device), actions.to(device))
         # Where nothing moves in a handful of episodes, a share of it has no meaning.
         values = {"validation": {k: v for k, v in found.items() if math.isfinite(v)}}
         self.last = {"step": step, **values}

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robot_wm.core.protocols import ModelSpec
+from robot_wm.training.metrics import r2
 from robot_wm.world_models.generative.config import grid_of
 from robot_wm.world_models.generative.model import Generator, Imagined
 from robot_wm.world_models.generative.parts import Normalize, two_layers
@@ -17,6 +18,7 @@ from robot_wm.world_models.generative.windows import FrameWindows
 from robot_wm.world_models.genie.config import GenieConfig, TrueGenieConfig
 from robot_wm.world_models.genie.dynamics import MaskedDynamics
 from robot_wm.world_models.genie.latent_actions import LatentActions
+from robot_wm.world_models.genie.quantizer import perplexity
 from robot_wm.world_models.genie.tokenizer import Tokenizer
 
 
@@ -61,6 +63,11 @@ class TrueGenie(Generator):
         """Action vectors ``[..., L]`` of real blocks ``[..., A]``."""
         return self.normalize(actions)
 
+    def measure(self, frames: Tensor, actions: Tensor) -> dict[str, float]:
+        """Share of the codebook in use, as perplexity."""
+        used = perplexity(self.look(frames[:, -1]), self.config.codes)
+        return {"tokens_used": used / self.config.codes}
+
     def look(self, frames: Tensor) -> Tensor:
         """Tokens int64 ``[B, P]`` of pictures."""
         return self.tokenizer.encode(frames)
@@ -97,7 +104,7 @@ class Genie(TrueGenie):
 
     def __init__(self, config: GenieConfig, spec: ModelSpec) -> None:
         super().__init__(config, spec, config.code_width)
-        c = config
+        c, self.control = config, spec.control_dim
         self.actions = LatentActions(
             spec.image_size, c.action_patch, c.latent_actions, c.code_width, c.width,
             c.action_depth, c.heads, spec.context, c.motion,
@@ -129,6 +136,24 @@ class Genie(TrueGenie):
     def recorded(self, frames: Tensor, actions: Tensor) -> Tensor:
         """Vectors of codes that are read off the pictures; ``actions`` are not looked at."""
         return self.actions.quantizer.embed(self.actions.infer(frames))
+
+    def measure(self, frames: Tensor, actions: Tensor) -> dict[str, float]:
+        """Of latent actions: perplexity; R² of a block's mean control given its code alone.
+
+        Also how often the name of a recorded block is the code that is read off the pictures.
+        """
+        codes, named = self.actions.infer(frames), self.codes(actions)
+        control = actions.unflatten(-1, (-1, self.control)).mean(dim=2)
+        known = slice(0, len(codes), 2), slice(1, len(codes), 2)
+        count = self.config.latent_actions
+        one_hot = [F.one_hot(codes[half], count).float().flatten(0, 1) for half in known]
+        rows = [control[half].flatten(0, 1) for half in known]
+        table = one_hot[0].T @ rows[0] / one_hot[0].sum(dim=0)[:, None].clamp(min=1)
+        return super().measure(frames, actions) | {
+            "actions_used": perplexity(codes, count),
+            "action_r2": float(r2(one_hot[1] @ table, rows[1], rows[0].mean(0), axis=None)),
+            "named_right": float((codes == named).float().mean()),
+        }
 
     def codes(self, actions: Tensor) -> Tensor:
         """Codes int64 ``[...]`` of real blocks ``[..., A]``."""
