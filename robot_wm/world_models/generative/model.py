@@ -63,6 +63,10 @@ class Generator(nn.Module, ABC):
     ) -> Mapping[str, Tensor]:
         """Terms of a step's loss, on windows uint8 ``[B, W, ...]`` and blocks ``[B, W-1, A]``."""
 
+    def distinct(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Candidates ``[M, H, A]`` that lead to different films, and which each is, ``[N]``."""
+        return actions, torch.arange(len(actions), device=actions.device)
+
     def measure(self, frames: Tensor, actions: Tensor) -> dict[str, float]:
         """What else is worth knowing of held-out windows ``[B, W, ...]``, for the log."""
         return {}
@@ -175,8 +179,9 @@ class GenerativeModel:
             InputError: see :func:`robot_wm.core.protocols.check_actions`.
         """
         check_actions(actions, self.spec)
-        rows = self._tensor(np.asarray(actions, np.float32))
-        return torch.cat([self._costs(state, goal, p) for p in rows.split(CHUNK)]).cpu().numpy()
+        rows, which = self.network.distinct(self._tensor(np.asarray(actions, np.float32)))
+        costs = torch.cat([self._costs(state, goal, part) for part in rows.split(CHUNK)])
+        return costs[which].cpu().numpy()
 
     def _costs(self, state: GeneratorState, goal: GeneratorState, actions: Tensor) -> Tensor:
         found = self._imagine(state, actions)

@@ -75,6 +75,7 @@ class StagedTraining(Training):
                 "collect longer episodes or train with a smaller window",
             )
         self.held_out = FrameWindows(stores, "validation", spec.context + config.horizon)
+        self.stage = ""
         self.last: dict[str, Any] = {}
         self.terms: Mapping[str, Tensor] = {}
 
@@ -92,7 +93,6 @@ class StagedTraining(Training):
                 for module in network.modules():
                     if isinstance(module, Normalize):
                         module.fit(self.windows.actions)
-        self.stage = ""
 
     def loss(self, step: int) -> Tensor:
         """Sum of the terms of the step's stage."""

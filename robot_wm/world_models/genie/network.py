@@ -137,6 +137,13 @@ class Genie(TrueGenie):
         """Vectors of codes that are read off the pictures; ``actions`` are not looked at."""
         return self.actions.quantizer.embed(self.actions.infer(frames))
 
+    def distinct(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """One of all candidates with the same codes: a search that closes in has few others."""
+        _, which = self.codes(actions).unique(dim=0, return_inverse=True)
+        numbers = torch.arange(len(which), device=which.device)
+        first = torch.full_like(which, len(which)).scatter_reduce(0, which, numbers, "amin")
+        return actions[first[: int(which.max()) + 1]], which
+
     def measure(self, frames: Tensor, actions: Tensor) -> dict[str, float]:
         """Of latent actions: perplexity; R² of a block's mean control given its code alone.
 

@@ -2,8 +2,8 @@
 
 x_τ = τ x + (1 - τ) ε with ε ~ N(0, I); a network learns v = x - ε, the velocity (Lipman et al.
 2023, arXiv:2210.02747; SiT, arXiv:2401.08740); dx = v dτ leads from noise at τ = 0 to data at
-τ = 1. Every frame may have a τ of its own (diffusion forcing, Chen et al. 2024, arXiv:2407.01392): frames
-that were seen have τ = 1.
+τ = 1. Every frame may have a τ of its own (diffusion forcing, Chen et al. 2024, arXiv:2407.01392):
+frames that were seen have τ = 1.
 """
 
 from __future__ import annotations
