@@ -66,7 +66,8 @@ def test_codes_that_lie_idle_are_put_where_something_is():
     assert quantizer.idle.tolist() == [0, *[PATIENCE] * 7]
     quantizer.learn(rows, generator)
     assert quantizer.codebook[0].tolist() == [1, 1, 1, 1]
-    assert torch.cdist(quantizer.codebook[1:], rows).amin(dim=1).max() < 1e-5
+    # Rows are about .2 apart; distances by way of products are good to the root of rounding.
+    assert torch.cdist(quantizer.codebook[1:], rows).amin(dim=1).max() < 2e-3
     assert perplexity(quantizer.nearest(rows), 8) > 4
 
 
@@ -75,7 +76,7 @@ def test_a_new_codebook_begins_on_data():
     quantizer, rows = VectorQuantizer(16, 4), F.normalize(torch.randn(64, 4), dim=1)
     with torch.no_grad():
         quantizer.learn(rows, random_like(0))
-    assert torch.cdist(quantizer.codebook, rows).amin(dim=1).max() < 1e-5
+    assert torch.cdist(quantizer.codebook, rows).amin(dim=1).max() < 2e-3
 
 
 def test_perplexity_counts_codes_in_use():
