@@ -161,6 +161,36 @@ def test_a_latent_action_is_one_of_a_few_and_knows_no_later_frame(genie):
                        genie.actions._vectors(genie.actions._rows(frames))[:, :2])  # fmt: skip
 
 
+@torch.no_grad()
+def test_actions_that_look_alike_get_codes_that_do_not(genie):
+    """Else no code tells the decoder anything, and the codes stay as they are."""
+    model, frames = genie.actions, films(32)
+    raw = model._vectors(model._rows(frames))
+
+    def apart(vectors):
+        model.quantizer.idle.fill_(PATIENCE)  # begin on these
+        found, _ = model.quantizer.learn(vectors, random_like(0))
+        return float(found.flatten(0, 1).var(dim=0).sum())  # 1 at most on the unit sphere
+
+    assert apart(raw) < 0.1
+    assert apart(model.standardize.learn(raw)) > 0.5
+
+
+def test_statistics_are_taken_when_told_to_and_not_by_the_mode(genie):
+    genie.train()
+    standard, rows = genie.actions.standardize, 3 + 2 * torch.randn(64, 4)
+    found = standard.learn(rows)
+    torch.testing.assert_close(found.mean(0), torch.zeros(4), rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.var(0, correction=0), torch.ones(4), rtol=1e-3, atol=0)
+    torch.testing.assert_close(standard.mean, 0.05 * rows.mean(0))
+    for _ in range(200):  # 0.95²⁰⁰ is 4e-5
+        standard.learn(rows)
+    torch.testing.assert_close(standard(rows), found, rtol=1e-2, atol=1e-2)
+    before = {name: value.clone() for name, value in genie.state_dict().items()}
+    genie.losses("dynamics", films(), torch.zeros(4, 3, 10), random_like(0))
+    assert all(torch.equal(value, before[name]) for name, value in genie.state_dict().items())
+
+
 def test_dynamics_learns_from_codes_that_are_read_off_pictures_not_from_labels(genie):
     frames, blocks = films(), torch.randn(4, 3, 10)
     one, other = (

@@ -33,6 +33,38 @@ class Normalize(nn.Module):
         return (actions - self.mean) / self.std
 
 
+class Standardize(nn.Module):
+    """Vectors ``[..., L]`` of zero mean and unit spread, by a running average of batches.
+
+    Unlike torch's batch normalisation it learns when told to, not by the mode of the module around
+    it: networks of earlier stages are fixed while later ones are in training mode.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, size: int, momentum: float = 0.05) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("variance", torch.ones(size))
+
+    def learn(self, x: Tensor) -> Tensor:
+        """By the batch's own statistics, which the average takes in."""
+        rows = x.flatten(0, -2)
+        variance, mean = torch.var_mean(rows, dim=0, correction=0)
+        self.mean.lerp_(mean.detach(), self.momentum)
+        self.variance.lerp_(variance.detach(), self.momentum)
+        return self._by(x, mean, variance)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """By the running average."""
+        return self._by(x, self.mean, self.variance)
+
+    def _by(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        return (x - mean) * (variance + 1e-5).rsqrt()
+
+
 class Background(nn.Module):
     """Pictures as differences from the mean training picture, which a fixed camera hardly leaves.
 

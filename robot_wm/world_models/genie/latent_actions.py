@@ -3,21 +3,22 @@
 An encoder looks at two consecutive frames and those before, and must say in one code what happened.
 A decoder rebuilds the later frame from the earlier ones and that code alone: whatever the code does
 not say, the decoder cannot know (arXiv:2402.15391, section 2.1). Small, it draws what changes.
+
+What is quantised is standardised first. All transitions look nearly alike to a fresh encoder; their
+code would be the same, would tell the decoder nothing, and would stay so.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robot_wm.core.images import Size
 from robot_wm.training.losses import moving
 from robot_wm.world_models.generative.config import grid_of
+from robot_wm.world_models.generative.parts import Standardize
 from robot_wm.world_models.generative.spacetime import SpaceTime, patches, pictures
 from robot_wm.world_models.genie.quantizer import VectorQuantizer
-
-SPREAD, HINGE = 0.01, 100.0  # of what is quantised, lest all actions become one
 
 
 class LatentActions(nn.Module):
@@ -40,6 +41,7 @@ class LatentActions(nn.Module):
         grid, pixels = grid_of(size, patch), patch**2 * 3
         self.see, self.to_code = nn.Linear(pixels, width), nn.Linear(width, code_width)
         self.encoder = SpaceTime(width, depth, heads, grid, lags)
+        self.standardize = Standardize(code_width)
         self.quantizer = VectorQuantizer(codes, code_width)
         self.recall, self.act = nn.Linear(pixels, width), nn.Linear(code_width, width)
         self.decoder = SpaceTime(width, depth, heads, grid, lags)
@@ -49,13 +51,13 @@ class LatentActions(nn.Module):
         return patches(frames.float() / 255 - 0.5, self.patch)
 
     def _vectors(self, rows: Tensor) -> Tensor:
-        """What is quantised ``[B, T-1, L]``: the mean over each frame but the first."""
+        """What is to be quantised ``[B, T-1, L]``: the mean over each frame but the first."""
         hidden, _ = self.encoder(self.see(rows))
         return self.to_code(hidden[:, 1:].mean(dim=2))
 
     def infer(self, frames: Tensor) -> Tensor:
         """Codes int64 ``[B, T-1]`` of windows uint8 ``[B, T, ...]``."""
-        return self.quantizer.nearest(self._vectors(self._rows(frames)))
+        return self.quantizer.nearest(self.standardize(self._vectors(self._rows(frames))))
 
     def _next(self, rows: Tensor, actions: Tensor) -> Tensor:
         """Patches of the frame after each ``[B, T, P, R]``, of action vectors ``[B, T, L]``."""
@@ -68,14 +70,9 @@ class LatentActions(nn.Module):
         return pictures(rows + 0.5, self.size, self.patch)
 
     def losses(self, frames: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """How badly windows uint8 ``[B, W, ...]`` are continued; quantiser's and spread's loss."""
+        """How badly windows uint8 ``[B, W, ...]`` are continued, and the quantiser's loss."""
         rows = self._rows(frames)
-        vectors = self._vectors(rows)
+        vectors = self.standardize.learn(self._vectors(rows))
         quantised, loss = self.quantizer.learn(vectors, generator)
-        spread = vectors.flatten(0, 1).var(dim=0)
         guess = torch.cat([rows[:, :1], self._next(rows[:, :-1], quantised)], dim=1)
-        return {
-            "next": 100 * moving(guess, rows, self.motion),
-            "codes": loss,
-            "spread": HINGE * F.relu(SPREAD - spread).mean(),
-        }
+        return {"next": 100 * moving(guess, rows, self.motion), "codes": loss}
