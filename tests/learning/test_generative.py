@@ -15,10 +15,12 @@ from robot_wm.core.protocols import History
 from robot_wm.core.storage.provenance import read_manifest
 from robot_wm.encoders.frozen import save_encoder
 from robot_wm.encoders.vit import VideoEncoder
+from robot_wm.training.loop import fit
 from robot_wm.world_models.base import WORLD_MODELS, TrainingData
 from robot_wm.world_models.generative.model import CHUNK, COSTS, GenerativeModel
+from robot_wm.world_models.generative.training import StagedTraining
 from robot_wm.world_models.generative.validation import validate
-from robot_wm.world_models.generative.windows import FrameWindows, open_stores
+from robot_wm.world_models.generative.windows import FrameWindows, open_stores, spec_of
 from robot_wm.world_models.genie.config import GenieConfig, TrueGenieConfig
 from robot_wm.world_models.genie.network import Genie, TrueGenie
 from robot_wm.world_models.sora.config import SoraConfig
@@ -140,6 +142,28 @@ def test_windows_of_another_task_or_of_none_are_refused(store):
         open_stores("push_t", [store.root])
     with pytest.raises(DataError, match="no data set"):
         open_stores("square", [])
+
+
+@pytest.mark.parametrize("name", ["genie", "sora"])
+def test_resuming_equals_never_having_stopped(name, store, tmp_path):
+    steps = {"genie": ("tokenizer_steps", "action_steps", "label_steps"),
+             "sora": ("autoencoder_steps",)}[name]  # fmt: skip
+    small = {"width": 16, "depth": 1, "heads": 2, "batch": 2, "steps": 2, "horizon": 3}
+    config = replace(SHORT[name], **small, **dict.fromkeys(steps, 2))
+    spec = spec_of(store, 2, 3)
+
+    def make(out):
+        encoder, family = tiny_encoder(), WORLD_MODELS[name]
+        return lambda: StagedTraining(
+            name, config, [store], encoder, spec, out / "world_model",
+            lambda: family.network(config, spec),
+        )  # fmt: skip
+
+    whole = fit(make(tmp_path / "a"), tmp_path / "a")
+    for stop in (1, config.total - 2, None):  # within a stage, and where the last one begins
+        parts = fit(make(tmp_path / "b"), tmp_path / "b", stop_at=stop)
+    one, other = ((folder / "weights.safetensors").read_bytes() for folder in (whole, parts))
+    assert one == other
 
 
 class Told:
