@@ -93,13 +93,19 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Space, time, MLP, each added to its input ``[B, T, P, D]``.
 
-    Unconditioned branches start at a tenth, as in :mod:`robot_wm.encoders.transformer`. Conditioned
-    ones are shifted, scaled and gated by a linear map of the condition that starts at zero, so that
+    Unconditioned branches start at ``scale``, usually a tenth, as in
+    :mod:`robot_wm.encoders.transformer`. Conditioned ones are shifted, scaled and gated by a linear map of the condition that starts at zero, so that
     a fresh block is the identity (adaLN-Zero, Peebles and Xie 2023, arXiv:2212.09748).
     """
 
     def __init__(
-        self, width: int, heads: int, mlp_ratio: int, lags: int, conditioned: bool
+        self,
+        width: int,
+        heads: int,
+        mlp_ratio: int,
+        lags: int,
+        conditioned: bool,
+        scale: float = 0.1,
     ) -> None:
         super().__init__()
         self.space, self.time = Attention(width, heads), Attention(width, heads)
@@ -114,7 +120,7 @@ class Block(nn.Module):
             nn.init.zeros_(self.modulation.weight)
             nn.init.zeros_(self.modulation.bias)
         else:
-            self.scales = nn.Parameter(torch.full((3, width), 0.1))
+            self.scales = nn.Parameter(torch.full((3, width), scale))
 
     def forward(
         self, x: Tensor, where: Tensor, ago: Tensor, condition: Tensor | None = None,
@@ -173,16 +179,17 @@ class SpaceTime(nn.Module):
         grid: rows and columns of the ``P`` tokens of a frame.
         lags: frames that each frame sees beside itself.
         conditioned: whether every frame comes with a condition ``[B, T, D]``.
+        scale: of unconditioned branches, to begin with.
     """
 
     def __init__(
         self, width: int, depth: int, heads: int, grid: tuple[int, int], lags: int,
-        conditioned: bool = False, mlp_ratio: int = 4,
+        conditioned: bool = False, mlp_ratio: int = 4, scale: float = 0.1,
     ) -> None:  # fmt: skip
         super().__init__()
         self.lags = lags
         self.blocks = nn.ModuleList(
-            Block(width, heads, mlp_ratio, lags, conditioned) for _ in range(depth)
+            Block(width, heads, mlp_ratio, lags, conditioned, scale) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(width)
         self.register_buffer("where", position_table(1, grid, width), persistent=False)

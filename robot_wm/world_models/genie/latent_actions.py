@@ -5,7 +5,8 @@ A decoder rebuilds the later frame from the earlier ones and that code alone: wh
 not say, the decoder cannot know (arXiv:2402.15391, section 2.1). Small, it draws what changes.
 
 What is quantised is standardised first. All transitions look nearly alike to a fresh encoder; their
-code would be the same, would tell the decoder nothing, and would stay so.
+code would be the same, would tell the decoder nothing, and would stay so. For the same reason the
+encoder is shown each frame with its difference from the one before, and its branches start at 1.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ class LatentActions(nn.Module):
         super().__init__()
         self.size, self.patch, self.motion = size, patch, motion
         grid, pixels = grid_of(size, patch), patch**2 * 3
-        self.see, self.to_code = nn.Linear(pixels, width), nn.Linear(width, code_width)
-        self.encoder = SpaceTime(width, depth, heads, grid, lags)
+        self.see, self.to_code = nn.Linear(2 * pixels, width), nn.Linear(width, code_width)
+        self.encoder = SpaceTime(width, depth, heads, grid, lags, scale=1.0)
         self.standardize = Standardize(code_width)
         self.quantizer = VectorQuantizer(codes, code_width)
         self.recall, self.act = nn.Linear(pixels, width), nn.Linear(code_width, width)
-        self.decoder = SpaceTime(width, depth, heads, grid, lags)
+        self.decoder = SpaceTime(width, depth, heads, grid, lags, scale=1.0)
         self.change = nn.Linear(width, pixels)
 
     def _rows(self, frames: Tensor) -> Tensor:
@@ -52,7 +53,8 @@ class LatentActions(nn.Module):
 
     def _vectors(self, rows: Tensor) -> Tensor:
         """What is to be quantised ``[B, T-1, L]``: the mean over each frame but the first."""
-        hidden, _ = self.encoder(self.see(rows))
+        moved = rows - torch.cat([rows[:, :1], rows[:, :-1]], dim=1)
+        hidden, _ = self.encoder(self.see(torch.cat([rows, moved], dim=-1)))
         return self.to_code(hidden[:, 1:].mean(dim=2))
 
     def infer(self, frames: Tensor) -> Tensor:
