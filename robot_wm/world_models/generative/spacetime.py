@@ -94,7 +94,8 @@ class Block(nn.Module):
     """Space, time, MLP, each added to its input ``[B, T, P, D]``.
 
     Unconditioned branches start at ``scale``, usually a tenth, as in
-    :mod:`robot_wm.encoders.transformer`. Conditioned ones are shifted, scaled and gated by a linear map of the condition that starts at zero, so that
+    :mod:`robot_wm.encoders.transformer`. Conditioned ones are shifted, scaled and gated by a linear
+    map of the condition that starts at zero, so that
     a fresh block is the identity (adaLN-Zero, Peebles and Xie 2023, arXiv:2212.09748).
     """
 
