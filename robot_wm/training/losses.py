@@ -44,19 +44,24 @@ def straightening(z: Tensor) -> Tensor:
     return (1 - F.cosine_similarity(velocity[:, 1:], velocity[:, :-1], dim=-1, eps=1e-4)).mean()
 
 
-def moving(rebuilt: Tensor, features: Tensor, weight: float) -> Tensor:
-    """Mean squared error of tokens, those that change from frame to frame counting more.
+def motion_weights(features: Tensor, weight: float) -> Tensor:
+    """How much the error of each token counts, ``[B, T, P]``: more where it changes.
 
     A token weighs 1 + weight·min(c / mean c, 8), c its mean squared changes from the frame
     before and to the next, added: the pusher fills two tokens of 64, and the background is easy.
 
     Args:
-        rebuilt, features: ``[B, T, P, R]``, ``T >= 2``.
+        features: ``[B, T, P, R]``, ``T >= 2``.
         weight: 0 weighs all tokens alike.
     """
     change = (features[:, 1:] - features[:, :-1]).square().mean(dim=-1)  # [B, T-1, P]
     change = torch.cat([change[:, :1], change[:, 1:] + change[:, :-1], change[:, -1:]], dim=1)
-    weights = 1 + weight * (change / change.mean().clamp(min=1e-6)).clamp(max=8)
+    return 1 + weight * (change / change.mean().clamp(min=1e-6)).clamp(max=8)
+
+
+def moving(rebuilt: Tensor, features: Tensor, weight: float) -> Tensor:
+    """Mean squared error of tokens ``[B, T, P, R]``, by :func:`motion_weights` of ``features``."""
+    weights = motion_weights(features, weight)
     error = (rebuilt - features).square().mean(dim=-1)
     return (weights * error).sum() / weights.sum()
 

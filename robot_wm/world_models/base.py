@@ -28,9 +28,12 @@ OLDEST = "jepa"  # the only one there was when manifests did not name it
 WORLD_MODELS = Registry(
     "robot_wm.world_models",
     {
+        "dino_wm": "robot_wm.world_models.dino_wm.family:FAMILY",
+        "genie": "robot_wm.world_models.genie.family:FAMILY",
+        "genie_true": "robot_wm.world_models.genie.family:TRUE_FAMILY",
         "jepa": "robot_wm.world_models.jepa.family:FAMILY",
         "lewm": "robot_wm.world_models.lewm.family:FAMILY",
-        "dino_wm": "robot_wm.world_models.dino_wm.family:FAMILY",
+        "sora": "robot_wm.world_models.sora.family:FAMILY",
     },
 )
 

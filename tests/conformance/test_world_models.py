@@ -28,13 +28,28 @@ from robot_wm.world_models.base import (
     WorldModelFamily,
 )
 from robot_wm.world_models.dino_wm.network import DinoWMConfig
+from robot_wm.world_models.genie.config import GenieConfig, TrueGenieConfig
 from robot_wm.world_models.jepa.training.config import TrainConfig
 from robot_wm.world_models.lewm.network import LeWMConfig
+from robot_wm.world_models.sora.config import SoraConfig
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = {**WORLD_MODELS, "toy": LINEAR}
 # A training of seconds. A family that is added needs a line here, or the test below says so.
 TINY_RUNS = {
+    "genie": GenieConfig(
+        task="square", codes=16, code_width=4, tokenizer_depth=1, tokenizer_steps=2,
+        tokenizer_batch=4, action_depth=1, action_steps=2, action_batch=4, labels=8, label_steps=2,
+        steps=2, width=16, depth=1, heads=2, batch=4, horizon=3, threads=1,
+    ),
+    "genie_true": TrueGenieConfig(
+        task="square", codes=16, code_width=4, tokenizer_depth=1, tokenizer_steps=2,
+        tokenizer_batch=4, steps=2, width=16, depth=1, heads=2, batch=4, horizon=3, threads=1,
+    ),
+    "sora": SoraConfig(
+        task="square", channels=8, autoencoder_steps=2, autoencoder_batch=4, steps=2, width=16,
+        depth=1, heads=2, batch=4, window=4, horizon=3, threads=1,
+    ),
     "jepa": TrainConfig(
         task="square", steps=2, embedding_steps=2, dynamics_steps=2, batch=8, dynamics_batch=8,
         window=8, threads=1,

@@ -1,0 +1,1 @@
+"""What world models that generate pictures have in common: blocks, windows, costs, training."""

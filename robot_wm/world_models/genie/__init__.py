@@ -1,0 +1,1 @@
+"""Genie: video tokens, latent actions learned without labels, masked-token dynamics."""
