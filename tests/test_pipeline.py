@@ -43,6 +43,9 @@ RUN: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "calibrate": ((), (1,)),  # a handful of episodes is no calibrated collection
     "evaluate": (("method=[copy_last,true_dynamics]", "evaluate.limit=1"), (0,)),
     "reach_goal": (("method=jepa",), (0, 1)),  # it misses
+    "physics": (
+        ("physics.pairs=1", "physics.validation=1", "physics.categories=[inertia,gravity]"), (0,),
+    ),
     "export": ((), (0,)),
     "web_demo": ((), (0, 2)),  # 2 at once where npm's packages are not installed
     "stress_test": (("soak.ticks=100",), (0,)),

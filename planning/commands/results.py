@@ -14,11 +14,13 @@ def run() -> int:
         DataError: not inside a checkout, or an unreadable row.
     """
     from planning.evaluation.tables import render_tables
+    from planning.surprise.results import render_section
 
     rows = CHECKOUT / "results"
     if not rows.is_dir():
         raise DataError(f"no folder {rows}", "a checkout of the repository", "run it there")
     page = CHECKOUT / "docs" / "results.md"
-    atomic_write(page, render_tables(rows))
+    parts = render_tables(rows), render_section(rows)
+    atomic_write(page, "\n".join(filter(None, parts)))
     print(f"tables: {page}")
     return 0

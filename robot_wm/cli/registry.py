@@ -112,6 +112,12 @@ COMMANDS: dict[str, Command] = {
         usual=("method=onnx",),
         agents=True,
     ),
+    "physics": Command(
+        "planning.commands.physics",
+        "is a world model surprised when something impossible happens?",
+        ("physics",),
+        (*SCENES, *LEARNING, "PIL"),
+    ),
     "export": Command(
         "export.commands.export",
         "write the ONNX bundle a robot runs",
