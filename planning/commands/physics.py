@@ -1,4 +1,4 @@
-"""``robot-wm physics``: is a world model surprised when something impossible happens?
+"""``robot-wm physics``: whether a world model is surprised when the impossible happens.
 
 Matched clips of the task's scene, equal until one of them breaks a law of its physics; the model's
 surprise beside that of trivial predictions in its own latent, of random weights and of pixels.

@@ -132,12 +132,12 @@ def render(rows: Iterable[Row]) -> str:
 
 HEADER = """## physics
 
-Violation of expectation (`robot-wm physics`): matched clips, of which one breaks a law from some frame
-on; per cent of pairs in which it is the more surprising one (chance: 50), then the area under the curve
-of clips taken singly, with 95 % intervals bootstrapped by scene. `pixels` is the mean change of pixels:
-far from 50 it says that motion alone tells, below 50 that the impossible clip moves less. How surprise is
-pooled over a clip was chosen on validation pairs. ¹ another scene, which the model was never trained on:
-no claim, and no part of *all*.
+Violation of expectation (`robot-wm physics`): matched clips, of which one breaks a law from some
+frame on; per cent of pairs in which it is the more surprising one (chance: 50), then the area under
+the curve of clips taken singly, with 95 % intervals bootstrapped by scene. `pixels` is the mean
+change of pixels: far from 50 it says that motion alone tells, below 50 that the impossible clip
+moves less. How surprise is pooled over a clip was chosen on validation pairs. ¹ another scene,
+on which the model was never trained: no claim, and no part of *all*.
 """
 
 

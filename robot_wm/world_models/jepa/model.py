@@ -70,7 +70,7 @@ class LatentSurprise:
     def surprise(self, frames: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """See :meth:`JEPAWorldModel.surprise`."""
         check_history(History(frames, np.zeros((len(frames), 0)), actions), self.model.spec)
-        z, rows = self.model.latents(frames), self.model.tensor(actions)
+        z, rows = self.model.embed_frames(frames), self.model.tensor(actions)
         # The first frame has no velocity, as in training.
         before, done = torch.cat([z[:1], z[:-2]]), torch.cat([0 * rows[:1], rows[:-1]])
         error = self.rule(before, z[:-1], done, rows) - z[1:]
@@ -142,15 +142,15 @@ class JEPAWorldModel:
         """
         check_history(history, self.spec)
         if len(history.frames) == 1:
-            z = self.latents(history.frames[-1:])
+            z = self.embed_frames(history.frames[-1:])
             return JepaState(
                 z.expand(2, -1), torch.zeros(self.spec.action_dim, device=self._device), False
             )
-        z = self.latents(history.frames[-CONTEXT:])
+        z = self.embed_frames(history.frames[-CONTEXT:])
         return JepaState(z, self.tensor(history.actions[-1]), True)
 
     @torch.inference_mode()
-    def latents(self, frames: np.ndarray) -> Tensor:
+    def embed_frames(self, frames: np.ndarray) -> Tensor:
         """Latents ``[T, Z]`` of frames uint8 ``[T, H, W, 3]``.
 
         Frame by frame, so that a frame has the same bytes as a goal and as part of a history.
