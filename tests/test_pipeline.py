@@ -43,6 +43,10 @@ RUN: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "calibrate": ((), (1,)),  # a handful of episodes is no calibrated collection
     "evaluate": (("method=[copy_last,true_dynamics]", "evaluate.limit=1"), (0,)),
     "reach_goal": (("method=jepa",), (0, 1)),  # it misses
+    "compare": (
+        ("compare.models=[jepa]", "compare.overlays=[new:0.1]", "evaluate.limit=1",
+         "physics.pairs=1", "physics.validation=1", "physics.categories=[inertia]"), (0,),
+    ),
     "physics": (
         ("physics.pairs=1", "physics.validation=1", "physics.categories=[inertia,gravity]"), (0,),
     ),

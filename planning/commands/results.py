@@ -13,14 +13,15 @@ def run() -> int:
     Raises:
         DataError: not inside a checkout, or an unreadable row.
     """
+    from planning.comparison import results as comparison
     from planning.evaluation.tables import render_tables
-    from planning.surprise.results import render_section
+    from planning.surprise import results as surprise
 
     rows = CHECKOUT / "results"
     if not rows.is_dir():
         raise DataError(f"no folder {rows}", "a checkout of the repository", "run it there")
     page = CHECKOUT / "docs" / "results.md"
-    parts = render_tables(rows), render_section(rows)
+    parts = render_tables(rows), surprise.render_section(rows), comparison.render_section(rows)
     atomic_write(page, "\n".join(filter(None, parts)))
     print(f"tables: {page}")
     return 0

@@ -82,6 +82,8 @@ class EvaluateConfig:
         factors: values that replace the recorded ones in start, rollout and goal image alike.
         goal: makes other goal pictures than the one of the pair's goal (``MPCAgent.reset``); with
             several workers a recipe (:func:`robot_wm.core.instantiate.deferred`).
+        overlay: noise over everything that the agent sees, see
+            :mod:`planning.evaluation.overlays`; empty for none.
     """
 
     row: str
@@ -93,3 +95,4 @@ class EvaluateConfig:
     stop_on_success: bool = True
     factors: Mapping[str, Any] = field(default_factory=dict)
     goal: MakeGoal | None = None
+    overlay: str = ""

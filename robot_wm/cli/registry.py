@@ -112,6 +112,12 @@ COMMANDS: dict[str, Command] = {
         usual=("method=onnx",),
         agents=True,
     ),
+    "compare": Command(
+        "planning.commands.compare",
+        "world models side by side: same data, same compute, same planner",
+        ("compare", "physics", "planner"),
+        (*SCENES, *LEARNING, *PAGES),
+    ),
     "physics": Command(
         "planning.commands.physics",
         "is a world model surprised when something impossible happens?",

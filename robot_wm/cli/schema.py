@@ -24,6 +24,7 @@ SECTIONS = Registry(
         "improve": "planning.commands.self_improve:ImproveSettings",
         "teach": "planning.commands.teach:TeachSettings",
         "ablate": "robot_wm.commands.ablate_encoder:AblateSettings",
+        "compare": "planning.commands.compare:CompareSettings",
         "physics": "planning.commands.physics:PhysicsSettings",
         "reach": "planning.commands.reach_goal:ReachSettings",
         "soak": "export.commands.stress_test:SoakSettings",
