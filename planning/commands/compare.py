@@ -102,8 +102,8 @@ def variant(session: Session, name: str) -> Session:
         ConfigError: an option that this model does not have; none is trained then.
     """
     settings = session.settings
-    theirs = ("world_model", "name=", "data_name=", "encoder_name=", "weights=", "method=",
-              "compare.")  # fmt: skip
+    named = ("name=", "data_name=", "encoder_name=", "weights=", "method=")
+    theirs = ("world_model", *named)
     kept = [o for o in session.overrides if not o.lstrip("+~").startswith(theirs)]
     called = f"{settings.name}-{name}"
     overrides = (
@@ -204,7 +204,7 @@ def measured(
         "success_pct": told["success_pct"],
         "strict_pct": told["success_pct"] if clean.families[0] == "strict" else strict,
         "overlays": {o: round(100 * float(r.hits().mean()), 4) for o, r in noisy.items()},
-        "surprise_pct": accuracy(ask(settings, folders, clips), family) if able else None,
+        "surprise_pct": accuracy(ask(settings, folders, clips, True), family) if able else None,
         "plan_ms": told["latency_ms_p50"],
         "parameters": sum(t.numel() for t in load_artifact(folders[0], "world_model")[0].values()),
         **{key: told[key] for key in (

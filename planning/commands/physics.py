@@ -83,8 +83,10 @@ def both_splits(settings: Settings) -> tuple[Clips, Clips]:
     return {name: test[name] for name in test if name in validation}, validation
 
 
-def ask(settings: Settings, folders: tuple[Path, Path], clips: tuple[Clips, Clips]) -> list[Row]:
-    """Rows of a stored world model and of its references.
+def ask(
+    settings: Settings, folders: tuple[Path, Path], clips: tuple[Clips, Clips], alone: bool = False
+) -> list[Row]:
+    """Rows of a stored world model and, unless ``alone``, of its references.
 
     Raises:
         ConfigError: a model without surprise.
@@ -97,7 +99,8 @@ def ask(settings: Settings, folders: tuple[Path, Path], clips: tuple[Clips, Clip
     }  # fmt: skip
     elsewhere = locate("sim.physics.stage.OTHER_SCENES")
     rows: list[Row] = []
-    for method, surprising in methods(settings, folders).items():
+    asked = methods(settings, folders)
+    for method, surprising in list(asked.items())[: 1 if alone else None]:
         say(f"asking {method}")
         found = [{name: judged(surprising, pairs) for name, pairs in part.items()}
                  for part in clips]  # fmt: skip

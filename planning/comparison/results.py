@@ -81,7 +81,7 @@ def cells(row: Row, noises: Sequence[str]) -> list[str]:
         row["model"], number(row["success_pct"]), number(row["strict_pct"]),
         *(number(row["overlays"].get(noise)) for noise in noises), number(row["surprise_pct"], 0),
         MISSING if row["plan_ms"] is None else f"{row['plan_ms'] / 1000:.3f}",
-        number(row["samples_per_s"], 0), number(row["cpu_minutes"]),
+        number(row["samples_per_s"], 0), number(row["cpu_minutes"], 2),
         f"{row['parameters']:,}", number(row["peak_mb"], 0), str(row["episodes"]),
     ]  # fmt: skip
 
