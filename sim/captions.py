@@ -1,7 +1,7 @@
 """What a sentence says of a scene, and sentences that say it: templates times synonyms.
 
-Two things can be said of the last body of a pose (what is pushed, or the robot where there is nothing
-else): in which ninth of the picture it is, and, where it has an angle, which way up.
+Two things can be said of the last body of a pose (what is pushed, or the robot where there is
+nothing else): in which ninth of the picture it is, and, where it has an angle, which way up.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from planning.commands.evaluate import environment, needed_model, sources_of
 from planning.commands.parts.agents import agent_of, recipe
 from planning.commands.parts.language import PICTURES, speaker, text_goals
 from planning.commands.parts.pictures import pictured
-from robot_wm.cli.settings import Settings
 from robot_wm.core.config import Natural, Seed, Within
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.storage.provenance import atomic_write

@@ -1,5 +1,6 @@
-"""Sentences and latents of pictures in one space, in which they are near if the one is true of the
-other (VL-JEPA, arXiv:2512.10942, small: symmetric InfoNCE, no token is ever generated).
+"""Sentences and latents of pictures in one space: near where the one is true of the other.
+
+VL-JEPA (arXiv:2512.10942), small: symmetric InfoNCE, and no token is ever generated.
 """
 
 from __future__ import annotations
