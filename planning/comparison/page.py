@@ -25,9 +25,10 @@ def imagined(model: Any, frames: np.ndarray, actions: np.ndarray) -> list[np.nda
         ``T`` pictures; None for what it was shown, and where it shows nothing.
     """
     dream: list[np.ndarray | None] = [None] * len(frames)
-    if isinstance(model, Imagination):
-        known = model.spec.context
-        end = min(len(frames), known + model.spec.horizon)
+    able = isinstance(model, Imagination)
+    if able:
+        spec = model.spec
+        known, end = spec.context, min(len(frames), spec.context + spec.horizon)
         seen = History(frames[:known], np.zeros((known, 0), np.float32), actions[: known - 1])
         dream[known:end] = model.nearest_frames(model.encode(seen), actions[known - 1 : end - 1])
     return dream
