@@ -23,7 +23,7 @@ MAY = {
 }
 ORDER = (
     ("core",), ("training",), ("encoders",), ("data",), ("pretraining", "world_models"),
-    ("probing",), ("cli",), ("commands",),
+    ("language", "probing"), ("cli",), ("commands",),
 )  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 SIMULATORS = {"mujoco", "dm_control", "gymnasium"}

@@ -30,7 +30,7 @@ RUN: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "pretrain": ((), (0,)),
     "probe": (("probe.kinds=[pixels,encoder]", "probe.epochs=1"), (0, 1, 3)),
     "ablate_encoder": (("ablate.variants=[no-dense-loss]",), (0,)),
-    "compare_objectives": (("compare.objectives=[ijepa,videomae]", "compare.points=2"), (0,)),
+    "compare_objectives": (("compare_objectives.objectives=[ijepa,videomae]", "compare_objectives.points=2"), (0,)),
     "train": ((), (0,)),
     "ablate_planner": (("evaluate.limit=1", "evaluate.families=strict"), (0,)),
     "self_improve": (("improve.rounds=1", "improve.pairs=1"), (0,)),
@@ -44,6 +44,13 @@ RUN: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "calibrate": ((), (1,)),  # a handful of episodes is no calibrated collection
     "evaluate": (("method=[copy_last,true_dynamics]", "evaluate.limit=1"), (0,)),
     "reach_goal": (("method=jepa",), (0, 1)),  # it misses
+    "compare": (
+        ("compare.models=[jepa]", "compare.overlays=[new:0.1]", "evaluate.limit=1",
+         "physics.pairs=1", "physics.validation=1", "physics.categories=[inertia]"), (0,),
+    ),
+    "physics": (
+        ("physics.pairs=1", "physics.validation=1", "physics.categories=[inertia,gravity]"), (0,),
+    ),
     "export": ((), (0,)),
     "web_demo": ((), (0, 2)),  # 2 at once where npm's packages are not installed
     "stress_test": (("soak.ticks=100",), (0,)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +13,8 @@ from planning.agent.protocols import ChecksGoals
 from planning.agent.registry import agent_recipe, names
 from planning.commands.evaluate import environment, needed_model, sources_of
 from planning.commands.parts.agents import agent_of, recipe
+from planning.commands.parts.language import PICTURES, speaker, text_goals
 from planning.commands.parts.pictures import pictured
-from robot_wm.cli.settings import Settings
 from robot_wm.core.config import Natural, Seed, Within
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.storage.provenance import atomic_write
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReachSettings:
-    """A goal to order; without image, pose or recording a random scene is the goal.
+    """A goal to order; without text, image, pose or recording a random scene is the goal.
 
     Attributes:
+        text: a sentence, e.g. ``move the T to the lower left, upside down``; it is true of several
+            pictures, of which any will do.
         image: a picture file.
         pose: entries of the scene's pose to set in a random scene, e.g. ``{block_x: 0.3}``.
         recording: folder of a data set or a robot's log, whose episode ends at the goal.
@@ -37,6 +40,7 @@ class ReachSettings:
         steps: control steps to get there; the episode ends where the goal is reached.
     """
 
+    text: str = ""
     image: str = ""
     pose: dict[str, float] = field(default_factory=dict)
     recording: str = ""
@@ -69,7 +73,7 @@ def run(session: Session) -> int:
         raise ConfigError(f"method {method!r}", ", ".join(able), "choose one, e.g. method=onnx")
     env = environment(settings)()
     try:
-        goal_observation, pose = goal_of(settings, env)
+        goal_observation, judge = goal_of(session, env)
         agent = recipe(settings, method, sources_of(session, method, needed_model(session)))(
             env.spec
         )
@@ -81,8 +85,9 @@ def run(session: Session) -> int:
             # Exported planners can tell what they have never seen.
             if isinstance(agent.model, ChecksGoals):
                 agent.model.check_goal(image)
-        frames, poses = drive(env, agent, goal_observation, pose, settings.reach)
-        told_well = pose is None or told_verdict(env, settings, np.stack(poses), pose)
+        frames, poses = drive(env, agent, goal_observation, judge, settings.reach)
+        if judge is not None:
+            print(verdict(env, judge, np.stack(poses)))
     finally:
         env.close()
     out = write(
@@ -93,16 +98,26 @@ def run(session: Session) -> int:
         env.spec.control_dt,
     )
     print(f"pictures: {out}")
-    return 0 if told_well else 1
+    return 0 if judge is None or judge.hits(np.stack(poses)).any() else 1
 
 
-def family_of(settings: Settings) -> str:
-    """Predicate that tells whether the goal is reached: strict asks for the block alone."""
-    return "strict" if settings.reach.only else "official"
+@dataclass(frozen=True)
+class Judge:
+    """Who says whether a goal is reached, by the true poses, which the planner never sees.
+
+    Attributes:
+        hits: which steps satisfy it, bool ``[T]`` of poses ``[T+1, K]``.
+        words: how it is called.
+        goal: the pose ``[K]`` that is wanted, where it is one.
+    """
+
+    hits: Callable[[np.ndarray], np.ndarray]
+    words: str
+    goal: np.ndarray | None = None
 
 
 def drive(
-    env: Any, agent: Any, goal_observation: Told, goal: np.ndarray | None, section: ReachSettings
+    env: Any, agent: Any, goal_observation: Told, judge: Judge | None, section: ReachSettings
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Images and poses of an episode, which ends where the goal is reached.
 
@@ -111,39 +126,39 @@ def drive(
     """
     obs, info = env.reset(seed=section.seed)
     agent.reset(goal_observation, section.seed)
-    family = "strict" if section.only else "official"
     frames, poses = [obs["image"]], [info["pose"]]
     for _ in range(section.steps):
         action = env.task.clip_to_workspace(info["pose"], agent.act({"image": obs["image"]}))
         obs, *_, info = env.step(action)
         frames.append(obs["image"])
         poses.append(info["pose"])
-        if goal is not None and env.success(family, np.stack(poses), goal).any():
+        if judge is not None and judge.hits(np.stack(poses)).any():
             break
     return frames, poses
 
 
-def told_verdict(env: Any, settings: Settings, poses: np.ndarray, goal: np.ndarray) -> bool:
-    """Print how the episode went by the true poses, which the planner never saw; True if well."""
-    print(verdict(env, settings, poses, goal))
-    return bool(env.success(family_of(settings), poses, goal).any())
-
-
-def goal_of(settings: Settings, env: Any) -> tuple[Told, np.ndarray | None]:
-    """Goal observation, and the pose in it where that is known."""
+def goal_of(session: Session, env: Any) -> tuple[Told, Judge | None]:
+    """Goal observation, and who judges it where somebody can."""
     from robot_wm.core.instantiate import locate
     from robot_wm.data.formats.base import open_episodes
 
-    section = settings.reach
-    if sum(map(bool, (section.image, section.pose, section.recording))) > 1:
+    settings, section = session.settings, session.settings.reach
+    if sum(map(bool, (section.text, section.image, section.pose, section.recording))) > 1:
         raise ConfigError(
-            "more than one of reach.image, reach.pose and reach.recording", "one of them",
+            "more than one of reach.text, image, pose and recording", "one of them",
             "leave the others out",
         )  # fmt: skip
-    if section.only and (section.image or section.recording):
+    if section.only and (section.text or section.image or section.recording):
         raise ConfigError(
-            "reach.only with a picture", "a goal made in the scene", "use reach.pose or none"
+            "reach.only with a picture or text",
+            "a goal made in the scene",
+            "use reach.pose or none",
         )
+    if section.text:
+        speaks = speaker(settings)
+        meaning = speaks.understand(section.text)
+        images = text_goals(session).pictures(section.text, PICTURES)
+        return {"image": images}, Judge(lambda p: meaning.holds(speaks.true(p[1:])), "the sentence")
     if section.image:
         return {"image": pictured(Path(section.image), settings.image_size)}, None
     if section.recording:
@@ -157,17 +172,20 @@ def goal_of(settings: Settings, env: Any) -> tuple[Told, np.ndarray | None]:
         count = locate("sim.goal_images.ALTERNATIVES")
         rng = np.random.default_rng(section.seed)
         image = locate("sim.goal_images.goal_free_bodies")(env, section.only, count, rng)
-    return {"image": image}, pose
+    family = "strict" if section.only else "official"  # strict asks for the block alone
+    return {"image": image}, Judge(lambda p: env.success(family, p, pose), family, pose)
 
 
-def verdict(env: Any, settings: Settings, poses: np.ndarray, goal: np.ndarray) -> str:
+def verdict(env: Any, judge: Judge, poses: np.ndarray) -> str:
     """In words, how the episode went by the true poses, which the planner never saw."""
-    family = family_of(settings)
-    hits = np.flatnonzero(env.success(family, poses, goal))
+    hits = np.flatnonzero(judge.hits(poses))
     reached = f"REACHED after {hits[0] + 1}" if len(hits) else f"MISSED within {len(poses) - 1}"
+    wanted = [""] * len(env.spec.pose)
+    if judge.goal is not None:
+        wanted = [f" (goal {value:.3f})" for value in judge.goal]
     ends = ", ".join(
-        f"{entry.label} {end:.3f} (goal {wanted:.3f})"
-        for entry, end, wanted in zip(env.spec.pose, poses[-1], goal, strict=True)
+        f"{entry.label} {end:.3f}{goal}"
+        for entry, end, goal in zip(env.spec.pose, poses[-1], wanted, strict=True)
         if entry.kind != "velocity"
     )
     box = env.task.confinement
@@ -175,7 +193,7 @@ def verdict(env: Any, settings: Settings, poses: np.ndarray, goal: np.ndarray) -
     low, high = env.task.extent or (-np.inf, np.inf)
     hidden = int(((place < low) | (place > high)).any(axis=1).sum())
     unseen = f"; the robot was out of the picture for {hidden} steps" if hidden else ""
-    return f"{reached} control steps ({family}); at the end {ends}{unseen}"
+    return f"{reached} control steps ({judge.words}); at the end {ends}{unseen}"
 
 
 def write(

@@ -13,12 +13,15 @@ def run() -> int:
     Raises:
         DataError: not inside a checkout, or an unreadable row.
     """
+    from planning.comparison import results as comparison
     from planning.evaluation.tables import render_tables
+    from planning.surprise import results as surprise
 
     rows = CHECKOUT / "results"
     if not rows.is_dir():
         raise DataError(f"no folder {rows}", "a checkout of the repository", "run it there")
     page = CHECKOUT / "docs" / "results.md"
-    atomic_write(page, render_tables(rows))
+    parts = render_tables(rows), surprise.render_section(rows), comparison.render_section(rows)
+    atomic_write(page, "\n".join(filter(None, parts)))
     print(f"tables: {page}")
     return 0

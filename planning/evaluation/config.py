@@ -97,6 +97,8 @@ class EvaluateConfig:
         by_pair: the same for single pairs by id; goes before ``factors``.
         seeded_as: row whose name seeds the episodes, so that several rows share their chance; empty
             takes ``row``.
+        overlay: noise over everything that the agent sees, see
+            :mod:`planning.evaluation.overlays`; empty for none.
     """
 
     row: str
@@ -110,3 +112,4 @@ class EvaluateConfig:
     goal: MakeGoal | None = None
     by_pair: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seeded_as: str = ""
+    overlay: str = ""

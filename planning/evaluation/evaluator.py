@@ -17,6 +17,7 @@ import numpy as np
 from planning.agent.protocols import AgentDiagnostics, CountsEvents, innermost
 from planning.evaluation.config import EvaluateConfig, MakeAgent, MakeEnv
 from planning.evaluation.goal_pairs import Pair, PairList, pose_change
+from planning.evaluation.overlays import overlay
 from planning.evaluation.results import EpisodeResult, EvaluationResult, append_row, parse_row
 from robot_wm.core.errors import ConfigError, DataError, InputError
 from robot_wm.core.instantiate import is_deferred
@@ -129,9 +130,10 @@ def run_episode(
     pair, families = pairs.pairs[index], config.families or (pairs.family,)
     seed = planner_seed(config.seeded_as or config.row, pair.pair_id, pairs.eval_seed)
     goal_obs, goal_info = restore(env, config, pair, "goal")
-    wanted = observation(goal_obs, config.inputs)
+    wanted, lay = observation(goal_obs, config.inputs), overlay(config.overlay, seed)
     if config.goal is not None:
         wanted |= config.goal(env, pair, seed)
+    wanted["image"] = lay(wanted["image"])
     obs, info = restore(env, config, pair, "start")
     goal_pose, poses = np.asarray(goal_info["pose"], np.float64), [np.array(info["pose"])]
     privileged = (
@@ -146,7 +148,9 @@ def run_episode(
     for step in range(pairs.budget):
         if privileged is not None:
             privileged.watch(info, goal_info)
-        action, outside = _checked_action(agent.act(observation(obs, config.inputs)), env.spec)
+        seen = observation(obs, config.inputs)
+        seen["image"] = lay(seen["image"])
+        action, outside = _checked_action(agent.act(seen), env.spec)
         clipped.append(outside)
         obs, _, _, _, info = env.step(action)
         poses.append(np.array(info["pose"], np.float64))

@@ -66,7 +66,7 @@ COMMANDS: dict[str, Command] = {
     "compare-objectives": Command(
         "robot_wm.commands.compare_objectives",
         "what each way to pretrain the same encoder is worth, and costs",
-        ("compare", "pretrain", "probe"),
+        ("compare_objectives", "pretrain", "probe"),
         (*SCENES, *LEARNING, "PIL"),
     ),
     "train": Command(
@@ -117,6 +117,18 @@ COMMANDS: dict[str, Command] = {
         (*SCENES, "PIL"),
         usual=("method=onnx",),
         agents=True,
+    ),
+    "compare": Command(
+        "planning.commands.compare",
+        "world models side by side: same data, same compute, same planner",
+        ("compare", "physics", "planner"),
+        (*SCENES, *LEARNING, *PAGES),
+    ),
+    "physics": Command(
+        "planning.commands.physics",
+        "is a world model surprised when something impossible happens?",
+        ("physics",),
+        (*SCENES, *LEARNING, "PIL"),
     ),
     "export": Command(
         "export.commands.export",

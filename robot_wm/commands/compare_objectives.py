@@ -1,7 +1,7 @@
 """``robot-wm compare-objectives``: one encoder, pretrained in many ways, probed in one table.
 
 Every objective gets the same episodes, the same encoder and equal steps or, with
-``compare.minutes``, equal processor time; its options are those of its YAML file. Beside the probes
+``compare_objectives.minutes``, equal processor time; its options are those of its YAML file. Beside the probes
 there is a curve: what the monitor measured against processor time and pictures seen, from which it
 follows how much sooner one objective knows what another one knows in the end. What exists is kept:
 an interrupted run goes on, and runs of other seeds or objectives add their rows.
@@ -42,7 +42,7 @@ TRIAL = 24  # steps that tell what a step costs
 
 
 @dataclass(frozen=True)
-class CompareSettings:
+class CompareObjectivesSettings:
     """The comparison of pretraining objectives.
 
     Attributes:
@@ -66,17 +66,17 @@ class CompareSettings:
     def __post_init__(self) -> None:
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise ConfigError(
-                f"compare.objectives = {list(self.objectives)}", "one or more, each once",
+                f"compare_objectives.objectives = {list(self.objectives)}", "one or more, each once",
                 "correct the list",
             )  # fmt: skip
 
 
 def run(session: Session) -> int:
     """Pretrain and probe with every objective; write rows, curves and a table."""
-    chosen = session.settings.compare
+    chosen = session.settings.compare_objectives
     steps = session.settings.pretrain_config().steps
     label = f"{chosen.minutes:g}min" if chosen.minutes else str(steps)
-    runs = session.settings.run_path("compare")
+    runs = session.settings.run_path("compare-objectives")
     out = runs / label / f"seed{session.settings.seed}"
     each = {name: with_objective(session, name) for name in chosen.objectives}
     for name, settings in each.items():

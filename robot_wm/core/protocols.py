@@ -9,6 +9,7 @@ block's control actions, so ``A = block * control_dim`` and the planner never ne
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -19,7 +20,8 @@ from robot_wm.core.images import check_image
 from robot_wm.core.specs import EnvSpec, ModelSpec, check_spec, spec_from_json, spec_to_json
 
 __all__ = [
-    "Agent", "EnvSpec", "Environment", "History", "ModelSpec", "Proposer", "State", "WorldModel",
+    "Agent", "EnvSpec", "Environment", "History", "ModelSpec", "Proposer", "State",
+    "SurpriseReferences", "Surprising", "WorldModel",
     "check_actions", "check_history", "check_image", "check_spec", "proposal_chance",
     "spec_from_json", "spec_to_json",
 ]  # fmt: skip
@@ -154,6 +156,32 @@ class Proposer(Protocol[StateIn]):
         self, state: StateIn, goal: StateIn, n: int, rng: np.random.Generator
     ) -> np.ndarray:
         """``n`` candidate plans, float32 ``[n, H, A]`` within bounds."""
+        ...
+
+
+@runtime_checkable
+class Surprising(Protocol):
+    """Optional ability: say how unexpected each frame of a clip is, given those before it."""
+
+    def surprise(self, frames: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Surprise of every frame but the first. Pure; comparable within one model alone.
+
+        Args:
+            frames: uint8 ``[T, height, width, 3]``, one model step apart.
+            actions: float32 ``[T-1, A]`` in the task's unit; row ``t`` leads to frame ``t+1``.
+
+        Returns:
+            float32 ``[T-1]``, higher is more surprising.
+        """
+        ...
+
+
+@runtime_checkable
+class SurpriseReferences(Protocol):
+    """Optional ability of a model that is :class:`Surprising`: what needs no learned dynamics."""
+
+    def surprise_references(self) -> Mapping[str, Surprising]:
+        """Surprise by trivial predictions in the model's own latent: copy_last and the like."""
         ...
 
 

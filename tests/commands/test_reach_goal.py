@@ -11,6 +11,7 @@ from PIL import Image
 from planning.commands import reach_goal as reach
 from planning.commands.reach_goal import goal_of, pictured
 from robot_wm.cli import main as cli
+from robot_wm.cli.compose import Session
 from robot_wm.core.errors import ConfigError, InputError
 from sim import make
 from sim.collection.collect import CollectConfig, Mix, collect
@@ -48,7 +49,8 @@ def test_a_goal_comes_from_one_place(tmp_path: Path) -> None:
     data = collect(config, tmp_path / "data")
 
     def ordered(*arguments: str):
-        return goal_of(cli.compose(["task=push_t", *arguments]), env)
+        words = ("task=push_t", *arguments)
+        return goal_of(Session(cli.compose(words), words), env)
 
     told, pose = ordered(f"reach.image={picture}")
     assert told["image"].shape == (64, 64, 3)

@@ -8,7 +8,13 @@ from moving_square import draw, tiny_encoder
 from tiny_jepa import SIZES, SPEC, history
 
 from robot_wm.core.errors import ConfigError, DataError, InputError
-from robot_wm.core.protocols import History, Proposer, WorldModel
+from robot_wm.core.protocols import (
+    History,
+    Proposer,
+    SurpriseReferences,
+    Surprising,
+    WorldModel,
+)
 from robot_wm.training import losses
 from robot_wm.training.losses import contrast
 from robot_wm.world_models.jepa.model import JEPAWorldModel, Network
@@ -244,3 +250,28 @@ def test_contrast_is_the_cross_entropy_of_the_right_frame():
     which = torch.tensor([0, 1, 1])
     twice = contrast(now[which], now[which], which[:, None] != which, sharp)
     assert float(twice) == pytest.approx(expected, rel=1e-5)
+
+
+def test_surprise_is_the_cost_of_what_came_as_a_goal(model):
+    assert isinstance(model, Surprising)
+    assert isinstance(model, SurpriseReferences)
+    clip = history(5)
+    surprise = model.surprise(clip.frames, clip.actions)
+    assert (surprise.dtype, surprise.shape) == (np.float32, (4,))
+    for t in range(4):
+        known = History(clip.frames[: t + 1], clip.proprio[: t + 1], clip.actions[:t])
+        state, came = model.encode(known), model.encode(History.of_goal(clip.frames[t + 1]))
+        cost = model.step_costs(state, came, clip.actions[None, t : t + 1])[0, 0]
+        np.testing.assert_allclose(surprise[t], cost, rtol=1e-4)
+
+
+def test_trivial_predictions_in_the_latent(model):
+    clip, references = history(4), model.surprise_references()
+    z = model.embed_frames(clip.frames).numpy()
+    before = np.concatenate([z[:1], z[:-2]])
+    for name, guess in (("copy_last", z[:-1]), ("constant_velocity", 2 * z[:-1] - before)):
+        wanted = np.sqrt(((guess - z[1:]) ** 2).mean(-1))
+        found = references[name].surprise(clip.frames, clip.actions)
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    with pytest.raises(InputError):
+        model.surprise(clip.frames, clip.actions[:, :4])

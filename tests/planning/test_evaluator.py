@@ -148,6 +148,29 @@ def test_agents_see_image_and_proprio_only_and_pixel_rows_no_proprio(pairs):
     assert set(blind.saw) == {(0,)}
 
 
+def test_an_overlay_lies_over_goal_start_and_rollout_and_over_nothing_else(pairs):
+    class Looking(SteerAgent):
+        def reset(self, goal, seed):
+            self.saw = [goal["image"]]
+            super().reset(goal, seed)
+
+        def act(self, obs):
+            self.saw.append(obs["image"])
+            return super().act(obs)
+
+    saw, results = {}, {}
+    for name in ("", "fixed:0.2", "new:0.2"):
+        agent = Looking()
+        config = replace(STEER, overlay=name)
+        results[name] = run_episode(config, pairs, 0, PointEnv(), agent)
+        saw[name] = np.stack(agent.saw).astype(int)
+    assert results[""] == results["fixed:0.2"] == results["new:0.2"]  # it steers by proprioception
+    # Of what is white in every picture, noise darkens the same or other pixels.
+    white = (saw[""] == 255).all(axis=0)
+    assert (saw["fixed:0.2"][:, white] == saw["fixed:0.2"][0, white]).all()
+    assert (saw["new:0.2"][1:, white] != saw["new:0.2"][:-1, white]).any(axis=1).all()
+
+
 def test_privileged_agents_need_a_row_that_says_so(pairs):
     oracle = EvaluateConfig("moderate/point@oracle", "oracle", inputs="state")
     assert evaluate(oracle, pairs, PointEnv, lambda spec: OracleAgent()).hits().all()

@@ -11,8 +11,8 @@ EXTRAS = {
     "safetensors": ("safetensors", "train"), "onnxruntime": ("onnxruntime", "robot"),
     "onnx": ("onnx", "export"), "onnxscript": ("onnxscript", "export"),
     "hydra": ("hydra-core", "cli"), "jinja2": ("jinja2", "cli"),
-    "matplotlib": ("matplotlib", "cli"), "ogbench": ("ogbench", "arms"),
-    "fast_simplification": ("fast-simplification", "arms"),
+    "matplotlib": ("matplotlib", "cli"), "wordllama": ("wordllama", "language"),
+    "ogbench": ("ogbench", "arms"), "fast_simplification": ("fast-simplification", "arms"),
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ with a cost at every step), in a latent whose changes are alike in every directi
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,6 +49,32 @@ class JepaState:
     z: Tensor
     action: Tensor
     known: bool
+
+
+NextLatent = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Latents before, latents now ``[N, Z]``, actions before, actions now ``[N, A]``; next latents."""
+TRIVIAL: Mapping[str, NextLatent] = {
+    "copy_last": lambda before, now, done, action: now,
+    "constant_velocity": lambda before, now, done, action: 2 * now - before,
+}
+
+
+@dataclass(frozen=True)
+class LatentSurprise:
+    """Root mean square over ``Z`` of the error of a rule for the next latent."""
+
+    model: JEPAWorldModel
+    rule: NextLatent
+
+    @torch.inference_mode()
+    def surprise(self, frames: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """See :meth:`JEPAWorldModel.surprise`."""
+        check_history(History(frames, np.zeros((len(frames), 0)), actions), self.model.spec)
+        z, rows = self.model.embed_frames(frames), self.model.tensor(actions)
+        # The first frame has no velocity, as in training.
+        before, done = torch.cat([z[:1], z[:-2]]), torch.cat([0 * rows[:1], rows[:-1]])
+        error = self.rule(before, z[:-1], done, rows) - z[1:]
+        return error.square().mean(dim=-1).sqrt().cpu().numpy()
 
 
 class JEPAWorldModel:
@@ -115,18 +142,24 @@ class JEPAWorldModel:
         """
         check_history(history, self.spec)
         if len(history.frames) == 1:
-            z = self._latent(history.frames[-1])
+            z = self.embed_frames(history.frames[-1:])
             return JepaState(
                 z.expand(2, -1), torch.zeros(self.spec.action_dim, device=self._device), False
             )
-        # Frame by frame, so that a frame has the same bytes as a goal and as part of a history.
-        z = torch.cat([self._latent(frame) for frame in history.frames[-CONTEXT:]])
-        return JepaState(z, self._tensor(history.actions[-1]), True)
+        z = self.embed_frames(history.frames[-CONTEXT:])
+        return JepaState(z, self.tensor(history.actions[-1]), True)
 
-    def _latent(self, frame: np.ndarray) -> Tensor:
-        return self.network.embed(self.encoder.encode_frames(frame[None]).to(self._device))
+    @torch.inference_mode()
+    def embed_frames(self, frames: np.ndarray) -> Tensor:
+        """Latents ``[T, Z]`` of frames uint8 ``[T, H, W, 3]``.
 
-    def _tensor(self, array: np.ndarray) -> Tensor:
+        Frame by frame, so that a frame has the same bytes as a goal and as part of a history.
+        """
+        tokens = (self.encoder.encode_frames(frame[None]).to(self._device) for frame in frames)
+        return torch.cat([self.network.embed(each) for each in tokens])
+
+    def tensor(self, array: np.ndarray) -> Tensor:
+        """Numbers as float32 where the network is."""
         return torch.from_numpy(np.array(array, np.float32)).to(self._device)
 
     @torch.inference_mode()
@@ -137,7 +170,7 @@ class JEPAWorldModel:
             InputError: see :func:`robot_wm.core.protocols.check_actions`.
         """
         check_actions(actions, self.spec)
-        rows = self._tensor(actions)
+        rows = self.tensor(actions)
         return self.network.predictor.rollout(state.z[:1], state.z[1:], state.action[None], rows)
 
     @torch.inference_mode()
@@ -157,14 +190,28 @@ class JEPAWorldModel:
         """``n`` plans, float32 ``[n, H, A]`` within bounds, see :meth:`Network.plans`."""
         fixed = self.network.proposer.shape[0]
         chance = proposal_chance(rng, max(0, n - fixed), self.spec)
-        choice, noise = (self._tensor(part) for part in chance)
+        choice, noise = (self.tensor(part) for part in chance)
         bounds = (
-            self._tensor(np.asarray(self.spec.action_low)),
-            self._tensor(np.asarray(self.spec.action_high)),
+            self.tensor(np.asarray(self.spec.action_low)),
+            self.tensor(np.asarray(self.spec.action_high)),
         )
         seen = (state.z[:1], state.z[1:], state.action[None])
         plans = self.network.plans(seen, goal.z[1:], choice, noise, bounds)
         return plans[:n].cpu().numpy()
+
+    def surprise(self, frames: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Error of the predicted latent of each frame, in its whitened metric, float32 ``[T-1]``.
+
+        See :class:`robot_wm.core.protocols.Surprising` (Garrido et al. 2025, arXiv:2502.11831).
+
+        Raises:
+            InputError: frames of another size, actions that are not ``[T-1, A]``.
+        """
+        return LatentSurprise(self, self.network.predictor).surprise(frames, actions)
+
+    def surprise_references(self) -> dict[str, LatentSurprise]:
+        """The same where the next latent is the last one, or as far on as the last step went."""
+        return {name: LatentSurprise(self, rule) for name, rule in TRIVIAL.items()}
 
     def export_parts(self) -> ExportParts:
         """See :class:`robot_wm.world_models.base.Exportable`."""

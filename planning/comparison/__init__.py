@@ -1,0 +1,1 @@
+"""World models side by side."""

@@ -1,0 +1,128 @@
+"""Rows of compared world models, one a model, and their table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from planning.evaluation.tables import MISSING, number
+from robot_wm.core.config import Count, Natural, Within
+from robot_wm.core.storage.json_io import read_lines, write_lines
+from robot_wm.core.storage.markdown import table
+from robot_wm.core.storage.provenance import queue
+from robot_wm.core.storage.records import parse_record
+
+Row = dict[str, Any]
+FOLDER = "compare"  # of rows, below results
+IDENTITY = ("task", "model", "train_seed", "asked_sha256")
+Percent = Annotated[float, Within(0, 100)]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What every row says; None where it could not be measured.
+
+    Attributes:
+        asked_sha256: of weights, pairs, planner and clips: an equal one is not measured again.
+        success_pct, strict_pct: goal images reached, by the list's own predicate and the strict.
+        overlays: goal images reached [%] by kind of noise over everything seen.
+        surprise_pct: pairs of clips told apart, see ``robot-wm physics``.
+        plan_ms: median time of perceiving and planning.
+        samples_per_s: training samples, as the configuration counts them, by wall time.
+        cpu_minutes, peak_mb: of the training.
+    """
+
+    task: str
+    model: str
+    asked_sha256: str
+    train_seed: int | None
+    episodes: Count
+    success_pct: Percent
+    strict_pct: Percent | None
+    overlays: Mapping[str, Percent]
+    surprise_pct: Percent | None
+    plan_ms: float | None
+    parameters: Natural
+    samples_per_s: float | None
+    cpu_minutes: float | None
+    peak_mb: float | None
+
+
+def read_rows(path: Path) -> list[Row]:
+    """All rows of one file; none where there is no file.
+
+    Raises:
+        DataError: unreadable, or a line that is not a row.
+    """
+    rows = read_lines(path, whole=True) if path.is_file() else []
+    for number_, row in enumerate(rows, start=1):
+        known = {name: row[name] for name in Known.__dataclass_fields__ if name in row}
+        parse_record(known, Known, f"row {number_} of {path}", "restore the committed file")
+    return rows
+
+
+def find(path: Path, identity: Mapping[str, Any]) -> Row | None:
+    """The row that was measured for these values of :data:`IDENTITY`, if one was."""
+    same = [r for r in read_rows(path) if all(r.get(k) == identity[k] for k in IDENTITY)]
+    return same[-1] if same else None
+
+
+def add_row(path: Path, row: Row) -> None:
+    """Add a row."""
+    with queue(path):
+        write_lines(path, [*read_rows(path), row])
+
+
+def cells(row: Row, noises: Sequence[str]) -> list[str]:
+    """A row as the table shows it."""
+    return [
+        row["model"], number(row["success_pct"]), number(row["strict_pct"]),
+        *(number(row["overlays"].get(noise)) for noise in noises), number(row["surprise_pct"], 0),
+        MISSING if row["plan_ms"] is None else f"{row['plan_ms'] / 1000:.3f}",
+        number(row["samples_per_s"], 0), number(row["cpu_minutes"], 2),
+        f"{row['parameters']:,}", number(row["peak_mb"], 0), str(row["episodes"]),
+    ]  # fmt: skip
+
+
+def head(noises: Sequence[str]) -> list[str]:
+    """Titles over :func:`cells`."""
+    return [
+        "world model", "success %", "strict %", *(f"{noise} noise %" for noise in noises),
+        "surprise %", "s a plan", "samples/s", "CPU minutes", "parameters", "peak MB", "n",
+    ]  # fmt: skip
+
+
+def noises_of(rows: Sequence[Row]) -> list[str]:
+    """Every kind of noise that some row was run under."""
+    return list(dict.fromkeys(name for row in rows for name in row["overlays"]))
+
+
+def render(rows: Sequence[Row]) -> str:
+    """One table, Markdown."""
+    noises = noises_of(rows)
+    return table(head(noises), [cells(row, noises) for row in rows])
+
+
+HEADER = """## compare
+
+World models side by side (`robot-wm compare`): same episodes, same experiment, same planner, same
+held-out pairs. *new* noise differs in every frame, *fixed* stays through an episode, both over
+start, rollout and goal picture, by its standard deviation in shares of full brightness; *surprise*
+is that of `robot-wm physics`. Samples, CPU minutes and memory are those of the training; samples
+are counted as each configuration counts them.
+"""
+
+
+def render_section(results: Path) -> str:
+    """The section of ``docs/results.md``; empty where there are no rows."""
+    files = sorted((results / FOLDER).glob("*.jsonl"))
+    parts = [f"### {path.stem}\n\n{render(newest(read_rows(path)))}" for path in files]
+    return "\n".join([HEADER, *parts]) if parts else ""
+
+
+def newest(rows: Sequence[Row]) -> list[Row]:
+    """Of each model and training seed the row that was measured last."""
+    found = {(row["model"], row["train_seed"]): row for row in rows}
+    return list(found.values())

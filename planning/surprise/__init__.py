@@ -1,0 +1,1 @@
+"""How well a model's surprise tells possible clips from impossible ones."""

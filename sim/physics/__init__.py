@@ -1,0 +1,1 @@
+"""Clips in which one thing is impossible, for models that should be surprised."""
