@@ -30,7 +30,7 @@ RUN: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "pretrain": ((), (0,)),
     "probe": (("probe.kinds=[pixels,encoder]", "probe.epochs=1"), (0, 1, 3)),
     "ablate_encoder": (("ablate.variants=[no-dense-loss]",), (0,)),
-    "compare_objectives": (("compare_objectives.objectives=[ijepa,videomae]", "compare_objectives.points=2"), (0,)),
+    "compare_objectives": (("objectives.names=[ijepa,videomae]", "objectives.points=2"), (0,)),
     "train": ((), (0,)),
     "ablate_planner": (("evaluate.limit=1", "evaluate.families=strict"), (0,)),
     "self_improve": (("improve.rounds=1", "improve.pairs=1"), (0,)),

@@ -66,7 +66,7 @@ COMMANDS: dict[str, Command] = {
     "compare-objectives": Command(
         "robot_wm.commands.compare_objectives",
         "what each way to pretrain the same encoder is worth, and costs",
-        ("compare_objectives", "pretrain", "probe"),
+        ("objectives", "pretrain", "probe"),
         (*SCENES, *LEARNING, "PIL"),
     ),
     "train": Command(

@@ -26,7 +26,7 @@ SECTIONS = Registry(
         "teach": "planning.commands.teach:TeachSettings",
         "ablate": "robot_wm.commands.ablate_encoder:AblateSettings",
         "compare": "planning.commands.compare:CompareSettings",
-        "compare_objectives": "robot_wm.commands.compare_objectives:CompareObjectivesSettings",
+        "objectives": "robot_wm.commands.compare_objectives:ObjectivesSettings",
         "physics": "planning.commands.physics:PhysicsSettings",
         "reach": "planning.commands.reach_goal:ReachSettings",
         "soak": "export.commands.stress_test:SoakSettings",

@@ -1,8 +1,8 @@
 """``robot-wm compare-objectives``: one encoder, pretrained in many ways, probed in one table.
 
 Every objective gets the same episodes, the same encoder and equal steps or, with
-``compare_objectives.minutes``, equal processor time; its options are those of its YAML file. Beside the probes
-there is a curve: what the monitor measured against processor time and pictures seen, from which it
+``objectives.minutes``, equal processor time; its options are those of its YAML file. Beside the
+probes there is a curve: what the monitor measured against processor time and pictures seen, from which it
 follows how much sooner one objective knows what another one knows in the end. What exists is kept:
 an interrupted run goes on, and runs of other seeds or objectives add their rows.
 """
@@ -42,11 +42,11 @@ TRIAL = 24  # steps that tell what a step costs
 
 
 @dataclass(frozen=True)
-class CompareObjectivesSettings:
+class ObjectivesSettings:
     """The comparison of pretraining objectives.
 
     Attributes:
-        objectives: names of YAML files in ``configs/objective``.
+        names: names of YAML files in ``configs/objective``.
         minutes: processor minutes of pretraining for each; 0 gives each ``pretrain.steps``.
         points: of each learning curve.
         reference: objective whose final knowledge the others are timed to reach.
@@ -55,7 +55,7 @@ class CompareObjectivesSettings:
         ConfigError: an objective twice, or none.
     """
 
-    objectives: tuple[str, ...] = (
+    names: tuple[str, ...] = (
         "vjepa", "vjepa_plain", "ijepa", "iwm", "vicreg", "barlow_twins", "sigreg", "mae",
         "videomae",
     )  # fmt: skip
@@ -64,21 +64,21 @@ class CompareObjectivesSettings:
     reference: str = "videomae"
 
     def __post_init__(self) -> None:
-        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
+        if not self.names or len(set(self.names)) < len(self.names):
             raise ConfigError(
-                f"compare_objectives.objectives = {list(self.objectives)}", "one or more, each once",
+                f"objectives.names = {list(self.names)}", "one or more, each once",
                 "correct the list",
             )  # fmt: skip
 
 
 def run(session: Session) -> int:
     """Pretrain and probe with every objective; write rows, curves and a table."""
-    chosen = session.settings.compare_objectives
+    chosen = session.settings.objectives
     steps = session.settings.pretrain_config().steps
     label = f"{chosen.minutes:g}min" if chosen.minutes else str(steps)
     runs = session.settings.run_path("compare-objectives")
     out = runs / label / f"seed{session.settings.seed}"
-    each = {name: with_objective(session, name) for name in chosen.objectives}
+    each = {name: with_objective(session, name) for name in chosen.names}
     for name, settings in each.items():
         check(name, settings)
     rows, points = list[Row](), list[Row]()

@@ -8,7 +8,7 @@ from moving_square import make_dataset
 
 from robot_wm.cli import main as cli
 from robot_wm.commands.compare_objectives import (
-    CompareObjectivesSettings,
+    ObjectivesSettings,
     curve_of,
     efficiency,
     overview,
@@ -75,7 +75,7 @@ def test_objectives_come_with_their_own_options() -> None:
 
 def test_an_objective_twice_is_refused() -> None:
     with pytest.raises(ConfigError, match="each once"):
-        CompareObjectivesSettings(objectives=("mae", "mae"))
+        ObjectivesSettings(names=("mae", "mae"))
 
 
 def test_rows_curves_and_table_of_a_tiny_run_which_is_not_done_twice(
@@ -88,7 +88,7 @@ def test_rows_curves_and_table_of_a_tiny_run_which_is_not_done_twice(
         monkeypatch.setattr(f"{where}.encoder_datasets", lambda session: [store.root])
     monkeypatch.setattr("robot_wm.commands.ablate_encoder.dataset", lambda *_: store.root)
     words = ["experiment=smoke", "image_size=32", "encoder.patch=8", "encoder_tasks=push_t",
-             "compare_objectives.objectives=[ijepa,videomae]", "compare_objectives.points=2", "pretrain.steps=4",
+             "objectives.names=[ijepa,videomae]", "objectives.points=2", "pretrain.steps=4",
              "pretrain.batch=8", "pretrain.log_every=1", "probe.frames=400", "probe.epochs=1",
              "threads=1"]  # fmt: skip
     assert cli.main(["compare-objectives", *words]) == 0
@@ -106,11 +106,9 @@ def test_rows_curves_and_table_of_a_tiny_run_which_is_not_done_twice(
     assert "sooner" in (out / "objectives-4.md").read_text()
     weights = out / "4/seed0/ijepa/encoder/weights.safetensors"
     before = weights.stat().st_mtime_ns
-    more = [w for w in words if not w.startswith("compare_objectives.obj")] + [
-        "compare_objectives.objectives=[mae]"
-    ]
+    more = [w for w in words if not w.startswith("objectives.names")] + ["objectives.names=[mae]"]
     assert cli.main(["compare-objectives", *words]) == 0
-    assert cli.main(["compare-objectives", *more, "compare_objectives.minutes=0.001"]) == 0
+    assert cli.main(["compare-objectives", *more, "objectives.minutes=0.001"]) == 0
     assert weights.stat().st_mtime_ns == before
     (timed,) = {row["steps"] for row in read_lines(out / "objectives-0.001min.jsonl")} - {0}
     assert timed >= 1
