@@ -14,7 +14,7 @@ def run() -> int:
         DataError: not inside a checkout, or an unreadable row.
     """
     from planning.comparison import results as comparison
-    from planning.evaluation.tables import render_tables
+    from planning.reporting.tables import render_tables
     from planning.surprise import results as surprise
 
     rows = CHECKOUT / "results"

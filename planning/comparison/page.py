@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from planning.comparison.results import cells, head, noises_of
-from planning.evaluation.tables import MISSING
 from planning.reporting.episode_recorder import Imagination
 from planning.reporting.pages import environment
 from planning.reporting.pictures import picture
+from planning.reporting.tables import MISSING
 from robot_wm.core.protocols import History
 
 

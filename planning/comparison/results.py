@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from planning.evaluation.tables import MISSING, number
+from planning.reporting.tables import MISSING, number
 from robot_wm.core.config import Count, Natural, Within
 from robot_wm.core.storage.json_io import read_lines, write_lines
 from robot_wm.core.storage.markdown import table

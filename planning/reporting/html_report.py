@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from planning.evaluation.tables import MISSING, number
 from planning.reporting import charts, units
 from planning.reporting.pages import environment
 from planning.reporting.pictures import Film, Picture, film, picture
 from planning.reporting.records import EpisodeRecord, PlanView
+from planning.reporting.tables import MISSING, number
 from robot_wm.core.storage.provenance import atomic_write
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 Every objective gets the same episodes, the same encoder and equal steps or, with
 ``objectives.minutes``, equal processor time; its options are those of its YAML file. Beside the
-probes there is a curve: what the monitor measured against processor time and pictures seen, from which it
-follows how much sooner one objective knows what another one knows in the end. What exists is kept:
-an interrupted run goes on, and runs of other seeds or objectives add their rows.
+probes there is a curve: what the monitor measured against processor time and pictures seen, from
+which it follows how much sooner one objective knows what another one knows in the end. What exists
+is kept: an interrupted run goes on, and runs of other seeds or objectives add their rows.
 """
 
 from __future__ import annotations

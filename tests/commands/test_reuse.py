@@ -97,7 +97,7 @@ def test_a_list_of_other_episodes_is_refused(home):
 
 
 def test_rows_say_their_split_and_no_table_takes_training_pairs_for_held_out(home):
-    from planning.evaluation.tables import load_all
+    from planning.reporting.tables import load_all
 
     words = (*TINY, "method=random", "evaluate.limit=1")
     assert cli.main(["evaluate", *words]) == 0

@@ -25,7 +25,7 @@ from planning.evaluation.evaluator import (
 from planning.evaluation.results import pack_trace, parse_row, read_rows, unpack_trace
 from planning.evaluation.sample_pairs import PairsConfig, make_pair_lists
 from planning.evaluation.statistics import wilson
-from planning.evaluation.tables import render_tables
+from planning.reporting.tables import render_tables
 from robot_wm.core.errors import ConfigError, DataError, InputError, WeightsError
 from robot_wm.core.instantiate import deferred
 

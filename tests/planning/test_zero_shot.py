@@ -12,8 +12,8 @@ from planning.evaluation.evaluator import evaluate, run_episode
 from planning.evaluation.results import append_row, find_row
 from planning.evaluation.sample_pairs import PairsConfig, make_pair_lists
 from planning.evaluation.statistics import mcnemar
-from planning.evaluation.tables import render_tables
-from planning.evaluation.zero_shot import by_factor, score, summary
+from planning.reporting.tables import render_tables
+from planning.reporting.zero_shot import by_factor, score, summary
 from robot_wm.cli import main as cli
 from robot_wm.core.errors import ConfigError
 from sim.randomization import levels

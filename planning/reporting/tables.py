@@ -12,7 +12,7 @@ import numpy as np
 from planning.evaluation.goal_pairs import ZERO_SHOT
 from planning.evaluation.results import IDENTITY, RUN, RowName, parse_row, read_rows
 from planning.evaluation.statistics import mean_sd, wilson
-from planning.evaluation.zero_shot import NONE, factor_table, level_table, score
+from planning.reporting.zero_shot import NONE, factor_table, level_table, score
 from robot_wm.core.errors import DataError
 from robot_wm.core.storage.markdown import table
 
