@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from robot_wm.core.config import Within, build
 
@@ -27,7 +27,8 @@ class PlannerSettings:
         discount: 0 costs the last block alone; above 0 sums all blocks with that factor per block.
         levels: steps from the lowest to the highest action to which plans are rounded, so that two
             runtimes of one model act alike; 0 does not round.
-        cost: the world model's step cost: latent, distance or both; empty takes the model's own.
+        cost: the world model's step cost, of those its family has (jepa: latent, distance, both;
+            world_models and dreamer: native, pixels, shared); empty takes the model's own.
         mirror: whether a learned model judges every candidate in the scene's mirror image, too,
             where it has one (:mod:`planning.agent.symmetrized_model`).
     """
@@ -41,7 +42,7 @@ class PlannerSettings:
     warm_start: bool = True
     discount: Annotated[float, Within(0, 100)] = 0.0
     levels: Annotated[int, Within(0, 2**20)] = 256
-    cost: Literal["", "latent", "distance", "both"] = ""
+    cost: str = ""
     mirror: bool = False
 
     def search(self, where: str = "planner.options") -> Optimizer:

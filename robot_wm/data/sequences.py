@@ -21,6 +21,26 @@ from robot_wm.encoders.token_pca import TokenPCA
 Pair = tuple[EpisodeReader, LatentStore]
 
 
+def open_stores(task: str, datasets: Sequence[Path]) -> list[EpisodeReader]:
+    """Data sets in the given order; all must describe the same robot.
+
+    Raises:
+        DataError: another task or robot than the first one's.
+    """
+    stores = [open_episodes(path) for path in datasets]
+    keys = ("task", "image_size", "frame_every", "control_dt", "control_low", "control_high")
+    wanted = {key: getattr(stores[0].schema, key) for key in keys} | {"task": task}
+    for store in stores:
+        found = {key: getattr(store.schema, key) for key in keys}
+        if differ := [key for key in keys if found[key] != wanted[key]]:
+            raise DataError(
+                f"{store.root} has {', '.join(f'{k} {found[k]}' for k in differ)}",
+                ", ".join(f"{k} {wanted[k]}" for k in differ),
+                "train each task and robot on its own",
+            )
+    return stores
+
+
 def open_pairs(
     task: str, datasets: Sequence[Path], latents: Sequence[Path], encoder_sha: str
 ) -> list[Pair]:
@@ -35,17 +55,7 @@ def open_pairs(
             "one cache per data set, in the same order",
             "call `build_latents` for each data set; `robot-wm train` does",
         )
-    stores = [open_episodes(path) for path in datasets]
-    keys = ("task", "image_size", "frame_every", "control_dt", "control_low", "control_high")
-    wanted = {key: getattr(stores[0].schema, key) for key in keys} | {"task": task}
-    for store in stores:
-        found = {key: getattr(store.schema, key) for key in keys}
-        if differ := [key for key in keys if found[key] != wanted[key]]:
-            raise DataError(
-                f"{store.root} has {', '.join(f'{k} {found[k]}' for k in differ)}",
-                ", ".join(f"{k} {wanted[k]}" for k in differ),
-                "train each task and robot on its own",
-            )
+    stores = open_stores(task, datasets)
     return [
         (store, LatentStore(path, store, encoder_sha))
         for store, path in zip(stores, latents, strict=True)

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 KIND = "world_model"
 OLDEST = "jepa"  # the only one there was when manifests did not name it
 WORLD_MODELS = Registry(
-    "robot_wm.world_models", {"jepa": "robot_wm.world_models.jepa.family:FAMILY"}
+    "robot_wm.world_models",
+    {
+        "dreamer": "robot_wm.world_models.dreamer.family:FAMILY",
+        "jepa": "robot_wm.world_models.jepa.family:FAMILY",
+        "world_models": "robot_wm.world_models.world_models_2018.family:FAMILY",
+    },
 )
 
 Evaluate = Callable[[WorldModel[Any]], Mapping[str, Any]]

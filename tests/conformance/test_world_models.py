@@ -27,7 +27,9 @@ from robot_wm.world_models.base import (
     TrainingData,
     WorldModelFamily,
 )
+from robot_wm.world_models.dreamer.config import DreamerConfig
 from robot_wm.world_models.jepa.training.config import TrainConfig
+from robot_wm.world_models.world_models_2018.config import WorldModels2018Config
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = {**WORLD_MODELS, "toy": LINEAR}
@@ -40,6 +42,15 @@ TINY_RUNS = {
         keypoints=2, embedding=6, embedding_width=8, embedding_blocks=1,
         embedding_frames=4, embedding_episodes=4, slow=2, width=16, blocks=1, horizon=3, heads=2,
         proposer_width=8, proposer_blocks=1, distance_width=8, distance_blocks=1,
+    ),
+    "dreamer": DreamerConfig(
+        "square", window=8, horizon=3, held_out=4, deter=16, blocks=4, groups=4, classes=4,
+        hidden=8, depth=1, units=8, steps=2, batch=4, behaviour_steps=2, starts=4, imagined=3,
+        threads=1,
+    ),
+    "world_models": WorldModels2018Config(
+        "square", window=8, horizon=3, held_out=4, z=8, hidden=16, mixtures=2, vae_steps=2,
+        vae_batch=8, rnn_steps=2, rnn_batch=8, generations=2, population=4, dreams=4, threads=1,
     ),
     "toy": LinearConfig("square", steps=5, horizon=3),
 }  # fmt: skip

@@ -11,7 +11,7 @@ EXTRAS = {
     "safetensors": ("safetensors", "train"), "onnxruntime": ("onnxruntime", "robot"),
     "onnx": ("onnx", "export"), "onnxscript": ("onnxscript", "export"),
     "hydra": ("hydra-core", "cli"), "jinja2": ("jinja2", "cli"),
-    "matplotlib": ("matplotlib", "cli"),
+    "matplotlib": ("matplotlib", "cli"), "cma": ("cma", "rivals"),
 }  # fmt: skip
 
 
