@@ -23,10 +23,10 @@ from robot_wm.world_models.world_models_2018.model import expected_distance
 from robot_wm.world_models.world_models_2018.networks import (
     VAE,
     Network,
-    draw,
     kl_from_unit,
     moments,
     negative_log_likelihood,
+    sample,
 )
 
 SPEC = ModelSpec("square", (-1.0,) * 10, (1.0,) * 10, 2, 0.02, context=2, horizon=4, image_size=64)
@@ -79,7 +79,7 @@ def samples(count, temperature):
     generator = torch.Generator().manual_seed(2)
     rows = tuple(part.expand(count, *part.shape[1:]) for part in mixture(rows=1))
     uniform = torch.rand(count, 1, generator=generator)
-    return draw(rows, temperature, uniform, torch.randn(count, 4, generator=generator))
+    return sample(rows, temperature, uniform, torch.randn(count, 4, generator=generator))
 
 
 def test_expected_distance_is_that_of_samples():
@@ -95,7 +95,7 @@ def test_expected_distance_is_that_of_samples():
 def test_temperature_sharpens_the_choice_and_shrinks_the_spread():
     one = (torch.zeros(50_000, 1), torch.zeros(50_000, 1, 4), torch.zeros(50_000, 1, 4))
     normal = torch.randn(50_000, 4, generator=torch.Generator().manual_seed(0))
-    hot = draw(one, 1.44, torch.zeros(50_000, 1), normal)
+    hot = sample(one, 1.44, torch.zeros(50_000, 1), normal)
     torch.testing.assert_close(hot, 1.2 * normal)
     log_pi, means, _ = mixture(rows=1)
     cold = samples(1_000, 1e-6)  # the likeliest Gaussian's mean

@@ -86,7 +86,7 @@ class DreamerTraining(PixelTraining):
         c, network = self.config, self.state
         images, seen, beliefs, posterior, prior = self._filtered(batch, generator)
         features = torch.stack([belief.features for belief in beliefs], dim=1)
-        rebuilt = network.brush(features.flatten(0, 1))
+        rebuilt = network.draw(features.flatten(0, 1))
         backdrop = network.get_buffer("backdrop")
         error = pixel_loss(rebuilt, images, backdrop, c.foreground).mean()
         dynamics, representation, nats = balanced_kl(posterior, prior, c.free)

@@ -124,7 +124,7 @@ class Eyes(nn.Module):
 
 
 class Brush(nn.Module):
-    """Features ``[N, F]`` to images ``[N, 3, 64, 64]`` in 0 … 1: :class:`Eyes`, mirrored."""
+    """Features ``[N, F]`` to logits of images ``[N, 3, 64, 64]``: :class:`Eyes`, mirrored."""
 
     def __init__(self, features: int, depth: int) -> None:
         super().__init__()
@@ -137,11 +137,11 @@ class Brush(nn.Module):
             )
             for a, b in pairwise(sizes)
         ]  # fmt: skip
-        self.layers = nn.Sequential(*up, nn.ConvTranspose2d(sizes[-1], 3, 5, 2, 2, 1), nn.Sigmoid())
+        self.layers = nn.Sequential(*up, nn.ConvTranspose2d(sizes[-1], 3, 5, 2, 2, 1))
 
     def forward(self, features: Tensor) -> Tensor:
         """See the class."""
-        images: Tensor = self.layers(
+        logits: Tensor = self.layers(
             self.widen(features).reshape(-1, self.channels, self.side, self.side)
         )
-        return images
+        return logits

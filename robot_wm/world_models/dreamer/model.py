@@ -73,7 +73,7 @@ class Dreamer(PixelModel[Believed, Network]):
 
     def pictures(self, features: Tensor) -> Tensor:
         """What the decoder draws."""
-        return self.network.brush(features)
+        return self.network.draw(features)
 
     def distance(self, features: Tensor, goal: Believed) -> Tensor:
         """See :meth:`Network.distance`."""

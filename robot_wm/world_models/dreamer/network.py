@@ -17,7 +17,7 @@ from robot_wm.core.protocols import ModelSpec
 from robot_wm.world_models.dreamer.config import DreamerConfig
 from robot_wm.world_models.dreamer.layers import BINS, Brush, Eyes, bins, expectation, mlp
 from robot_wm.world_models.dreamer.rssm import RSSM, Belief
-from robot_wm.world_models.pixels.frames import CANVAS
+from robot_wm.world_models.pixels.frames import CANVAS, drawn_onto
 from robot_wm.world_models.pixels.model import pushed, unpushed
 
 LAYERS = 2
@@ -53,6 +53,10 @@ class Network(nn.Module):
     def shares(self, actions: Tensor) -> Tensor:
         """Actions as the state-space model hears them."""
         return pushed(actions, self.low, self.high)
+
+    def draw(self, features: Tensor) -> Tensor:
+        """Features ``[N, F]`` to images ``[N, 3, 64, 64]`` in 0 … 1."""
+        return drawn_onto(self.get_buffer("backdrop"), self.brush(features))
 
     @staticmethod
     def looks(seen: Tensor) -> Tensor:

@@ -40,6 +40,19 @@ def to_frames(images: Tensor, size: Size) -> np.ndarray:
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
 
+def drawn_onto(backdrop: Tensor, logits: Tensor) -> Tensor:
+    """Images in 0 … 1 of a decoder's logits, which say what is unlike the mean training frame.
+
+    An untrained decoder draws that frame. One that first had to learn the large bright background
+    drove its rectifiers into silence there and never drew anything else.
+
+    Args:
+        backdrop: mean training frame ``[3, 64, 64]``.
+        logits: ``[N, 3, 64, 64]``.
+    """
+    return (logits + backdrop.clamp(0.02, 0.98).logit()).sigmoid()
+
+
 def pixel_loss(rebuilt: Tensor, images: Tensor, backdrop: Tensor, foreground: float) -> Tensor:
     """Squared error summed over the pixels of an image, ``[N]``; the foreground counts more.
 

@@ -39,7 +39,7 @@ class WorldModels2018Config(PixelConfig):
     mixtures: Width = 5
     vae_steps: Count = 2500
     vae_batch: Count = 100
-    vae_lr: Positive = 1e-3
+    vae_lr: Positive = 5e-4
     tolerance: NonNegative = 0.5
     rnn_steps: Count = 3000
     rnn_batch: Count = 100

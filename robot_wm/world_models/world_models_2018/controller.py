@@ -19,7 +19,7 @@ from robot_wm.core.errors import ConfigError
 from robot_wm.core.system.progress import progress
 from robot_wm.world_models.pixels.model import unpushed
 from robot_wm.world_models.world_models_2018.config import WorldModels2018Config
-from robot_wm.world_models.world_models_2018.networks import Network, draw
+from robot_wm.world_models.world_models_2018.networks import Network, sample
 
 
 def library() -> ModuleType:
@@ -46,7 +46,7 @@ class Dreams:
     Attributes:
         z_prev, z, action: two frames ``[B, Z]`` and the block between them ``[B, A]``.
         goal: ``[B, Z]``.
-        uniform, normal: ``[R, B, 1]`` and ``[R, B, Z]``, see ``networks.draw``.
+        uniform, normal: ``[R, B, 1]`` and ``[R, B, Z]``, see ``networks.sample``.
     """
 
     z_prev: Tensor
@@ -79,7 +79,7 @@ def dreamed_cost(
         block = unpushed(shares.tile(1, network.block), network.low, network.high)
         memory = network.advance(here, block, memory)
         mixture = network.rnn.mixture(memory[0])
-        here = draw(mixture, temperature, all_of(uniform), all_of(normal))
+        here = sample(mixture, temperature, all_of(uniform), all_of(normal))
         total += (here - goal).square().sum(dim=-1)
     return total.reshape(members, starts).mean(dim=1) / len(dreams.uniform)
 

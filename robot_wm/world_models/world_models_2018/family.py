@@ -30,7 +30,7 @@ from robot_wm.world_models.world_models_2018.networks import (
     negative_log_likelihood,
 )
 
-WARMUP = 50  # steps
+WARMUP = 100  # steps
 
 
 class WorldModels2018Training(PixelTraining):
@@ -82,7 +82,7 @@ class WorldModels2018Training(PixelTraining):
         images = to_canvas(frames.to(c.device))
         mean, log_var = network.vae.encode(images)
         noise = torch.randn(mean.shape, generator=generator).to(mean)
-        rebuilt = network.vae.decode(mean + (0.5 * log_var).exp() * noise)
+        rebuilt = network.draw(mean + (0.5 * log_var).exp() * noise)
         backdrop = network.get_buffer("backdrop")
         error = pixel_loss(rebuilt, images, backdrop, c.foreground).mean()
         kl = kl_from_unit(mean, log_var)
@@ -106,7 +106,7 @@ class WorldModels2018Training(PixelTraining):
         c, latents = self.config, self._latents()
         with torch.no_grad():
             images = to_canvas(self.windows.evenly_spaced(32).frames.flatten(0, 1).to(c.device))
-            rebuilt = self.state.vae.decode(self.state.vae.encode(images)[0])
+            rebuilt = self.state.draw(self.state.vae.encode(images)[0])
             error = (rebuilt - images).square().mean()
             self.state.get_buffer("usual_error").copy_(error.clamp(min=1e-8))
             found = evolve(c, self.state, latents.dreams, np.random.default_rng([c.seed, 2018]))

@@ -57,7 +57,7 @@ class WorldModels2018(PixelModel[Noticed, Network]):
 
     def pictures(self, features: Tensor) -> Tensor:
         """What the VAE draws of the mean."""
-        return self.network.vae.decode(features[:, :-1])
+        return self.network.draw(features[:, :-1])
 
     def distance(self, features: Tensor, goal: Noticed) -> Tensor:
         """E‖z - z_goal‖²."""
@@ -123,7 +123,7 @@ class Encode(nn.Module):
         """See the class."""
         pixels = to_canvas(images)
         z = self.network.vae.encode(pixels)[0]
-        error = (self.network.vae.decode(z) - pixels).square().mean(dim=(1, 2, 3))
+        error = (self.network.draw(z) - pixels).square().mean(dim=(1, 2, 3))
         return z, error / self.network.get_buffer("usual_error")
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robot_wm.core.protocols import ModelSpec
-from robot_wm.world_models.pixels.frames import CANVAS
+from robot_wm.world_models.pixels.frames import CANVAS, drawn_onto
 from robot_wm.world_models.pixels.model import pushed, unpushed
 from robot_wm.world_models.world_models_2018.config import WorldModels2018Config
 
@@ -38,7 +38,7 @@ class VAE(nn.Module):
             nn.ConvTranspose2d(self.FLAT, 128, 5, stride=2), relu,
             nn.ConvTranspose2d(128, 64, 5, stride=2), relu,
             nn.ConvTranspose2d(64, 32, 6, stride=2), relu,
-            nn.ConvTranspose2d(32, 3, 6, stride=2), nn.Sigmoid(),
+            nn.ConvTranspose2d(32, 3, 6, stride=2),
         )  # fmt: skip
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,9 +47,9 @@ class VAE(nn.Module):
         return self.mean(flat), self.log_var(flat)
 
     def decode(self, z: Tensor) -> Tensor:
-        """``[N, Z]`` to images."""
-        images: Tensor = self.decoder(self.widen(z)[:, :, None, None])
-        return images
+        """``[N, Z]`` to the logits of images, see ``pixels.frames.drawn_onto``."""
+        logits: Tensor = self.decoder(self.widen(z)[:, :, None, None])
+        return logits
 
 
 def kl_from_unit(mean: Tensor, log_var: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def moments(mixture: Mixture) -> tuple[Tensor, Tensor]:
     return mean, (weights * spread).sum(dim=(-2, -1))
 
 
-def draw(mixture: Mixture, temperature: float, uniform: Tensor, normal: Tensor) -> Tensor:
+def sample(mixture: Mixture, temperature: float, uniform: Tensor, normal: Tensor) -> Tensor:
     """A sample at a temperature τ: a Gaussian by logits/τ, then μ + σ √τ ε.
 
     Args:
@@ -139,6 +139,10 @@ class Network(nn.Module):
         self.register_buffer("high", torch.tensor(spec.action_high))
         self.register_buffer("backdrop", torch.zeros(3, CANVAS, CANVAS))
         self.register_buffer("usual_error", torch.ones(()))  # of a training frame, rebuilt
+
+    def draw(self, z: Tensor) -> Tensor:
+        """``[N, Z]`` to images."""
+        return drawn_onto(self.get_buffer("backdrop"), self.vae.decode(z))
 
     def advance(self, z: Tensor, actions: Tensor, memory: Memory) -> Memory:
         """The memory after doing ``actions [N, A]`` where one sees ``z [N, Z]``."""
