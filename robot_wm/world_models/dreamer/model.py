@@ -105,7 +105,7 @@ class Dreamer(PixelModel[Believed, Network]):
         particles = self.network.config.particles
         seen = self.network.eyes(self._images(frames))
         told = self.network.shares(self._tensor(actions))
-        seed = seed_of(History(frames, np.zeros((len(frames), 0), np.float32), actions))
+        seed = seed_of(History.of_goal(frames[0]))  # what comes later is not to be known before
         _, posterior, prior = self.network.rssm.filter(
             seen.expand(particles, -1, -1), told.expand(particles, -1, -1),
             self._lots(seed, len(frames)),
