@@ -14,6 +14,7 @@ from robot_wm.world_models.world_models_2018.config import WorldModels2018Config
 from robot_wm.world_models.world_models_2018.model import WorldModels2018
 from robot_wm.world_models.world_models_2018.networks import Network
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # tracing takes half a minute
 OPTIONS = {"candidates": 24, "iterations": 2, "elites": 6, "beta": 2.0, "decay": 1.0}
 SPEC = ModelSpec(
     "square", (-1.0,) * 10, (1.0,) * 10, 2, 0.02, context=2, horizon=3, image_size=SIZE,
