@@ -71,7 +71,7 @@ $(RUNS): pyproject.toml
 $(READY): $(RUNS)
 	@echo "installing what training, export and tests need (once)"
 	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
-	@$(PIP) -e '.[robot,sim,arms,cli,train,export,dev]'
+	@$(PIP) -e '.[robot,sim,arms,cli,train,rivals,language,export,dev]'
 	@touch $@
 
 .PHONY: opengl

@@ -41,7 +41,7 @@ def missing(error: ImportError) -> ConfigError:
     """What to tell where a library is not there."""
     return ConfigError(
         f"{error.name} is not installed", "an environment with every extra",
-        "run `make setup`, or pip install -e '.[sim,cli,train,export,dev]'",
+        "run `make setup`, or pip install -e '.[sim,cli,train,rivals,export,dev]'",
     )  # fmt: skip
 
 

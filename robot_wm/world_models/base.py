@@ -29,11 +29,13 @@ WORLD_MODELS = Registry(
     "robot_wm.world_models",
     {
         "dino_wm": "robot_wm.world_models.dino_wm.family:FAMILY",
+        "dreamer": "robot_wm.world_models.dreamer.family:FAMILY",
         "genie": "robot_wm.world_models.genie.family:FAMILY",
         "genie_true": "robot_wm.world_models.genie.family:TRUE_FAMILY",
         "jepa": "robot_wm.world_models.jepa.family:FAMILY",
         "lewm": "robot_wm.world_models.lewm.family:FAMILY",
         "sora": "robot_wm.world_models.sora.family:FAMILY",
+        "world_models": "robot_wm.world_models.world_models_2018.family:FAMILY",
     },
 )
 

@@ -28,10 +28,12 @@ from robot_wm.world_models.base import (
     WorldModelFamily,
 )
 from robot_wm.world_models.dino_wm.network import DinoWMConfig
+from robot_wm.world_models.dreamer.config import DreamerConfig
 from robot_wm.world_models.genie.config import GenieConfig, TrueGenieConfig
 from robot_wm.world_models.jepa.training.config import TrainConfig
 from robot_wm.world_models.lewm.network import LeWMConfig
 from robot_wm.world_models.sora.config import SoraConfig
+from robot_wm.world_models.world_models_2018.config import WorldModels2018Config
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = {**WORLD_MODELS, "toy": LINEAR}
@@ -64,6 +66,15 @@ TINY_RUNS = {
     ),
     "dino_wm": DinoWMConfig(
         "square", steps=3, batch=4, horizon=3, width=16, depth=1, heads=2, chunk=4,
+    ),
+    "dreamer": DreamerConfig(
+        "square", window=8, horizon=3, held_out=4, deter=16, blocks=4, groups=4, classes=4,
+        hidden=8, depth=1, units=8, steps=2, batch=4, behaviour_steps=2, starts=4, imagined=3,
+        threads=1,
+    ),
+    "world_models": WorldModels2018Config(
+        "square", window=8, horizon=3, held_out=4, z=8, hidden=16, mixtures=2, vae_steps=2,
+        vae_batch=8, rnn_steps=2, rnn_batch=8, generations=2, population=4, dreams=4, threads=1,
     ),
     "toy": LinearConfig("square", steps=5, horizon=3),
 }  # fmt: skip

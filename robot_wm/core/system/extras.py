@@ -13,6 +13,7 @@ EXTRAS = {
     "hydra": ("hydra-core", "cli"), "jinja2": ("jinja2", "cli"),
     "matplotlib": ("matplotlib", "cli"), "wordllama": ("wordllama", "language"),
     "ogbench": ("ogbench", "arms"), "fast_simplification": ("fast-simplification", "arms"),
+    "cma": ("cma", "rivals"),
 }  # fmt: skip
 
 
