@@ -19,7 +19,8 @@ class ClipSampler:
     """Pairs of frames one block apart from *training* episodes, by the shares of their data sets.
 
     All training frames are held in memory (12 KB each at 64 px); a draw is one gather per data set.
-    Scenes are numbered by task name; action blocks are normalised per scene.
+    Scenes are numbered by task name; action blocks are normalised per scene, and as wide as the
+    widest robot's: what another one lacks is zero, in sums NaN, since there is nothing to infer.
 
     Args:
         stores: data sets.
@@ -29,8 +30,7 @@ class ClipSampler:
         clips_per_episode: clips drawn from one episode at a time.
 
     Raises:
-        DataError: no clip, another image size, frames not stored at block boundaries, or action
-            blocks of different sizes.
+        DataError: no clip, another image size, or frames not stored at block boundaries.
     """
 
     def __init__(
@@ -50,17 +50,12 @@ class ClipSampler:
                 "a share above 0 for one of them", "correct `pretrain.dataset_weights`",
             )  # fmt: skip
         self.dataset_weights = weights / weights.sum()
-        self.control_dim = len(stores[0].schema.control_low)
+        self.control_dim = max(len(store.schema.control_low) for store in stores)
         self.scenes = sorted({store.schema.task for store in stores})
         self.strides = [block // store.schema.frame_every for store in stores]
         self.alike = [name == "nominal" for name in labels]
         self.parts = [_clips(store, block, image_size) for store in stores]
-        widths = {actions.shape[1] for _, _, actions, _ in self.parts}
-        if len(widths) != 1:
-            raise DataError(
-                f"action blocks of sizes {sorted(widths)}", "one size", "pretrain them separately"
-            )
-        self.action_dim = widths.pop()
+        self.action_dim = max(actions.shape[1] for _, _, actions, _ in self.parts)
         self.twins = [self._twins(stores, i, block) for i in range(len(stores))]
         self.owner = [self.scenes.index(store.schema.task) for store in stores]
         self.statistics = {}
@@ -72,7 +67,8 @@ class ClipSampler:
             for i in of_scene:
                 frames, first, actions, episode = self.parts[i]
                 self.parts[i] = (frames, first, fitted.normalize(actions), episode)
-                self.summed_actions[i] = actions.reshape(len(actions), -1, self.control_dim).sum(1)
+                controls = len(stores[i].schema.control_low)
+                self.summed_actions[i] = actions.reshape(len(actions), -1, controls).sum(1)
             summed = Statistics.fit(np.concatenate([self.summed_actions[i] for i in of_scene]))
             for i in of_scene:
                 self.summed_actions[i] = summed.normalize(self.summed_actions[i])
@@ -86,7 +82,8 @@ class ClipSampler:
 
         Returns:
             ``frames`` uint8 ``[B, 2, H, W, 3]``, ``actions`` float32 ``[B, A]``, ``summed_action``
-            (summed control actions) float32 ``[B, C]``, both normalised per scene, ``scene`` int64
+            (summed control actions; NaN where a robot has no such control) float32 ``[B, C]``,
+            both normalised per scene, ``scene`` int64
             ``[B]``, ``appearance_id`` int64 ``[B]`` and ``clip`` int64 ``[B]``: clips of one look
             were drawn with the same appearance (all of a nominal collection, one episode of
             another). Where there are collections in other looks, ``twin`` uint8 ``[B, 2, H, W, 3]``
@@ -98,8 +95,8 @@ class ClipSampler:
         if left := batch - int(counts.sum()):
             np.add.at(counts, rng.choice(len(counts), left, p=rest / rest.sum()), 1)
         frames = np.empty((batch, 2, *self.parts[0][0].shape[1:]), np.uint8)
-        actions = np.empty((batch, self.action_dim), np.float32)
-        summed_action = np.empty((batch, self.control_dim), np.float32)
+        actions = np.zeros((batch, self.action_dim), np.float32)
+        summed_action = np.full((batch, self.control_dim), np.nan, np.float32)
         appearance_id, clip = np.empty(batch, np.int64), np.empty(batch, np.int64)
         twin = frames if all(pair is None for pair in self.twins) else np.empty_like(frames)
         start = seen = 0
@@ -110,10 +107,9 @@ class ClipSampler:
             if twin is not frames:
                 shown, rows = self.twins[i] or (i, np.arange(len(first)))
                 twin[start:stop] = self._pixels(shown, rows[chosen])
-            actions[start:stop], summed_action[start:stop] = (
-                blocks[chosen],
-                self.summed_actions[i][chosen],
-            )
+            summed = self.summed_actions[i]
+            actions[start:stop, : blocks.shape[1]] = blocks[chosen]
+            summed_action[start:stop, : summed.shape[1]] = summed[chosen]
             appearance_id[start:stop] = seen + (0 if self.alike[i] else episode[chosen])
             clip[start:stop] = seen + chosen
             start, seen = stop, seen + len(first)

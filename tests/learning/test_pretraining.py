@@ -39,12 +39,15 @@ CONFIG = PretrainConfig(
 )  # fmt: skip
 
 
-def dataset(root, task: str, episodes: int = 40, length: int = 10, seed: int = 0):
-    """The top left patch of frame k of episode e has the value 4e + k; its action t is (e, t)."""
+def dataset(root, task: str, episodes: int = 40, length: int = 10, seed: int = 0, more: int = 0):
+    """The top left patch of frame k of episode e has the value 4e + k; its action t is (e, t).
+
+    Behind it stand ``more`` controls that draw lots.
+    """
     rng = np.random.default_rng(seed)
     schema = Schema(
-        task, root.name, 16, 5, 0.1, (-1.0, -1.0), (1.0, 1.0), ("x [m]", "angle [rad]"),
-        1, 0, seed, episodes, {},
+        task, root.name, 16, 5, 0.1, (-1.0,) * (2 + more), (1.0,) * (2 + more),
+        ("x [m]", "angle [rad]"), 1, 0, seed, episodes, {},
     )  # fmt: skip
     open_dataset(root, schema)
     made = []
@@ -54,6 +57,7 @@ def dataset(root, task: str, episodes: int = 40, length: int = 10, seed: int = 0
         poses = rng.standard_normal((length + 1, 2))
         poses[:, 0] = e
         actions = np.stack([np.full(length, e), np.arange(length)], 1).astype(np.float32)
+        actions = np.hstack([actions, rng.uniform(-1, 1, (length, more)).astype(np.float32)])
         states, proprio = np.zeros((length + 1, 1)), np.zeros((length + 1, 0), np.float32)
         made.append(Episode(e, frames, states, poses, proprio, actions, {"seed": e}))
     write_shard(root, 0, made)
@@ -148,6 +152,26 @@ def test_drift_is_the_summed_action_normalised_per_scene(data, tmp_path) -> None
     summed_action = batch["summed_action"][beta][:, 0]
     slope = torch.cov(torch.stack([episode, summed_action]))
     assert slope[0, 1] ** 2 / (slope[0, 0] * slope[1, 1]) == pytest.approx(1, abs=1e-4)
+
+
+def test_robots_with_more_and_fewer_controls_pretrain_together(data, tmp_path) -> None:
+    arm = dataset(tmp_path / "arm", "arm", more=3)
+    sampler = ClipSampler([EpisodeStore(data[0]), EpisodeStore(arm)], 5, 16)
+    assert (sampler.action_dim, sampler.control_dim) == (25, 5)
+    batch = sampler.draw(np.random.default_rng(0), 40)
+    disc = batch["scene"] == 1
+    assert not batch["actions"][disc][:, 10:].any()
+    assert batch["actions"][~disc].abs().mean() > 0.5  # of unit variance, in every column
+    assert batch["summed_action"][disc].isnan()[0].tolist() == [False, False, True, True, True]
+    assert not batch["summed_action"][~disc].isnan().any()
+    alone = ClipSampler([EpisodeStore(data[0])], 5, 16)
+    np.testing.assert_array_equal(alone.summed_actions[0], sampler.summed_actions[0])
+    out = pretrain(CONFIG, [data[0], arm], tmp_path / "run")
+    log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in log if "loss" in row]
+    assert losses
+    assert (out / WEIGHTS).is_file()
+    assert np.isfinite(losses).all()
 
 
 def test_bad_data_is_refused(data, tmp_path) -> None:

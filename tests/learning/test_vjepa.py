@@ -204,7 +204,13 @@ def test_inverse_dynamics_is_scored_on_the_drift() -> None:
     flat = model.context(data["frames"].flatten(0, 1)[:, None]).view(4, 32, 16)
     guess = model.inverse(flat, data["scene"])
     assert guess.shape == data["summed_action"].shape
-    wanted = (guess - data["summed_action"]).square().mean().item()
+    error = (guess - data["summed_action"]).square()
+    assert parts["inverse"] == pytest.approx(error.mean().item(), rel=1e-5)
+    # A control that a robot does not have counts for nothing.
+    data["summed_action"][0, 1] = torch.nan
+    every = [model.loss(data, np.random.default_rng(seed))[1] for seed in range(8)]
+    parts = next(parts for parts in every if "inverse" in parts)
+    wanted = (error.sum() - error[0, 1]).item() / 7
     assert parts["inverse"] == pytest.approx(wanted, rel=1e-5)
 
 

@@ -127,7 +127,9 @@ class VJEPA(Objective):
         total = total + c.variance_weight * parts["variance"]
         total = total + c.covariance_weight * parts["covariance"]
         if whole is not None and c.inverse_weight:
-            parts["inverse"] = F.mse_loss(self.inverse(whole, scene), batch["summed_action"])
+            told, wanted_sum = self.inverse(whole, scene), batch["summed_action"]
+            known = ~wanted_sum.isnan()
+            parts["inverse"] = F.mse_loss(told[known], wanted_sum[known])
             total = total + c.inverse_weight * parts["inverse"]
         if whole is not None and c.contrast_weight:
             parts["contrast"] = self.contrast(whole, batch["appearance_id"], batch["clip"])
