@@ -40,8 +40,8 @@ class Objective(nn.Module):
     A batch holds ``frames`` uint8 ``[B, 2, H, W, 3]`` (one block apart), ``actions`` float32
     ``[B, A]`` (the normalised block between them), ``summed_action`` float32 ``[B, C]`` (its
     control actions summed, normalised, NaN where a robot has no such control), ``scene``,
-    ``appearance_id`` and ``clip`` int64 ``[B]`` (see ``ClipSampler.draw``). Some batches have ``twin`` uint8, shaped as ``frames``: the same
-    states in the look they were recorded in.
+    ``appearance_id`` and ``clip`` int64 ``[B]`` (see ``ClipSampler.draw``). Some batches have
+    ``twin`` uint8, shaped as ``frames``: the same states in the look they were recorded in.
     """
 
     @property
