@@ -113,6 +113,21 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
         False,
     ),
     "robot-wm ablate-encoder experiment=cpu": (TINY, {"experiment=cpu": "experiment=smoke"}, True),
+    "robot-wm physics task=push_t": (
+        (*QUICK, "physics.pairs=1", "physics.validation=1", "physics.categories=[inertia]"),
+        {},
+        True,
+    ),
+    "robot-wm train world_model=dreamer experiment=cpu": (
+        (*QUICK, "train.steps=4", "train.behaviour_steps=2", "task.steps=90"),
+        {"experiment=cpu": "experiment=smoke"},
+        True,
+    ),
+    "robot-wm collect task=jaco_push experiment=smoke": (
+        (*QUICK, "task.nominal=2", "task.varied=2"),
+        {},
+        True,
+    ),
     "robot-wm evaluate task=reacher evaluate.factors.camera_yaw=5.0": (
         (*FEW, "method=onnx"),
         {},
