@@ -185,6 +185,7 @@ def test_probe_tells_its_verdict_by_exit_code(
     monkeypatch.setattr(probe, "encoder", lambda session: tmp_path)
     monkeypatch.setattr(probe, "dataset", lambda settings, collection: tmp_path)
     monkeypatch.setattr(robot_wm.encoders.base, "load_encoder", lambda folder: None)
+    monkeypatch.setattr(probe, "looks", lambda *_: [])
     monkeypatch.setattr(room, "probe", lambda *_: [])
     monkeypatch.setattr(room, "write_gate", lambda out, rows: result)
     assert cli.main(["probe", "experiment=smoke"]) == code

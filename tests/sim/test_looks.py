@@ -18,7 +18,7 @@ from sim.tasks import TASKS
 
 
 def recorded(root: Path, task: str = "push_t", seed: int = 0, **more: object) -> Path:
-    mix = (Mix("random", 0.5), Mix("expert", 0.5))
+    mix = (Mix("random", 1.0),)
     config = CollectConfig(
         task, "nominal", 6, 20, mix, episodes_per_shard=2, workers=1, seed=seed, image_size=32,
         **more,  # type: ignore[arg-type]
@@ -26,7 +26,10 @@ def recorded(root: Path, task: str = "push_t", seed: int = 0, **more: object) ->
     return collect(config, root)
 
 
-@pytest.mark.parametrize("task", TASKS)
+LOOKING = [task for task in TASKS if looks_of(TASKS[task].factors)]
+
+
+@pytest.mark.parametrize("task", LOOKING)
 def test_the_same_states_are_seen_in_training_looks_frame_for_frame(
     tmp_path: Path, task: str
 ) -> None:
@@ -58,7 +61,7 @@ def test_the_same_states_are_seen_in_training_looks_frame_for_frame(
     env.close()
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", LOOKING)
 def test_a_look_changes_no_motion_and_what_changes_motion_is_no_look(task: str) -> None:
     env, rng, moved = make(task, 16, draw_images=False), np.random.default_rng(0), {}
     start = env.reset(seed=0)[1]["state"]
@@ -69,8 +72,9 @@ def test_a_look_changes_no_motion_and_what_changes_motion_is_no_look(task: str) 
         moved[name] = np.stack([env.step(action)[-1]["state"] for action in push])
     for name in looks_of(TASKS[task].factors):
         np.testing.assert_array_equal(moved[name], moved[""])
-    assert "gain" not in looks_of(TASKS[task].factors)
-    assert np.abs(moved["gain"] - moved[""]).max() > 1e-4
+    if "gain" in moved:
+        assert "gain" not in looks_of(TASKS[task].factors)
+        assert np.abs(moved["gain"] - moved[""]).max() > 1e-4
     assert all(n in looks_of(TASKS[task].factors) for n, f in TASKS[task].factors.items()
                if isinstance(f, Color))  # fmt: skip
 

@@ -138,7 +138,7 @@ def test_weak_stays_around_the_block():
 
 def test_unknown_behaviours_are_named():
     for task, name, told in (
-        ("push_t", "noisy", "noisy"), ("cube", "expert", "cube"), ("reacher", "weak", "weak"),
+        ("push_t", "noisy", "noisy"), ("nowhere", "expert", "nowhere"), ("reacher", "weak", "weak"),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=told):
             make_policy(task, name)
