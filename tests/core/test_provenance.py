@@ -4,6 +4,8 @@ import os
 import resource
 import shutil
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -320,3 +322,27 @@ def test_others_may_read_what_is_written(tmp_path):
             path.touch(mode=0o600)
     modes = {p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "made").rglob("*")}
     assert modes == {"inner": 0o755, "weights": 0o644, "more": 0o644}
+
+
+@pytest.mark.parametrize("when", ["before it is opened", "before it is locked"])
+def test_a_sweeper_that_comes_too_early_takes_nothing_that_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Two workers begin at once: one sweeps the folder that the other has just made."""
+    room = atomic_io.tempfile if when == "before it is opened" else atomic_io.os
+    name = "mkdtemp" if room is atomic_io.tempfile else "open"
+    real, swept = getattr(room, name), list[str]()
+
+    def then_swept(*args: Any, **kwargs: Any) -> Any:
+        made = real(*args, **kwargs)
+        if not swept:
+            swept.append(made if name == "mkdtemp" else str(args[0]))
+            Path(swept[0]).rmdir()
+        return made
+
+    monkeypatch.setattr(room, name, then_swept)
+    work, handle = atomic_io._partial_folder(tmp_path / "shard")
+    os.close(handle)
+    assert work.is_dir()
+    assert swept
+    assert not Path(swept[0]).exists()

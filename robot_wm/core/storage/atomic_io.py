@@ -158,8 +158,11 @@ def _partial_folder(target: Path) -> tuple[Path, int]:
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=PARTIAL, dir=target.parent))
         if os.name == "nt":
             return work, os.open(os.devnull, os.O_RDONLY)
-        handle = os.open(work, os.O_RDONLY)
-        # A sweeper may have come between the two lines above.
+        # A sweeper may come before the folder is opened, or before it is locked.
+        try:
+            handle = os.open(work, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
         if try_lock(handle) and work.exists():
             return work, handle
         os.close(handle)
