@@ -60,7 +60,7 @@ class ActorConfig:
         ahead: control steps to a goal in hindsight, at most.
         heads, width, blocks: of :class:`Actor`.
         lr, warmup, weight_decay, clip, ema: see ``world_models.jepa.training.config``.
-        half: compute in bfloat16, which pays where the processor does.
+        half: compute in bfloat16. Measure first: small networks may lose by it (docs/log.md).
         seed, threads: of torch; the command line sets the threads, here they are recorded.
         checkpoint_every, log_every: in steps.
         critic: its own training, after the actor's.
@@ -81,7 +81,7 @@ class ActorConfig:
     weight_decay: NonNegative = 0.01
     clip: Positive = 1.0
     ema: Annotated[float, Within(0, below=1)] = 0.999
-    half: bool = True
+    half: bool = False
     seed: Seed = 0
     threads: Annotated[int, Within(1, 1024)] = 1
     checkpoint_every: Count = 1_000
