@@ -14,34 +14,12 @@ from torch import Tensor, nn
 from robot_wm.core.errors import DataError
 from robot_wm.core.system.progress import progress
 from robot_wm.data.episodes import AGENT
-from robot_wm.data.formats.base import EpisodeReader, open_episodes
+from robot_wm.data.formats.base import EpisodeReader, open_stores
 from robot_wm.data.latent_cache import LatentStore
 from robot_wm.data.looks import twin_rows
 from robot_wm.encoders.token_pca import TokenPCA
 
 Pair = tuple[EpisodeReader, LatentStore]
-
-
-def open_stores(task: str, datasets: Sequence[Path]) -> list[EpisodeReader]:
-    """Data sets in the given order; all must describe the same robot.
-
-    Raises:
-        DataError: none, or one of another task or robot.
-    """
-    if not datasets:
-        raise DataError("no data set", "one or more", "name the folders to learn from")
-    stores = [open_episodes(path) for path in datasets]
-    keys = ("task", "image_size", "frame_every", "control_dt", "control_low", "control_high")
-    wanted = {key: getattr(stores[0].schema, key) for key in keys} | {"task": task}
-    for store in stores:
-        found = {key: getattr(store.schema, key) for key in keys}
-        if differ := [key for key in keys if found[key] != wanted[key]]:
-            raise DataError(
-                f"{store.root} has {', '.join(f'{k} {found[k]}' for k in differ)}",
-                ", ".join(f"{k} {wanted[k]}" for k in differ),
-                "train each task and robot on its own",
-            )
-    return stores
 
 
 def open_pairs(

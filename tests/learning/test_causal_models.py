@@ -16,8 +16,9 @@ from planning.agent.protocols import Imagination
 from robot_wm.core.errors import ConfigError, DataError, InputError, WeightsError
 from robot_wm.core.protocols import History
 from robot_wm.core.storage.provenance import read_json
+from robot_wm.data.formats.base import open_stores
 from robot_wm.data.latent_cache import build_latents
-from robot_wm.data.sequences import block_actions, open_stores
+from robot_wm.data.sequences import block_actions
 from robot_wm.data.windows import Windows
 from robot_wm.encoders.base import load_encoder
 from robot_wm.encoders.frozen import save_encoder

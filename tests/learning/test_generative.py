@@ -13,6 +13,7 @@ from planning.agent.protocols import Imagination
 from robot_wm.core.errors import ConfigError, DataError, InputError
 from robot_wm.core.protocols import History
 from robot_wm.core.storage.provenance import read_manifest
+from robot_wm.data.formats.base import open_stores, spec_of
 from robot_wm.encoders.frozen import save_encoder
 from robot_wm.encoders.vit import VideoEncoder
 from robot_wm.training.loop import fit
@@ -20,7 +21,7 @@ from robot_wm.world_models.base import WORLD_MODELS, TrainingData
 from robot_wm.world_models.generative.model import CHUNK, COSTS, GenerativeModel
 from robot_wm.world_models.generative.training import StagedTraining
 from robot_wm.world_models.generative.validation import validate
-from robot_wm.world_models.generative.windows import FrameWindows, open_stores, spec_of
+from robot_wm.world_models.generative.windows import FrameWindows
 from robot_wm.world_models.genie.config import GenieConfig, TrueGenieConfig
 from robot_wm.world_models.genie.network import Genie, TrueGenie
 from robot_wm.world_models.sora.config import SoraConfig

@@ -8,13 +8,14 @@ one: ``native``); what else it says is that format's own matter. Another format 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from robot_wm.core.errors import DataError
 from robot_wm.core.registry import Registry
+from robot_wm.core.specs import ModelSpec
 from robot_wm.core.storage.json_io import read_json
 from robot_wm.core.system.progress import notice
 from robot_wm.data.episode_files import Schema, joined
@@ -172,3 +173,43 @@ def open_episodes(root: Path, verify: bool = True) -> EpisodeReader:
     """
     opened: EpisodeReader = FORMATS[format_of(root)](Path(root), verify)
     return opened
+
+
+def open_stores(task: str, datasets: Sequence[Path]) -> list[EpisodeReader]:
+    """Data sets in the given order; all must describe the same robot.
+
+    Raises:
+        DataError: none, or one of another task or robot.
+    """
+    if not datasets:
+        raise DataError("no data set", "one or more", "name the folders to learn from")
+    stores = [open_episodes(path) for path in datasets]
+    keys = ("task", "image_size", "frame_every", "control_dt", "control_low", "control_high")
+    wanted = {key: getattr(stores[0].schema, key) for key in keys} | {"task": task}
+    for store in stores:
+        found = {key: getattr(store.schema, key) for key in keys}
+        if differ := [key for key in keys if found[key] != wanted[key]]:
+            raise DataError(
+                f"{store.root} has {', '.join(f'{k} {found[k]}' for k in differ)}",
+                ", ".join(f"{k} {wanted[k]}" for k in differ),
+                "train each task and robot on its own",
+            )
+    return stores
+
+
+def spec_of(
+    store: EpisodeReader, context: int, horizon: int, bytes_per_candidate: int = 0
+) -> ModelSpec:
+    """What a planner must know of a model that was trained on these episodes, block by block."""
+    schema = store.schema
+    return ModelSpec(
+        task=schema.task,
+        action_low=schema.control_low * schema.frame_every,
+        action_high=schema.control_high * schema.frame_every,
+        control_dim=len(schema.control_low),
+        control_dt=schema.control_dt,
+        context=context,
+        horizon=horizon,
+        image_size=schema.image_size,
+        bytes_per_candidate=bytes_per_candidate,
+    )

@@ -14,10 +14,9 @@ import torch
 from robot_wm.core.config import build
 from robot_wm.core.errors import ConfigError, WeightsError
 from robot_wm.core.images import Size
-from robot_wm.core.protocols import ModelSpec, spec_from_json
+from robot_wm.core.protocols import spec_from_json
 from robot_wm.core.storage.provenance import check_parent
-from robot_wm.data.formats.base import EpisodeReader
-from robot_wm.data.sequences import open_stores
+from robot_wm.data.formats.base import EpisodeReader, open_stores, spec_of
 from robot_wm.data.windows import Rows
 from robot_wm.encoders.base import Encoder, load_encoder
 from robot_wm.training.checkpoint import load_artifact, load_module
@@ -86,21 +85,12 @@ class CausalFamily(ABC):
         evaluate: Evaluate | None,
     ) -> CausalTraining:
         schema = stores[0].schema
-        low, high = (b * schema.frame_every for b in (schema.control_low, schema.control_high))
+        action = len(schema.control_low) * schema.frame_every
         torch.manual_seed(config.seed)  # within `fit`, which gives torch's generator back
-        network = self.network(config, schema.image_size, len(low), encoder)
+        network = self.network(config, schema.image_size, action, encoder)
         self.fit(network, rows, stores)
-        spec = ModelSpec(
-            task=config.task,
-            action_low=low,
-            action_high=high,
-            control_dim=len(schema.control_low),
-            control_dt=schema.control_dt,
-            context=2,
-            horizon=config.horizon,
-            image_size=schema.image_size,
-            bytes_per_candidate=4 * (network.activations + config.horizon * network.latent),
-        )
+        needed = 4 * (network.activations + config.horizon * network.latent)
+        spec = spec_of(stores[0], 2, config.horizon, needed)
         return CausalTraining(
             self.name, config, spec, network, stores, rows, encoder.sha256, target, evaluate
         )

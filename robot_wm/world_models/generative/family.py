@@ -12,6 +12,7 @@ from robot_wm.core.config import build
 from robot_wm.core.errors import ConfigError, WeightsError
 from robot_wm.core.protocols import ModelSpec, spec_from_json
 from robot_wm.core.storage.provenance import check_parent
+from robot_wm.data.formats.base import open_stores, spec_of
 from robot_wm.encoders.base import load_encoder
 from robot_wm.training.checkpoint import full_precision, load_artifact, load_module
 from robot_wm.training.loop import fit
@@ -19,7 +20,6 @@ from robot_wm.world_models.base import KIND, Evaluate, TrainingData
 from robot_wm.world_models.generative.config import FREE
 from robot_wm.world_models.generative.model import GenerativeModel, Generator
 from robot_wm.world_models.generative.training import StagedTraining
-from robot_wm.world_models.generative.windows import open_stores, spec_of
 
 CONTEXT = 2  # frames the planner remembers, as for the house world model
 

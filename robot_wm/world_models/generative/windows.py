@@ -7,53 +7,13 @@ collection need not fit into memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from robot_wm.core.errors import DataError
-from robot_wm.core.protocols import ModelSpec
-from robot_wm.data.formats.base import EpisodeReader, open_episodes
+from robot_wm.data.formats.base import EpisodeReader
 from robot_wm.data.sequences import block_actions, usable
-
-
-def open_stores(task: str, datasets: Sequence[Path]) -> list[EpisodeReader]:
-    """Data sets of one task, in the given order; all must describe the same robot.
-
-    Raises:
-        DataError: none, or one of another task or robot.
-    """
-    if not datasets:
-        raise DataError("no data set", "one or more", "name the folders to learn from")
-    stores = [open_episodes(path) for path in datasets]
-    keys = ("task", "image_size", "frame_every", "control_dt", "control_low", "control_high")
-    wanted = {key: getattr(stores[0].schema, key) for key in keys} | {"task": task}
-    for store in stores:
-        found = {key: getattr(store.schema, key) for key in keys}
-        if differ := [key for key in keys if found[key] != wanted[key]]:
-            raise DataError(
-                f"{store.root} has {', '.join(f'{k} {found[k]}' for k in differ)}",
-                ", ".join(f"{k} {wanted[k]}" for k in differ),
-                "train each task and robot on its own",
-            )
-    return stores
-
-
-def spec_of(store: EpisodeReader, context: int, horizon: int) -> ModelSpec:
-    """What the planner must know of a model of these episodes; it splits batches by itself."""
-    s = store.schema
-    return ModelSpec(
-        task=s.task,
-        action_low=s.control_low * s.frame_every,
-        action_high=s.control_high * s.frame_every,
-        control_dim=len(s.control_low),
-        control_dt=s.control_dt,
-        context=context,
-        horizon=horizon,
-        image_size=s.image_size,
-    )
 
 
 class FrameWindows:

@@ -11,6 +11,7 @@ from typing import Any
 from robot_wm.core.errors import ConfigError, DataError, WeightsError
 from robot_wm.core.protocols import ModelSpec, spec_to_json
 from robot_wm.core.storage.markdown import card, table
+from robot_wm.data.formats.base import spec_of
 from robot_wm.data.sequences import Pair
 from robot_wm.encoders.base import Encoder
 from robot_wm.training.checkpoint import full_precision, load_artifact, load_module
@@ -45,17 +46,7 @@ def build_spec(
         action=schema.frame_every * len(schema.control_low),
         **{name: getattr(config, name) for name in CHOSEN},
     )
-    spec = ModelSpec(
-        task=config.task,
-        action_low=schema.control_low * schema.frame_every,
-        action_high=schema.control_high * schema.frame_every,
-        control_dim=len(schema.control_low),
-        control_dt=schema.control_dt,
-        context=CONTEXT,
-        horizon=config.horizon,
-        image_size=encoder.config.image_size,
-        bytes_per_candidate=candidate_bytes(sizes),
-    )
+    spec = spec_of(pairs[0][0], CONTEXT, config.horizon, candidate_bytes(sizes))
     return spec, sizes
 
 

@@ -28,7 +28,7 @@ from robot_wm.core.errors import ConfigError, WeightsError
 from robot_wm.core.protocols import ModelSpec, spec_from_json, spec_to_json
 from robot_wm.core.storage.markdown import card, table
 from robot_wm.core.storage.provenance import check_parent, sha256_of
-from robot_wm.data.sequences import open_stores
+from robot_wm.data.formats.base import open_stores, spec_of
 from robot_wm.encoders.base import load_encoder
 from robot_wm.training.checkpoint import load_artifact, load_module, save_artifact
 from robot_wm.training.loop import Pace, Training, fit
@@ -111,13 +111,9 @@ class PixelTraining(Training):
         self.hashes = [store.sha256 for store in self.stores]
         joint = self.hashes[0] if len(self.hashes) == 1 else sha256_of(self.hashes)
         self.parents = {"encoder": self.encoder.sha256, "dataset": joint}
-        schema = self.stores[0].schema
-        self.spec = ModelSpec(
-            config.task, schema.control_low * schema.frame_every,
-            schema.control_high * schema.frame_every, len(schema.control_low), schema.control_dt,
-            context=self.context(config), horizon=config.horizon, image_size=schema.image_size,
-            bytes_per_candidate=64 * 1024 * config.horizon,
-        )  # fmt: skip
+        self.spec = spec_of(
+            self.stores[0], self.context(config), config.horizon, 64 * 1024 * config.horizon
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.state = self.trained = self.network(config, self.spec).to(config.device)
