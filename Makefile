@@ -40,8 +40,8 @@ test: $(SETUP)  ## every test but the slow ones (minutes)
 test-all: $(SETUP)  ## the slow ones too
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest -m "not gpu and not network"
 
-smoke: $(SETUP)  ## the whole chain, tiny, and every command once (minutes)
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest tests/test_pipeline.py -m slow
+smoke: $(SETUP)  ## the whole chain, tiny, every command once, and 2,000 bad inputs (minutes)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest tests/test_pipeline.py tests/robustness/test_fuzz.py -m slow
 
 lint: $(SETUP)  ## style, format and types
 	@$(BIN)/ruff check .

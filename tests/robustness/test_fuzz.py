@@ -32,6 +32,7 @@ def found() -> dict[str, tuple[list[dict], str]]:
         return dict(zip(KINDS, pool.map(run, KINDS), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_case_is_right_or_typed(kind: str, found: dict) -> None:

@@ -27,9 +27,11 @@ def recorded(root: Path, task: str = "push_t", seed: int = 0, **more: object) ->
 
 
 LOOKING = [task for task in TASKS if looks_of(TASKS[task].factors)]
+DEAR = ("cube", "reacher")  # to draw: seconds
+SOME = [pytest.param(t, marks=[pytest.mark.slow] * (t in DEAR)) for t in LOOKING]
 
 
-@pytest.mark.parametrize("task", LOOKING)
+@pytest.mark.parametrize("task", SOME)
 def test_the_same_states_are_seen_in_training_looks_frame_for_frame(
     tmp_path: Path, task: str
 ) -> None:
