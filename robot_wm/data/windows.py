@@ -23,7 +23,7 @@ Rows = Callable[[int, int], np.ndarray]
 class WindowBatch(NamedTuple):
     """Windows of frames ``[B, W, …]`` and the blocks between them ``[B, W-1, A]``, task unit."""
 
-    rows: Tensor
+    frames: Tensor
     actions: Tensor
 
 
@@ -35,6 +35,9 @@ class Windows:
         split: ``train``, ``validation`` or ``test``.
         window: ``W``, frames.
         rows: see :data:`Rows`; arrays may be memory maps.
+
+    Attributes:
+        rows, actions: of each episode, all its rows and the recorded blocks ``[·, A]``.
     """
 
     def __init__(
@@ -57,19 +60,27 @@ class Windows:
         Raises:
             DataError: there is none.
         """
+        self._check()
+        return self.gather(rng.integers(len(self), size=count))
+
+    def evenly_spaced(self, count: int) -> WindowBatch:
+        """Up to ``count`` windows evenly spaced over the split.
+
+        Raises:
+            DataError: there is none.
+        """
+        self._check()
+        return self.gather(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
+
+    def _check(self) -> None:
         if not len(self):
             raise DataError(
                 f"no episode has {self.window} block frames",
                 f"episodes of at least {self.window - 1} blocks",
-                "collect longer episodes or train with a shorter history",
+                "collect longer episodes or train with a shorter window",
             )
-        return self.at(rng.integers(len(self), size=count))
 
-    def spaced(self, count: int) -> WindowBatch:
-        """Up to ``count`` windows evenly spaced over the split."""
-        return self.at(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
-
-    def at(self, numbers: np.ndarray) -> WindowBatch:
+    def gather(self, numbers: np.ndarray) -> WindowBatch:
         """The windows of these numbers ``[B]``."""
         rows, actions = [], []
         for number in numbers:
@@ -80,3 +91,8 @@ class Windows:
         return WindowBatch(
             torch.from_numpy(np.stack(rows)), torch.from_numpy(np.stack(actions).copy())
         )
+
+
+def frame_windows(stores: Sequence[EpisodeReader], split: str, window: int) -> Windows:
+    """Windows of the pictures themselves, uint8 ``[B, W, height, width, 3]``."""
+    return Windows(stores, split, window, lambda number, i: stores[number][i].frames)

@@ -80,10 +80,10 @@ def test_windows_are_the_frames_and_blocks_of_one_episode(data) -> None:
     windows = Windows(stores, "train", 4, lambda n, i: stores[n][i].frames)
     chosen = stores[0].indices("train")
     assert len(windows) == 10 * len(chosen)  # thirteen frames: ten windows of four
-    batch = windows.at(np.array([0, 9, 10]))
+    batch = windows.gather(np.array([0, 9, 10]))
     for row, (episode, first) in enumerate(((0, 0), (0, 9), (1, 0))):
         wanted = stores[0][chosen[episode]]
-        np.testing.assert_array_equal(batch.rows[row], wanted.frames[first : first + 4])
+        np.testing.assert_array_equal(batch.frames[row], wanted.frames[first : first + 4])
         blocks = block_actions(stores[0], chosen[episode])
         np.testing.assert_array_equal(batch.actions[row], blocks[first : first + 3])
     seen = windows.draw(50, np.random.default_rng(0)).actions

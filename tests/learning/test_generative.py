@@ -14,6 +14,7 @@ from robot_wm.core.errors import ConfigError, DataError, InputError
 from robot_wm.core.protocols import History
 from robot_wm.core.storage.provenance import read_manifest
 from robot_wm.data.formats.base import open_stores, spec_of
+from robot_wm.data.windows import frame_windows
 from robot_wm.encoders.frozen import save_encoder
 from robot_wm.encoders.vit import VideoEncoder
 from robot_wm.training.loop import fit
@@ -21,7 +22,6 @@ from robot_wm.world_models.base import WORLD_MODELS, TrainingData
 from robot_wm.world_models.generative.model import CHUNK, COSTS, GenerativeModel
 from robot_wm.world_models.generative.training import StagedTraining
 from robot_wm.world_models.generative.validation import validate
-from robot_wm.world_models.generative.windows import FrameWindows
 from robot_wm.world_models.genie.config import GenieConfig, TrueGenieConfig
 from robot_wm.world_models.genie.network import Genie, TrueGenie
 from robot_wm.world_models.sora.config import SoraConfig
@@ -127,7 +127,7 @@ def store(tmp_path_factory):
 
 
 def test_windows_are_what_was_recorded(store):
-    windows = FrameWindows([store], "train", 4)
+    windows = frame_windows([store], "train", 4)
     chosen = store.indices("train")
     assert len(windows) == len(chosen) * (13 - 3)
     frames, actions = windows.gather(np.array([0, 11, len(windows) - 1]))
@@ -138,7 +138,7 @@ def test_windows_are_what_was_recorded(store):
 
 
 def test_windows_of_another_task_or_of_none_are_refused(store):
-    assert len(FrameWindows([store], "train", 20)) == 0
+    assert len(frame_windows([store], "train", 20)) == 0
     with pytest.raises(DataError, match="task square"):
         open_stores("push_t", [store.root])
     with pytest.raises(DataError, match="no data set"):

@@ -9,11 +9,11 @@ from moving_square import SIZE, TINY, draw, make_dataset
 
 from robot_wm.core.storage.provenance import read_manifest
 from robot_wm.data.formats.base import open_episodes
+from robot_wm.data.windows import frame_windows
 from robot_wm.encoders.frozen import save_encoder
 from robot_wm.encoders.vit import VideoEncoder
 from robot_wm.world_models.base import WORLD_MODELS, TrainingData
 from robot_wm.world_models.dreamer.config import DreamerConfig
-from robot_wm.world_models.pixels.frames import FrameWindows
 from robot_wm.world_models.pixels.measures import open_loop
 from robot_wm.world_models.world_models_2018.config import WorldModels2018Config
 
@@ -47,7 +47,7 @@ def test_it_foresees_frames_better_than_standing_still_and_wonders_at_leaps(name
     folder = family.train(RUNS[name], data, tmp_path)
     model = family.load(folder, data.encoder)
     store = open_episodes(data.datasets[0])
-    found = open_loop(model, FrameWindows([store], "validation", 8).evenly_spaced(24), 3)
+    found = open_loop(model, frame_windows([store], "validation", 8).evenly_spaced(24), 3)
     assert found["explained_1"] > 0.3
     assert found["explained_3"] > 0.3
     assert found["shuffled"] > 1.2  # it listens to actions

@@ -12,13 +12,14 @@ from torch import nn
 
 from robot_wm.core.errors import ConfigError, InputError, WeightsError
 from robot_wm.core.protocols import History, ModelSpec
+from robot_wm.data.windows import frame_windows
 from robot_wm.encoders.frozen import save_encoder
 from robot_wm.encoders.vit import VideoEncoder
 from robot_wm.training.checkpoint import load_artifact
 from robot_wm.training.loop import fit
 from robot_wm.world_models.base import WORLD_MODELS, TrainingData
 from robot_wm.world_models.dreamer.config import DreamerConfig
-from robot_wm.world_models.pixels.frames import FrameWindows, pixel_loss, to_canvas, to_frames
+from robot_wm.world_models.pixels.frames import pixel_loss, to_canvas, to_frames
 from robot_wm.world_models.pixels.measures import open_loop
 from robot_wm.world_models.pixels.model import PixelModel, Seen, pushed, seed_of, unpushed
 from robot_wm.world_models.world_models_2018.config import WorldModels2018Config
@@ -81,7 +82,7 @@ class TrueModel(PixelModel[Place, nn.Module]):
 
 
 def test_windows_are_recorded_ones_with_their_actions(store):
-    windows = FrameWindows([store, store], "train", 5)
+    windows = frame_windows([store, store], "train", 5)
     inside = store.indices("train")
     assert len(windows) == 2 * sum(store.frames_of(i) - 4 for i in inside)
     batch = windows.gather(np.arange(len(windows)))
@@ -158,7 +159,7 @@ def test_chance_depends_on_every_byte_seen_and_done():
 
 
 def test_open_loop_measures_know_the_truth_from_standing_still(store):
-    batch = FrameWindows([store], "train", 6).evenly_spaced(12)
+    batch = frame_windows([store], "train", 6).evenly_spaced(12)
     right, still = (open_loop(model, batch, 3) for model in (TrueModel(), TrueModel(speed=0.0)))
     # Places are read off pictures of 8 bits: a hundredth of a pixel.
     assert right["explained_1"] > 0.98

@@ -7,7 +7,7 @@ from moving_square import SIZE, draw, make_dataset
 from tiny_jepa import SPEC
 
 from robot_wm.data.formats.base import open_episodes
-from robot_wm.world_models.generative.windows import FrameWindows
+from robot_wm.data.windows import frame_windows
 from robot_wm.world_models.sora.config import SoraConfig
 from robot_wm.world_models.sora.flow import SEEN, between, euler, levels
 from robot_wm.world_models.sora.network import SCALED, Sora
@@ -81,7 +81,7 @@ def test_half_of_the_windows_are_noised_as_in_use():
 
 def test_latents_have_unit_spread_and_come_back_as_pictures_of_the_same_size(sora, tmp_path):
     store = make_dataset(tmp_path / "data", episodes=24)
-    windows = FrameWindows([open_episodes(store.root)], "train", 4)
+    windows = frame_windows([open_episodes(store.root)], "train", 4)
     with torch.no_grad():
         frames, _ = windows.evenly_spaced(SCALED)
         before = sora.decode(sora.look(frames[:, 0])[None])

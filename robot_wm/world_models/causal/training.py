@@ -66,7 +66,7 @@ class CausalTraining(Training):
         self.stores, self.closed_loop = stores, evaluate
         self.windows = Windows(stores, "train", config.history + 1, rows)
         held_out = Windows(stores, "validation", config.history + 1, rows)
-        self.held_out = held_out.spaced(HELD_OUT) if len(held_out) else None
+        self.held_out = held_out.evenly_spaced(HELD_OUT) if len(held_out) else None
         blocks = self.windows.actions or [np.zeros((0, 1))]
         stats = Statistics.fit(np.concatenate(blocks))
         network.scale.mean.copy_(torch.from_numpy(stats.mean))
@@ -107,8 +107,8 @@ class CausalTraining(Training):
 
     def _at_rest(self, batch: WindowBatch, rng: np.random.Generator) -> WindowBatch:
         """Some windows begin at rest, see ``CausalConfig.context_dropout``."""
-        still = torch.from_numpy(rng.random(len(batch.rows)) < self.config.context_dropout)
-        batch.rows[still, 0], batch.actions[still, 0] = batch.rows[still, 1], 0.0
+        still = torch.from_numpy(rng.random(len(batch.frames)) < self.config.context_dropout)
+        batch.frames[still, 0], batch.actions[still, 0] = batch.frames[still, 1], 0.0
         return WindowBatch(*(part.to(self.config.device) for part in batch))
 
     def _latents(self, network: CausalNetwork, rows: Tensor) -> Tensor:

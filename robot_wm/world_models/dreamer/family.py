@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from robot_wm.core.protocols import ModelSpec
+from robot_wm.data.windows import WindowBatch
 from robot_wm.training.ema import average
 from robot_wm.training.loop import generators_of
 from robot_wm.training.optim import warmup_cosine
@@ -23,7 +24,7 @@ from robot_wm.world_models.dreamer.config import DreamerConfig
 from robot_wm.world_models.dreamer.model import Dreamer
 from robot_wm.world_models.dreamer.network import Network
 from robot_wm.world_models.dreamer.rssm import Belief, balanced_kl
-from robot_wm.world_models.pixels.frames import FrameBatch, pixel_loss, to_canvas
+from robot_wm.world_models.pixels.frames import pixel_loss, to_canvas
 from robot_wm.world_models.pixels.training import PixelFamily, PixelTraining
 
 
@@ -70,7 +71,7 @@ class DreamerTraining(PixelTraining):
         return self._behaviour_loss(batch, rng, generator)
 
     def _filtered(
-        self, batch: FrameBatch, generator: torch.Generator
+        self, batch: WindowBatch, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, list[Belief], Tensor, Tensor]:
         """Images, embeddings ``[B, W, E]``, beliefs, posteriors and priors of windows."""
         c, network = self.config, self.state
@@ -81,7 +82,7 @@ class DreamerTraining(PixelTraining):
         uniform = torch.rand(shape, generator=generator).to(seen)
         return images, seen, *network.rssm.filter(seen, told, uniform)
 
-    def _model_loss(self, batch: FrameBatch, generator: torch.Generator) -> Tensor:
+    def _model_loss(self, batch: WindowBatch, generator: torch.Generator) -> Tensor:
         """Reconstruction, the two halves of the KL, and the frame head; mean over frames."""
         c, network = self.config, self.state
         images, seen, beliefs, posterior, prior = self._filtered(batch, generator)
@@ -96,7 +97,7 @@ class DreamerTraining(PixelTraining):
         return self.told(loss, error=error, kl=nats[:, 1:].mean(), head=head)
 
     def _behaviour_loss(
-        self, batch: FrameBatch, rng: np.random.Generator, generator: torch.Generator
+        self, batch: WindowBatch, rng: np.random.Generator, generator: torch.Generator
     ) -> Tensor:
         """Actor and critic, in courses imagined from recorded moments of the windows."""
         c, network = self.config, self.state

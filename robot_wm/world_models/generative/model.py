@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from robot_wm.core.errors import ConfigError, InputError
 from robot_wm.core.protocols import History, ModelSpec, check_actions, check_history, check_image
+from robot_wm.data.windows import Windows
 from robot_wm.encoders.base import Encoder
-from robot_wm.world_models.generative.windows import FrameWindows
 
 COSTS = ("native", "pixels", "shared")
 # Candidates at a time: their activations stay in a processor's cache.
@@ -48,7 +48,7 @@ class Imagined(NamedTuple):
 class Generator(nn.Module, ABC):
     """The networks of one kind of model. ``C`` frames of context, ``P`` places of a frame."""
 
-    def prepare(self, stage: str, windows: FrameWindows, first: bool) -> None:
+    def prepare(self, stage: str, windows: Windows, first: bool) -> None:
         """Begin a stage or, after a restart, go on with it.
 
         Args:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from robot_wm.core.images import Size, sides
 from robot_wm.data.normalization import Statistics
-from robot_wm.world_models.generative.windows import FrameWindows
+from robot_wm.data.windows import Windows
 
 
 class Normalize(nn.Module):
@@ -77,7 +77,7 @@ class Background(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(*sides(size), 3))
 
-    def fit(self, windows: FrameWindows, count: int = 200) -> None:
+    def fit(self, windows: Windows, count: int = 200) -> None:
         """Take the mean of the frames of ``count`` windows."""
         frames, _ = windows.evenly_spaced(count)
         self.mean.copy_(frames.float().mean(dim=(0, 1)) / 255)

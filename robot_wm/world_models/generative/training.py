@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from robot_wm.core.protocols import ModelSpec, spec_to_json
 from robot_wm.core.storage.markdown import card, table
 from robot_wm.core.storage.provenance import sha256_of
 from robot_wm.data.formats.base import EpisodeReader
+from robot_wm.data.windows import frame_windows
 from robot_wm.encoders.base import Encoder
 from robot_wm.training.checkpoint import full_precision, half_precision, save_artifact
 from robot_wm.training.ema import Averaged
@@ -28,7 +30,6 @@ from robot_wm.world_models.generative.config import FREE, GeneratorConfig
 from robot_wm.world_models.generative.model import GenerativeModel, Generator
 from robot_wm.world_models.generative.parts import Normalize
 from robot_wm.world_models.generative.validation import validate
-from robot_wm.world_models.generative.windows import FrameWindows
 
 VALIDATED, MEASURED = 24, 100  # windows of held-out episodes: of films, of what else is measured
 
@@ -67,14 +68,14 @@ class StagedTraining(Training):
             config.total, config.log_every, config.eval_every, config.checkpoint_every,
             config.weight_decay, config.clip,
         )  # fmt: skip
-        self.windows = FrameWindows(stores, "train", config.window)
+        self.windows = frame_windows(stores, "train", config.window)
         if not len(self.windows):
             raise DataError(
                 f"no training episode has {config.window} block frames",
                 f"episodes of at least {config.window - 1} blocks",
                 "collect longer episodes or train with a smaller window",
             )
-        self.held_out = FrameWindows(stores, "validation", spec.context + config.horizon)
+        self.held_out = frame_windows(stores, "validation", spec.context + config.horizon)
         self.stage = ""
         self.last: dict[str, Any] = {}
         self.terms: Mapping[str, Tensor] = {}
@@ -92,7 +93,7 @@ class StagedTraining(Training):
             for network in (self.state.live, self.state.ema):
                 for module in network.modules():
                     if isinstance(module, Normalize):
-                        module.fit(self.windows.actions)
+                        module.fit(np.concatenate(self.windows.actions))
 
     def loss(self, step: int) -> Tensor:
         """Sum of the terms of the step's stage."""

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robot_wm.core.protocols import ModelSpec
+from robot_wm.data.windows import Windows
 from robot_wm.training.metrics import r2
 from robot_wm.world_models.generative.config import grid_of
 from robot_wm.world_models.generative.model import Generator, Imagined
 from robot_wm.world_models.generative.parts import Normalize, two_layers
-from robot_wm.world_models.generative.windows import FrameWindows
 from robot_wm.world_models.genie.config import GenieConfig, TrueGenieConfig
 from robot_wm.world_models.genie.dynamics import MaskedDynamics
 from robot_wm.world_models.genie.latent_actions import LatentActions
@@ -39,7 +39,7 @@ class TrueGenie(Generator):
             grid_of(spec.image_size, c.patch), lags,
         )  # fmt: skip
 
-    def prepare(self, stage: str, windows: FrameWindows, first: bool) -> None:
+    def prepare(self, stage: str, windows: Windows, first: bool) -> None:
         """Take the mean picture before anything else."""
         if stage == "tokenizer" and first:
             self.tokenizer.background.fit(windows)
@@ -111,7 +111,7 @@ class Genie(TrueGenie):
         )  # fmt: skip
         self.name = two_layers(spec.action_dim, 64, c.latent_actions)
 
-    def prepare(self, stage: str, windows: FrameWindows, first: bool) -> None:
+    def prepare(self, stage: str, windows: Windows, first: bool) -> None:
         """Before the last stage, collect the labels: the same after a restart."""
         super().prepare(stage, windows, first)
         if stage == "labels":

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from robot_wm.core.protocols import History
-from robot_wm.world_models.pixels.frames import FrameBatch, to_canvas
+from robot_wm.data.windows import WindowBatch
+from robot_wm.world_models.pixels.frames import to_canvas
 
 MOVED = 0.05  # change of a pixel's value, of 1, from which on it counts as moved
 
 
 @torch.inference_mode()
-def open_loop(model: Any, batch: FrameBatch, horizon: int) -> dict[str, float]:
+def open_loop(model: Any, batch: WindowBatch, horizon: int) -> dict[str, float]:
     """Imagined against recorded frames, ``horizon`` blocks open loop after each window's context.
 
     Args:

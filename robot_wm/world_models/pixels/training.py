@@ -29,12 +29,13 @@ from robot_wm.core.protocols import ModelSpec, spec_from_json, spec_to_json
 from robot_wm.core.storage.markdown import card, table
 from robot_wm.core.storage.provenance import check_parent, sha256_of
 from robot_wm.data.formats.base import open_stores, spec_of
+from robot_wm.data.windows import frame_windows
 from robot_wm.encoders.base import load_encoder
 from robot_wm.training.checkpoint import load_artifact, load_module, save_artifact
 from robot_wm.training.loop import Pace, Training, fit
 from robot_wm.training.run_log import Log, Window
 from robot_wm.world_models.base import KIND, Evaluate, TrainingData
-from robot_wm.world_models.pixels.frames import FrameWindows, to_canvas
+from robot_wm.world_models.pixels.frames import to_canvas
 from robot_wm.world_models.pixels.measures import open_loop
 from robot_wm.world_models.pixels.model import PixelModel
 
@@ -143,12 +144,12 @@ class PixelTraining(Training):
 
     def begin(self, step: int, log: Log) -> None:
         """Open the windows; the mean training frame is fitted once."""
-        self.windows = FrameWindows(self.stores, "train", self.config.window)
+        self.windows = frame_windows(self.stores, "train", self.config.window)
         some = self.windows.evenly_spaced(64)
         if not step:
             images = to_canvas(some.frames.flatten(0, 1))
             self.state.get_buffer("backdrop").copy_(images.mean(dim=0))
-        held_out = FrameWindows(self.stores, "validation", self.config.window)
+        held_out = frame_windows(self.stores, "validation", self.config.window)
         measured = self.config.held_out and len(held_out)
         self.held_out = held_out.evenly_spaced(self.config.held_out) if measured else None
         self.log = log

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from robot_wm.core.protocols import ModelSpec
+from robot_wm.data.windows import Windows
 from robot_wm.world_models.generative.config import grid_of
 from robot_wm.world_models.generative.model import Generator, Imagined
 from robot_wm.world_models.generative.parts import Normalize
-from robot_wm.world_models.generative.windows import FrameWindows
 from robot_wm.world_models.sora.autoencoder import CELL, Autoencoder
 from robot_wm.world_models.sora.config import SoraConfig
 from robot_wm.world_models.sora.transformer import DiffusionTransformer
@@ -33,7 +33,7 @@ class Sora(Generator):
             spec.context,
         )  # fmt: skip
 
-    def prepare(self, stage: str, windows: FrameWindows, first: bool) -> None:
+    def prepare(self, stage: str, windows: Windows, first: bool) -> None:
         """Take the mean picture at first, and the spread of latents once they are fixed."""
         if stage == "autoencoder" and first:
             self.autoencoder.background.fit(windows)

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from robot_wm.core.protocols import ModelSpec
 from robot_wm.core.system.progress import progress
-from robot_wm.data.sequences import block_actions
+from robot_wm.data.windows import Windows
 from robot_wm.training.loop import generators_of
 from robot_wm.training.optim import warmup_cosine
-from robot_wm.world_models.pixels.frames import FrameWindows, pixel_loss, to_canvas
+from robot_wm.world_models.pixels.frames import pixel_loss, to_canvas
 from robot_wm.world_models.pixels.training import PixelFamily, PixelTraining
 from robot_wm.world_models.world_models_2018.config import WorldModels2018Config
 from robot_wm.world_models.world_models_2018.controller import Dreams, evolve, library
@@ -123,16 +123,15 @@ class Latents:
         windows: of the training split.
     """
 
-    def __init__(
-        self, network: Network, windows: FrameWindows, config: WorldModels2018Config
-    ) -> None:
+    def __init__(self, network: Network, windows: Windows, config: WorldModels2018Config) -> None:
         self.config, parts, actions, starts, first = config, [], [], [], 0
         last: list[np.ndarray] = []
-        with progress("latents", len(windows.places)) as report, torch.no_grad():
-            for done, (store, i) in enumerate(windows.places, start=1):
-                frames = torch.from_numpy(np.array(store[i].frames)).to(config.device)
+        episodes = list(zip(windows.rows, windows.actions, strict=True))
+        with progress("latents", len(episodes)) as report, torch.no_grad():
+            for done, (rows, acted) in enumerate(episodes, start=1):
+                frames = torch.from_numpy(np.array(rows)).to(config.device)
                 parts.append(torch.stack(network.vae.encode(to_canvas(frames)), dim=1))
-                blocks = block_actions(store, i)[: len(frames) - 1]
+                blocks = acted[: len(frames) - 1]
                 actions.append(np.pad(blocks, ((0, len(frames) - len(blocks)), (0, 0))))
                 starts.append(first + np.arange(len(frames) - config.window + 1))
                 last.append(np.full(len(frames), first + len(frames) - 1))
