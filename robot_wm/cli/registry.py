@@ -94,6 +94,12 @@ COMMANDS: dict[str, Command] = {
         ("teach", "planner"),
         (*SCENES, *LEARNING, "PIL"),
     ),
+    "distill": Command(
+        "robot_wm.commands.distill",
+        "carry a world model over to another encoder, and to other looks",
+        ("distill",),
+        (*SCENES, *LEARNING, "PIL"),
+    ),
     "pairs": Command(
         "planning.commands.goal_pairs", "draw held-out start/goal pairs", ("pairs",), SCENES
     ),

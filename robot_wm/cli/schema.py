@@ -24,6 +24,7 @@ SECTIONS = Registry(
         "zs": "planning.evaluation.config:ZeroShotSettings",
         "improve": "planning.commands.self_improve:ImproveSettings",
         "teach": "planning.commands.teach:TeachSettings",
+        "distill": "robot_wm.world_models.distillation:DistillConfig",
         "ablate": "robot_wm.commands.ablate_encoder:AblateSettings",
         "compare": "planning.commands.compare:CompareSettings",
         "objectives": "robot_wm.commands.compare_objectives:ObjectivesSettings",

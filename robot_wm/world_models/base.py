@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+    from robot_wm.world_models.distillation import DistillConfig
+
 KIND = "world_model"
 OLDEST = "jepa"  # the only one there was when manifests did not name it
 WORLD_MODELS = Registry(
@@ -169,6 +171,24 @@ class TeachesActor(Protocol):
             config: of the actor's training.
             training: configuration of a training from nothing: what counts as a demonstration.
             recorded: episodes, with the encoder of ``start``.
+        """
+        ...
+
+
+@runtime_checkable
+class Distils(Protocol):
+    """Optional ability of a family: carry a stored model over to another encoder."""
+
+    def distill(
+        self, config: DistillConfig, source: tuple[Path, Path], data: TrainingData, seed: int,
+        out: Path, pictures: Callable[[np.ndarray], Any] | None = None,
+    ) -> Path:  # fmt: skip
+        """Write ``out/world_model``, whose latent is the source's, over another encoder.
+
+        Args:
+            source: the model and its encoder.
+            data: episodes as recorded and in other looks, with the other encoder.
+            pictures: images of physics states ``[N, S]`` at the size that the source sees.
         """
         ...
 

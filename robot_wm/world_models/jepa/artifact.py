@@ -38,7 +38,7 @@ def build_spec(
             f"model.reduced = {config.reduced}", f"at most {width}, the encoder's width",
             "lower model.reduced",
         )  # fmt: skip
-    rows, columns = _grid(encoder, positions)
+    rows, columns = grid_of(encoder, positions)
     sizes = Sizes(
         positions=positions,
         columns=0 if rows == columns else columns,
@@ -50,7 +50,7 @@ def build_spec(
     return spec, sizes
 
 
-def _grid(encoder: Encoder, positions: int) -> tuple[int, int]:
+def grid_of(encoder: Encoder, positions: int) -> tuple[int, int]:
     """Rows and columns of an encoder's tokens.
 
     Raises:

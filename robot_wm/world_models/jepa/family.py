@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from robot_wm.core.system.progress import say
 from robot_wm.data.formats.base import open_episodes
@@ -12,11 +15,13 @@ from robot_wm.data.lessons import LessonStore
 from robot_wm.data.sequences import is_demonstration, open_pairs
 from robot_wm.encoders.base import load_encoder
 from robot_wm.world_models.base import Evaluate, Lessons, TrainingData
+from robot_wm.world_models.distillation import DistillConfig
 from robot_wm.world_models.jepa.actor.dataset import RecordedRows, Taught
 from robot_wm.world_models.jepa.actor.lesson_latents import build_taught
 from robot_wm.world_models.jepa.actor.trainer import FREE as ACTOR_FREE
 from robot_wm.world_models.jepa.actor.trainer import ActorConfig, train_actor
 from robot_wm.world_models.jepa.artifact import own_sizes
+from robot_wm.world_models.jepa.distillation.trainer import distill
 from robot_wm.world_models.jepa.model import NAME, JEPAWorldModel
 from robot_wm.world_models.jepa.training.config import TrainConfig
 from robot_wm.world_models.jepa.training.trainer import FREE, train
@@ -24,7 +29,7 @@ from robot_wm.world_models.jepa.visualization import SHEET, NearestFrameDecoder
 
 
 class JEPAFamily:
-    """See :class:`robot_wm.world_models.base.WorldModelFamily`; it tunes and teaches, too."""
+    """See :class:`robot_wm.world_models.base.WorldModelFamily`; also tunes, teaches, distils."""
 
     name = NAME
     config, free = TrainConfig, FREE
@@ -87,6 +92,15 @@ class JEPAFamily:
         noise = training.demonstration_noise
         shown = self._demonstrations(model, recorded, noise) if config.recorded else None
         return train_actor(config, taught, shown, model, start, out, lessons.facts)
+
+    def distill(
+        self, config: DistillConfig, source: tuple[Path, Path], data: TrainingData, seed: int,
+        out: Path, pictures: Callable[[np.ndarray], Any] | None = None,
+    ) -> Path:  # fmt: skip
+        """Projector and embedding learn; predictor, proposer and goal distance are the source's."""
+        caches = [data.latents(path) for path in data.datasets]
+        model, frozen = self.load(*source), load_encoder(data.encoder)
+        return distill(config, model, data.datasets, caches, frozen, seed, out, pictures)
 
     def _demonstrations(
         self, model: JEPAWorldModel, recorded: TrainingData, noise: float

@@ -1,0 +1,153 @@
+"""Frames as a new encoder sees them, each with what the source says of the same state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robot_wm.core.errors import DataError
+from robot_wm.core.images import sides, spelled
+from robot_wm.core.system.progress import progress
+from robot_wm.data.formats.base import EpisodeReader
+from robot_wm.data.looks import label, source_of
+from robot_wm.data.sequences import Pair, SequenceDataset, usable
+from robot_wm.encoders.token_pca import TokenPCA
+from robot_wm.world_models.jepa.model import JEPAWorldModel
+
+FRAMES = 256  # that the source looks at together
+
+Pictures = Callable[[np.ndarray], Iterable[np.ndarray]]
+"""Images of physics states ``[N, S]`` at the size that the source sees."""
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """Some frames.
+
+    Attributes:
+        x: reduced tokens of the new encoder ``[B, P, R]``, in any look.
+        z: the source's latents of the same states as they were recorded ``[B, Z]``.
+        keypoints: what its projector made on the way there ``[B, 4 K]``.
+    """
+
+    x: Tensor
+    z: Tensor
+    keypoints: Tensor
+
+
+class FrameDataset:
+    """All frames of one split.
+
+    Args:
+        pairs: data sets with the new encoder's latent caches; one in other looks must have its
+            source among them.
+        split: ``train``, ``validation`` or ``test``.
+        source: the model whose latents are wanted.
+        reduce: fitted reduction of the new encoder's tokens.
+        pictures: draws what the source looks at, where the episodes' frames have another size.
+
+    Raises:
+        DataError: no frame, or frames of which it cannot be said how they were recorded.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        split: str,
+        source: JEPAWorldModel,
+        reduce: TokenPCA,
+        pictures: Pictures | None = None,
+    ) -> None:
+        stores = [store for store, _ in pairs]
+        check_looks(pairs)
+        if not any(usable(store, split) for store in stores):
+            raise DataError(f"no {split} episode", "some episodes", "collect more data")
+        rows = SequenceDataset(pairs, split, reduce, 2, 1, 1, 0.0)
+        self.x = rows.x
+        own = np.arange(len(rows.x))
+        shown = own if rows.twin is None else rows.twin
+        z, keypoints, first = list[Tensor](), list[Tensor](), 0
+        places = [(p, i) for p, store in enumerate(stores) for i in usable(store, split)]
+        with progress(f"{split} targets", len(places)) as report:
+            for done, (p, i) in enumerate(places, start=1):
+                count = len(pairs[p][1].latents_of(i))
+                asked = bool((shown[first : first + count] == own[first : first + count]).all())
+                seen = _seen(stores[p], i, count, source, pictures) if asked else None
+                found = None if seen is None else targets(source, seen)
+                z.append(found[0] if found else torch.zeros(count, source.network.sizes.latent))
+                keypoints.append(
+                    found[1] if found else torch.zeros(count, 4 * source.network.sizes.keypoints)
+                )
+                first += count
+                report(done)
+        of_source = torch.from_numpy(shown)
+        self.z, self.keypoints = torch.cat(z)[of_source], torch.cat(keypoints)[of_source]
+        self.recorded, self.other = own[shown == own], own[shown != own]
+
+    def draw(self, count: int, other: float, rng: np.random.Generator) -> FrameBatch:
+        """``count`` frames at random, a share of them in other looks where there are some."""
+        many = round(other * count) if len(self.other) else 0
+        return self.gather(
+            np.concatenate(
+                [
+                    self.recorded[rng.integers(len(self.recorded), size=count - many)],
+                    self.other[rng.integers(max(1, len(self.other)), size=many)],
+                ]
+            )
+        )
+
+    def gather(self, rows: np.ndarray) -> FrameBatch:
+        """The frames at ``rows``."""
+        index = torch.from_numpy(rows)
+        return FrameBatch(self.x[index].float(), self.z[index], self.keypoints[index])
+
+
+def check_looks(pairs: Sequence[Pair]) -> None:
+    """Refuse data sets of which the source cannot be asked.
+
+    Raises:
+        DataError: a varied collection, or other looks without their source.
+    """
+    stores = [store for store, _ in pairs]
+    for p, store in enumerate(stores):
+        varied = any(store.meta(i).get("factors") for i in range(len(store)))
+        if varied and source_of(stores, p) is None:
+            raise DataError(
+                f"{store.root} ({label(store.schema)}) shows states in looks that the source never "
+                "saw, and not as they were recorded",
+                "a collection as recorded, or one in other looks together with it",
+                "give both, e.g. train_on=[nominal,nominal-looks]",
+            )
+
+
+def _seen(
+    store: EpisodeReader, index: int, count: int, source: JEPAWorldModel, pictures: Pictures | None
+) -> np.ndarray:
+    """The first frames of an episode at the source's size."""
+    episode = store[index]
+    if sides(store.schema.image_size) == sides(source.spec.image_size):
+        return episode.frames[:count]
+    if pictures is None or not store.schema.state_dim:
+        raise DataError(
+            f"{store.root} with frames of {spelled(store.schema.image_size)} px and without a "
+            "scene to draw them in again", f"frames of {spelled(source.spec.image_size)} px",
+            "distil from episodes of a simulated scene, or with pictures of the source's size",
+        )  # fmt: skip
+    # A network that looks at fine detail answers otherwise where a picture was merely shrunk.
+    rows = episode.states[:: store.schema.frame_every][:count]
+    return np.stack(list(pictures(rows)))
+
+
+@torch.inference_mode()
+def targets(source: JEPAWorldModel, frames: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Latents ``[T, Z]`` and keypoints ``[T, 4 K]`` of frames uint8 ``[T, H, W, 3]``."""
+    net, parts = source.network, list[tuple[Tensor, Tensor]]()
+    for part in np.split(frames, range(FRAMES, len(frames), FRAMES)):
+        keypoints = net.projector(net.reduce(source.encoder.encode_frames(part)))
+        parts.append((net.whiten(net.embedding(keypoints)), keypoints))
+    z, keypoints = (torch.cat(column) for column in zip(*parts, strict=True))
+    return z.clone(), keypoints.clone()

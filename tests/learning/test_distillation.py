@@ -1,0 +1,153 @@
+"""A latent carried over to another encoder and other looks: targets, what stays, what is learnt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from moving_square import make_dataset, tiny_encoder
+from test_invariant_latent import looks
+from test_jepa_trainer import tiny_run
+
+from robot_wm.core.errors import DataError
+from robot_wm.data.latent_cache import build_latents
+from robot_wm.data.sequences import Pair, open_pairs
+from robot_wm.encoders.token_pca import TokenPCA
+from robot_wm.training.checkpoint import load_artifact
+from robot_wm.world_models.distillation import DistillConfig
+from robot_wm.world_models.jepa.distillation.dataset import FrameDataset, targets
+from robot_wm.world_models.jepa.distillation.trainer import check_robot, distill
+from robot_wm.world_models.jepa.model import JEPAWorldModel, Network
+from robot_wm.world_models.jepa.training.trainer import train
+
+SMALL = {"width": 16, "blocks": 1, "steps": 30, "embedding_steps": 3, "dynamics_steps": 2}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Pair], JEPAWorldModel]:
+    root = tmp_path_factory.mktemp("distil")
+    source = make_dataset(root / "square", episodes=20, blocks=12, shards=1)
+    stores = [source, looks(source, root / "square-looks", 20)]
+    caches = [build_latents(store.root, tiny_encoder(), root) for store in stores]
+    pairs = open_pairs("square", [s.root for s in stores], caches, "tiny")
+    roots = [pairs[0][0].root], [pairs[0][1].folder]
+    folder = train(tiny_run(**SMALL), *roots, tiny_encoder(), root / "source")
+    return root, pairs, loaded(folder)
+
+
+def loaded(folder: Path) -> JEPAWorldModel:
+    from robot_wm.core.protocols import spec_from_json
+
+    tensors, config, manifest = load_artifact(folder, "world_model")
+    network = Network(network_sizes(config))
+    network.load_state_dict({key: value.float() for key, value in tensors.items()})
+    hashes = {**manifest["parents"], "world_model": manifest["sha256"]}
+    spec = replace(spec_from_json(config["spec"]), hashes=hashes)
+    return JEPAWorldModel(network.requires_grad_(False), tiny_encoder(), spec)
+
+
+def network_sizes(config: dict) -> object:
+    from robot_wm.world_models.jepa.model import Sizes
+
+    return Sizes(**config["sizes"])
+
+
+def reduction(pairs: list[Pair]) -> TokenPCA:
+    reduce = TokenPCA(16, 32, 8)
+    reduce.fit(np.concatenate([np.array(pairs[0][1].latents_of(i)) for i in range(4)]))
+    return reduce
+
+
+def test_every_look_has_the_target_of_its_state_as_recorded(made) -> None:
+    _, pairs, source = made
+    frames = FrameDataset(pairs, "train", source, reduction(pairs))
+    assert len(frames.recorded) + len(frames.other) == len(frames.x)
+    first = pairs[0][0].indices("train")[0]
+    seen = np.asarray(pairs[0][0][first].frames)
+    z, keypoints = targets(source, seen)
+    torch.testing.assert_close(frames.z[: len(seen)], z)
+    torch.testing.assert_close(frames.keypoints[: len(seen)], keypoints)
+    wanted = source.embed_frames(seen)
+    torch.testing.assert_close(z, wanted, atol=1e-4, rtol=1e-4)
+    began = len(frames.recorded)  # the first look is of the first episode
+    torch.testing.assert_close(frames.z[began : began + len(seen)], z)
+    assert not torch.equal(frames.x[began : began + len(seen)], frames.x[: len(seen)])
+
+
+def test_a_step_has_the_wanted_share_of_other_looks(made) -> None:
+    _, pairs, source = made
+    frames = FrameDataset(pairs, "train", source, reduction(pairs))
+    rng = np.random.default_rng(0)
+    rows = []
+    frames.gather = lambda chosen: rows.append(chosen)  # type: ignore[method-assign]
+    frames.draw(40, 0.25, rng)
+    assert np.isin(rows[0], frames.other).sum() == 10
+    alone = FrameDataset(pairs[:1], "train", source, reduction(pairs))
+    assert len(alone.draw(8, 0.5, rng).x) == 8
+
+
+def test_frames_of_another_size_are_drawn_again(made) -> None:
+    _, pairs, source = made
+    small = replace(source.spec, image_size=16)
+    other = JEPAWorldModel(source.network, source.encoder, small)
+    with pytest.raises(DataError, match="without a scene to draw them in again"):
+        FrameDataset(pairs[:1], "train", other, reduction(pairs))
+
+
+def test_looks_without_their_source_are_refused(made) -> None:
+    _, pairs, source = made
+    with pytest.raises(DataError, match=r"nominal,nominal-looks"):
+        FrameDataset(pairs[1:], "train", source, reduction(pairs))
+
+
+def test_another_robot_is_refused(made) -> None:
+    spec = made[2].spec
+    check_robot(spec, replace(spec, image_size=48))
+    with pytest.raises(DataError, match="control_dt"):
+        check_robot(spec, replace(spec, control_dt=2 * spec.control_dt))
+
+
+def test_the_latent_is_learned_in_all_looks_and_all_else_is_the_source_s(
+    made, tmp_path: Path
+) -> None:
+    _, pairs, source = made
+    config = DistillConfig(
+        steps=150, batch=48, lr=4e-3, warmup=10, ema=0.9, evaluate_every=150, log_every=50
+    )
+    roots, caches = [s.root for s, _ in pairs], [c.folder for _, c in pairs]
+    folder = distill(config, source, roots, caches, tiny_encoder(), 0, tmp_path)
+    model = loaded(folder)
+    for name in ("predictor", "proposer", "distance", "whiten"):
+        before, after = (getattr(m.network, name).state_dict() for m in (source, model))
+        for key in before:
+            torch.testing.assert_close(after[key], before[key], atol=2e-3, rtol=2e-3)
+    frames = FrameDataset(pairs, "validation", source, model.network.reduce)
+    spread = frames.z.std(dim=0).square().mean().sqrt()
+    for rows in (frames.recorded, frames.other):
+        batch = frames.gather(rows)
+        error = (model.network.project(batch.x) - batch.z).square().mean().sqrt()
+        assert error < 0.6 * spread
+    facts = load_artifact(folder, "world_model")[2]
+    assert facts["parents"]["latent"] == source.spec.hashes["world_model"]
+    assert set(facts["facts"]["last"]["validation"]) == {"error_as_recorded", "error_other_looks"}
+
+
+def test_a_resumed_run_ends_with_the_same_bytes(made, tmp_path: Path) -> None:
+    _, pairs, source = made
+    roots, caches = [s.root for s, _ in pairs], [c.folder for _, c in pairs]
+    config = DistillConfig(steps=6, batch=8, warmup=2, evaluate_every=0, checkpoint_every=3)
+    whole = distill(config, source, roots, caches, tiny_encoder(), 0, tmp_path / "a")
+    from functools import partial
+
+    from robot_wm.training.loop import fit
+    from robot_wm.world_models.jepa.distillation.trainer import Distillation
+
+    out = tmp_path / "b"
+    make = partial(Distillation, config, source, pairs, tiny_encoder(), 0, out)
+    fit(make, out, stop_at=3)
+    half = fit(make, out)
+    names = ("weights.safetensors", "config.json")
+    assert all((whole / n).read_bytes() == (half / n).read_bytes() for n in names)
