@@ -40,6 +40,10 @@ RUN: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
          "teach.actor={steps: 5, batch: 8, width: 16, blocks: 1, recorded: 0, critic: {steps: 2}}"),
         (0,),
     ),
+    "distill": (
+        ("weights=shipped", "train_on=[nominal,nominal-looks]", "collect.looks=5",
+         "distill.steps=4", "distill.batch=8", "distill.warmup=1"), (0,),
+    ),
     "goal_pairs": ((), (0,)),
     "calibrate": ((), (1,)),  # a handful of episodes is no calibrated collection
     "evaluate": (("method=[copy_last,true_dynamics]", "evaluate.limit=1"), (0,)),
