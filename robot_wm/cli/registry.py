@@ -156,7 +156,11 @@ COMMANDS: dict[str, Command] = {
         agents=True,
     ),
     "results": Command(
-        "planning.commands.results", "write docs/results.md from results/", (), (), configured=False
+        "planning.commands.results",
+        "write docs/results.md, ami.md, claims.md",
+        (),
+        (),
+        configured=False,
     ),
     "benchmark": Command(
         "export.commands.benchmark",
