@@ -151,7 +151,7 @@ def test_learning_curves_decide_the_first_claim(tmp_path: Path) -> None:
 
 
 def measurement(
-    claim: int, model: str, setting: float | None, seed: int, task: str = "push_t", **values: float
+    claim: int, model: str, setting: float | None, seed: int, values: dict, task: str = "push_t"
 ) -> dict:
     return {"claim": claim, "task": task, "model": model, "n": 100, "setting": setting,
             "seed": seed, "values": values}  # fmt: skip
@@ -160,17 +160,17 @@ def measurement(
 @pytest.mark.parametrize(
     ("claim", "rows"),
     [
-        (4, [measurement(4, "vjepa_plain", 0.99, 0, **{"S/S0": 0.5}),
-             measurement(4, "vjepa", 0.0, 0, **{"S/S0": 0.0})]),
-        (5, [measurement(5, "genie", k, s, success_pct=v)
+        (4, [measurement(4, "vjepa_plain", 0.99, 0, {"S/S0": 0.5}),
+             measurement(4, "vjepa", 0.0, 0, {"S/S0": 0.0})]),
+        (5, [measurement(5, "genie", k, s, {"success_pct": v})
              for k, v in ((2, 10), (8, 30), (64, 20)) for s in (0, 1)]),
-        (7, [measurement(7, "world_models", 1.15, 0, dream=50, real=40)]),
-        (8, [measurement(8, "iwm", d, s, nuisance_r2=d / 9) for d in (1, 2, 4) for s in (0, 1, 2)]),
-        (10, [measurement(10, m, None, 0, task=t, success_pct=v) for t, m, v in (
+        (7, [measurement(7, "world_models", 1.15, 0, {"dream": 50, "real": 40})]),
+        (8, [measurement(8, "iwm", d, s, {"nuisance_r2": d / 9}) for d in (1, 2, 4) for s in (0, 1, 2)]),
+        (10, [measurement(10, m, None, 0, {"success_pct": v}, t) for t, m, v in (
             ("room", "latent", 95), ("room", "deterministic", 95), ("room_kicked", "latent", 90),
             ("room_kicked", "deterministic", 40))]),
-        (11, [measurement(11, "jepa", None, 0, landed_auc=0.99, side_auc=0.5, valid=1.0)]),
-        (12, [measurement(12, m, None, 0, nearer_pct=90) for m in ("jepa", "dreamer")]),
+        (11, [measurement(11, "jepa", None, 0, {"landed_auc": 0.99, "side_auc": 0.5, "valid": 1.0})]),
+        (12, [measurement(12, m, None, 0, {"nearer_pct": 90}) for m in ("jepa", "dreamer")]),
     ],
 )  # fmt: skip
 def test_measurements_decide_their_claim_and_no_other(
@@ -206,9 +206,9 @@ def test_the_worst_colour_decides_transfer(tmp_path: Path, solved: int, verdict:
 
 def test_measurements_replace_their_like(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    first = measurement(12, "jepa", None, 0, nearer_pct=70)
-    add_rows(path, [first, measurement(12, "sora", None, 0, nearer_pct=10)])
-    add_rows(path, [measurement(12, "jepa", None, 0, nearer_pct=90)])
+    first = measurement(12, "jepa", None, 0, {"nearer_pct": 70})
+    add_rows(path, [first, measurement(12, "sora", None, 0, {"nearer_pct": 10})])
+    add_rows(path, [measurement(12, "jepa", None, 0, {"nearer_pct": 90})])
     assert [row["values"]["nearer_pct"] for row in read_rows(path)] == [10, 90]
     old = {**first, "model_sha256": "a", "date": "2026-01-01"}
     new = {**first, "model_sha256": "b", "date": "2026-01-02"}
