@@ -127,7 +127,7 @@ COMMANDS: dict[str, Command] = {
     "physics": Command(
         "planning.commands.physics",
         "is a world model surprised when something impossible happens?",
-        ("physics",),
+        ("physics", "edits"),
         (*SCENES, *LEARNING, "PIL"),
     ),
     "export": Command(
@@ -159,7 +159,7 @@ COMMANDS: dict[str, Command] = {
         "planning.commands.results",
         "write docs/results.md, ami.md, claims.md",
         (),
-        (),
+        ("jinja2",),
         configured=False,
     ),
     "benchmark": Command(

@@ -165,11 +165,13 @@ def measurement(
         (5, [measurement(5, "genie", k, s, {"success_pct": v})
              for k, v in ((2, 10), (8, 30), (64, 20)) for s in (0, 1)]),
         (7, [measurement(7, "world_models", 1.15, 0, {"dream": 50, "real": 40})]),
-        (8, [measurement(8, "iwm", d, s, {"nuisance_r2": d / 9}) for d in (1, 2, 4) for s in (0, 1, 2)]),
+        (8, [measurement(8, "iwm", d, s, {"nuisance_r2": d / 9})
+             for d in (1, 2, 4) for s in (0, 1, 2)]),
         (10, [measurement(10, m, None, 0, {"success_pct": v}, t) for t, m, v in (
             ("room", "latent", 95), ("room", "deterministic", 95), ("room_kicked", "latent", 90),
             ("room_kicked", "deterministic", 40))]),
-        (11, [measurement(11, "jepa", None, 0, {"landed_auc": 0.99, "side_auc": 0.5, "valid": 1.0})]),
+        (11, [measurement(11, "jepa", None, 0,
+                          {"landed_auc": 0.99, "side_auc": 0.5, "valid": 1.0})]),
         (12, [measurement(12, m, None, 0, {"nearer_pct": 90}) for m in ("jepa", "dreamer")]),
     ],
 )  # fmt: skip
