@@ -254,7 +254,7 @@ def edits(evidence: Evidence) -> Judged:
         numbers.append(f"{row['task']}, {row['model']}, {row['n']} pairs: {values}, {of}")
     return judged(
         rules.used({r["model"]: r["values"]["nearer_pct"] for r in rows}, OURS), numbers,
-        "edits of the states of the rivals" if rows else "edits of predicted states",
+        "`robot-wm physics task=push_t edits.pairs=60 publish=true`, of ours and of rivals",
     )  # fmt: skip
 
 
