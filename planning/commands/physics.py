@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from planning.commands.parts.edits import edited
 from planning.surprise.results import ALL, FOLDER, Row, add_rows, render, rows_of
 from planning.surprise.scores import BothViews, PixelDifference, judged
 from robot_wm.cli.paths import CHECKOUT
@@ -54,6 +55,8 @@ def run(session: Session) -> int:
     """Ask model and references, print the table, write rows and a sheet of one pair a category."""
     settings = session.settings
     folder, encoder = model(session, settings.weights)
+    if settings.edits.pairs:
+        return _edit(settings, (folder, encoder))
     clips = both_splits(settings)
     rows = ask(settings, (folder, encoder), clips)
     results = CHECKOUT / "results" if settings.publish else settings.run_path("physics")
@@ -63,6 +66,20 @@ def run(session: Session) -> int:
     out = settings.run_path("physics") / f"{settings.task.name}.png"
     atomic_write(out, sheet(clips[0]))
     print(f"pictures: {out}")
+    print(f"rows: {path}")
+    return 0
+
+
+def _edit(settings: Settings, folders: tuple[Path, Path]) -> int:
+    """Move states along a probe's direction, print what came of it and write the row."""
+    from planning.ledger import measurements
+
+    row = edited(settings, folders)
+    results = CHECKOUT / "results" if settings.publish else settings.run_path("physics")
+    path = results / measurements.FOLDER / f"edits-{settings.task.name}.jsonl"
+    measurements.add_rows(path, [row])
+    for name, value in row["values"].items():
+        print(f"{name:<12} {value:g}")
     print(f"rows: {path}")
     return 0
 

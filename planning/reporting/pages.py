@@ -9,10 +9,11 @@ if TYPE_CHECKING:
 
 
 def environment() -> Environment:
-    """The templates: everything put into them is escaped, and nothing may be missing."""
+    """The templates: nothing may be missing; what is put into them is escaped, not in Markdown."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(
-        loader=PackageLoader("planning.reporting"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=PackageLoader("planning.reporting"), undefined=StrictUndefined,
+        autoescape=lambda name: name is None or not name.endswith(".md.j2"),
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip

@@ -133,7 +133,7 @@ COMMANDS: dict[str, Command] = {
     "physics": Command(
         "planning.commands.physics",
         "is a world model surprised when something impossible happens?",
-        ("physics",),
+        ("physics", "edits"),
         (*SCENES, *LEARNING, "PIL"),
     ),
     "export": Command(
@@ -162,7 +162,11 @@ COMMANDS: dict[str, Command] = {
         agents=True,
     ),
     "results": Command(
-        "planning.commands.results", "write docs/results.md from results/", (), (), configured=False
+        "planning.commands.results",
+        "write docs/results.md, ami.md, claims.md",
+        (),
+        ("jinja2",),
+        configured=False,
     ),
     "benchmark": Command(
         "export.commands.benchmark",

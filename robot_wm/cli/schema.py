@@ -29,6 +29,7 @@ SECTIONS = Registry(
         "compare": "planning.commands.compare:CompareSettings",
         "objectives": "robot_wm.commands.compare_objectives:ObjectivesSettings",
         "physics": "planning.commands.physics:PhysicsSettings",
+        "edits": "planning.commands.parts.edits:EditsSettings",
         "reach": "planning.commands.reach_goal:ReachSettings",
         "soak": "export.commands.stress_test:SoakSettings",
         "report": "planning.commands.report:ReportSettings",

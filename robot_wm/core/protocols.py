@@ -20,7 +20,7 @@ from robot_wm.core.images import check_image
 from robot_wm.core.specs import EnvSpec, ModelSpec, check_spec, spec_from_json, spec_to_json
 
 __all__ = [
-    "Agent", "EnvSpec", "Environment", "History", "ModelSpec", "Proposer", "State",
+    "Agent", "Editable", "EnvSpec", "Environment", "History", "ModelSpec", "Proposer", "State",
     "SurpriseReferences", "Surprising", "WorldModel",
     "check_actions", "check_history", "check_image", "check_spec", "proposal_chance",
     "spec_from_json", "spec_to_json",
@@ -182,6 +182,24 @@ class SurpriseReferences(Protocol):
 
     def surprise_references(self) -> Mapping[str, Surprising]:
         """Surprise by trivial predictions in the model's own latent: copy_last and the like."""
+        ...
+
+
+@runtime_checkable
+class Editable(Protocol):
+    """Optional ability: say its latents and go on from others (``Z`` numbers a frame)."""
+
+    def latents(self, frames: np.ndarray) -> np.ndarray:
+        """Latents float32 ``[T, Z]`` of frames uint8 ``[T, height, width, 3]``, each alone."""
+        ...
+
+    def continued(self, latents: np.ndarray, done: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Latents ``[H, Z]`` that follow two latents ``[2, Z]``.
+
+        Args:
+            done: the block of actions between the two ``[A]``.
+            actions: the blocks from then on ``[H, A]``.
+        """
         ...
 
 

@@ -141,7 +141,7 @@ class ClipMaker:
     def _pair(self, name: str, category: Category, scene: int, seed: int) -> ClipPair:
         rng = np.random.default_rng([seed, scene, *name.encode()])
         for _ in range(TRIES):
-            start, poses, commands = self._episode(rng)
+            start, poses, commands = self.episode(rng)
             for first in rng.permutation(np.arange(FIRST, FRAMES - 1)).tolist():
                 take = Take(poses, commands, first, more=scene % 2 == 0)
                 for _ in range(EDITS):
@@ -179,7 +179,7 @@ class ClipMaker:
         told = take.commands.reshape(len(take.commands), -1).astype(np.float32)
         return ClipPair(name, scene, possible, impossible, told, take.first)
 
-    def _episode(self, rng: np.random.Generator) -> tuple[Start, np.ndarray, np.ndarray]:
+    def episode(self, rng: np.random.Generator) -> tuple[Start, np.ndarray, np.ndarray]:
         """Run the policy for a while, then note start, poses and commands of an episode."""
         env, block = self.env, self.block
         env.draw_images = False

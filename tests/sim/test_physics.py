@@ -99,3 +99,21 @@ def test_a_ball_falls_with_gravity_until_it_does_not() -> None:
 def test_an_unknown_category_is_refused() -> None:
     with pytest.raises(ConfigError, match="inertia"):
         clip_pairs("push_t", 64, 5, ["inerta"], 1, 0)
+
+
+def test_an_edited_scene_is_the_scene_with_the_body_moved(maker) -> None:
+    from sim.physics.edits import AHEAD, SceneEditor
+
+    editor = SceneEditor(maker.env, 5)
+    made, again = (next(editor.scenes(1, 0.02, np.random.default_rng(7))) for _ in range(2))
+    np.testing.assert_array_equal(made.truth, again.truth)
+    assert made.seen.shape == (2, 64, 64, 3)
+    assert made.truth.shape == (AHEAD, 64, 64, 3)
+    assert (made.done.shape, made.actions.shape) == ((10,), (AHEAD, 10))
+    assert np.linalg.norm(made.by) == pytest.approx(0.02)
+    start, _, commands = maker.episode(np.random.default_rng(3))
+    plain = editor._play(start, commands, range(0, 1))
+    moved = editor._play(start, commands[:1], range(0, 1), np.array([0.0, 0.0]))
+    assert plain is not None
+    assert moved is not None
+    np.testing.assert_allclose(moved[1], plain[1][:2], atol=1e-6)  # moved by nothing

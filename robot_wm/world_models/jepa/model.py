@@ -199,6 +199,15 @@ class JEPAWorldModel:
         plans = self.network.plans(seen, goal.z[1:], choice, noise, bounds)
         return plans[:n].cpu().numpy()
 
+    def latents(self, frames: np.ndarray) -> np.ndarray:
+        """See :class:`robot_wm.core.protocols.Editable`."""
+        return self.embed_frames(frames).cpu().numpy()
+
+    def continued(self, latents: np.ndarray, done: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """See :class:`robot_wm.core.protocols.Editable`."""
+        state = JepaState(self.tensor(latents), self.tensor(done), True)
+        return self.imagine(state, actions[None])[0].cpu().numpy()
+
     def surprise(self, frames: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Error of the predicted latent of each frame, in its whitened metric, float32 ``[T-1]``.
 
