@@ -68,10 +68,8 @@ def _pair(
 ) -> Pair:  # fmt: skip
     for _ in range(TRIES):
         (state, pose), (goal_state, goal_pose) = draw(number, rng)
-        ends = (state, goal_state) if valid is not None else ()
-        if all(valid(each) for each in ends) and not solved_standing(  # type: ignore[misc]
-            env.success, config.predicate, pose, goal_pose
-        ):
+        allowed = valid is None or (valid(state) and valid(goal_state))
+        if allowed and not solved_standing(env.success, config.predicate, pose, goal_pose):
             break
     else:
         raise DataError(

@@ -181,8 +181,6 @@ def test_rows_of_pairs_of_the_scenes_own_say_which() -> None:
     assert row_config(settings, "jepa", Own(), None).row == "long/cube_pick_place"  # type: ignore
     shown = cli.compose([*words, "evaluate.via=demo"])
     assert row_config(shown, "jepa", Own(), None).row == "goals/cube_pick_place@demo"  # type: ignore
-    three = cli.compose(["evaluate.via=3"])
-    assert row_config(three, "jepa", Pairs(), None).row == "goals/push_t@via3"  # type: ignore
     with pytest.raises(ConfigError, match=r"evaluate\.via"):
         cli.compose(["evaluate.via=film"])
 
