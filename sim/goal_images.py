@@ -61,7 +61,7 @@ def goal_from_pose(env: GoalEnv, changes: Mapping[str, float]) -> tuple[np.ndarr
     pose = env.task.pose(env.data.qpos, env.data.qvel).copy()
     for name, value in changes.items():
         pose[known[name]] = value if isinstance(value, Real) else np.nan
-    if not np.isfinite(pose).all() or not _free(env, pose):
+    if not np.isfinite(pose).all() or not free(env, pose):
         raise InputError(
             f"a pose {dict(changes)} in which bodies overlap or leave the scene",
             "a pose that the scene can take", "move them apart",
@@ -99,7 +99,7 @@ def goal_free_bodies(
         env.task.sample_initial_state(env.data, rng)
         pose = env.task.pose(env.data.qpos, env.data.qvel).copy()
         pose[entries] = fixed[entries]
-        if _free(env, pose):
+        if free(env, pose):
             images.append(env.render())
         elif (tries := tries + 1) > TRIES:
             raise InputError(f"no free place in {TRIES} tries", "some room", "keep fewer bodies")
@@ -165,7 +165,7 @@ def _opened(dataset: str) -> tuple[EpisodeReader, dict[int, int]]:
     return store, {store.meta(i)["id"]: i for i in range(len(store))}
 
 
-def _free(env: GoalEnv, pose: np.ndarray) -> bool:
+def free(env: GoalEnv, pose: np.ndarray) -> bool:
     """Bring the scene into a pose; whether nothing overlaps there, all in range and in view."""
     model, data = env.model, env.data
     able(env.task, Posable, "a goal ordered by its pose").set_pose(data, pose)

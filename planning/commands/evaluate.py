@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from robot_wm.cli.main import Session
 
 Row = dict[str, Any]
+DEMO = "demo"  # what `evaluate.via` may be instead of a number
 
 
 def run(session: Session) -> int:
@@ -63,10 +64,25 @@ def evaluate_all(session: Session) -> tuple[list[Row], Path]:
             continue
         floor: float | None = None
         for method in _random_first(settings.method):
-            row = measured(session, method, pairs, folders, path, floor)
-            floor = row["success_pct"] if method == "random" else floor
-            rows.append(row)
+            for each in _beside(session, method):
+                row = measured(each, method, pairs, folders, path, floor)
+                floor = row["success_pct"] if method == "random" else floor
+                rows.append(row)
     return rows, path
+
+
+def _beside(session: Session, method: str) -> list[Session]:
+    """The run as it is configured; where it has demonstrations, the one without any before.
+
+    Whoever does not plan from pictures has nothing of a demonstration.
+    """
+    settings, section = session.settings, session.settings.evaluate
+    if section.via != DEMO:
+        return [session]
+    flat = replace(section, via=0, rows=family_of(settings))
+    known = agent_of(settings, method)
+    sees = known.needs_model and known.inputs == "pixels"
+    return [replace(session, settings=settings.replace(evaluate=flat)), *([session] * sees)]
 
 
 def _random_first(methods: tuple[str, ...]) -> list[str]:
@@ -139,6 +155,8 @@ def goal_of(settings: Settings) -> Any:
     section = settings.evaluate
     if not section.only and not section.via:
         return None
+    if section.via == DEMO:
+        return deferred("sim.demonstrations.goals_with_demonstration", keep=section.only)
     options: dict[str, Any] = {"keep": section.only, "via": section.via}
     if section.via:
         options["dataset"] = str(dataset(settings, "nominal"))
@@ -201,7 +219,8 @@ def row_config(
     own += () if pairs.split == "test" else (pairs.split,)  # never to be taken for held-out
     family, task = pairs.family, pairs.name
     section = settings.evaluate
-    ordered = [f"only_{body}" for body in section.only] + [f"via{section.via}"] * (section.via > 0)
+    ordered = [f"only_{body}" for body in section.only]
+    ordered += [DEMO if section.via == DEMO else f"via{section.via}"] * bool(section.via)
     modifiers = "".join(f"@{m}" for m in (*own, *ordered, *section.modifiers))
     clock = settings.evaluate.clock
     rows = family if family_of(settings) == settings.pairs.family else family_of(settings)

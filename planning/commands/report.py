@@ -123,7 +123,8 @@ def write(session: Session, rows: list[dict[str, Any]]) -> Path:
     env, large = environment(settings)(), environment(settings, LARGE)()
     sources = sources_of(session, method, folders)
     agent = recipe(settings, method, sources, illustrate=True)(env.spec)
-    indices = chosen(rows, name, settings.evaluate.seeds[0], settings.report.episodes)
+    own = [row for row in rows if row["row"] == config.row]
+    indices = chosen(own, name, settings.evaluate.seeds[0], settings.report.episodes)
     say(f"recording {len(indices)} episodes of {method}, missed ones first")
     try:
         episodes = [record_episode(config, pairs, i, env, agent, large) for i in indices]

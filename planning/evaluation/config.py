@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -31,7 +31,9 @@ class EvaluateSettings:
         rows: first part of the row's and its file's name; empty takes the pair list's family.
         only: bodies that matter, e.g. ``[block]``: the goal is then pictures in which these are
             where they should be and all others anywhere, any of which will do.
-        via: pictures of the recording between start and goal that are to be passed on the way.
+        via: pictures of the recording between start and goal that are to be passed on the way, or
+            ``demo``: key frames of a demonstration from elsewhere (:mod:`sim.demonstrations`), with
+            rows of the same planner without any beside.
         validation: validation episodes run at every ``train.eval_every``; 0 runs none.
     """
 
@@ -43,7 +45,7 @@ class EvaluateSettings:
     modifiers: tuple[str, ...] = ()
     rows: str = ""
     only: tuple[str, ...] = ()
-    via: Annotated[int, Within(0, 100)] = 0
+    via: Annotated[int, Within(0, 100)] | Literal["demo"] = 0
     validation: Natural = 20
 
     def __post_init__(self) -> None:

@@ -1,7 +1,8 @@
 """Pair lists: which start has to reach which goal, fixed once, committed, never redrawn.
 
 Start and goal are two rows of one held-out episode, ``offset`` control steps apart, so the goal
-is reachable. How they are drawn: ``planning/evaluation/sample_pairs.py``.
+is reachable (``planning/evaluation/sample_pairs.py``); or, with offset 0, both are drawn in the
+scene (``planning/evaluation/scene_pairs.py``).
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class Pair:
     """One start and one goal.
 
     Attributes:
+        episode_id: number of the recorded episode; of the pair where it is drawn in the scene.
+        start_step, goal_step: rows of that episode; 0 where there is none.
         start_state, goal_state: full physics states, float64 ``[S]``.
         start_pose, goal_pose: privileged poses ``[K]`` in the units of ``EnvSpec.pose``.
         factors: values of the scene's factors of variation during the recording.
@@ -64,7 +67,9 @@ class Pair:
 class PairList:
     """A frozen list of pairs. Its file holds canonical JSON, so ``sha256sum`` prints its id.
 
-    ``seed`` is that of the permutation from which the lists were cut; the file leaves out 0.
+    ``seed`` is that of the permutation from which the lists were cut; the file leaves out 0. Where
+    pairs are drawn in the scene, ``offset`` is 0, ``collection`` the task's name for such pairs and
+    ``dataset_sha256`` that of the rule by which they are drawn.
     """
 
     schema: str
@@ -74,7 +79,7 @@ class PairList:
     dataset_sha256: Sha256
     split: Literal["train", "validation", "test"]
     split_rule: str
-    offset: Count
+    offset: Natural
     budget: Count
     eval_seed: Natural
     pairs: tuple[Pair, ...]
@@ -88,7 +93,7 @@ class PairList:
     @property
     def name(self) -> str:
         """The task's name in rows, see :func:`named`."""
-        return named(self.task, self.family, self.offset)
+        return named(self.task, self.family, self.offset, self.collection)
 
     @cached_property
     def text(self) -> str:
@@ -136,8 +141,14 @@ class PairList:
         return made
 
 
-def named(task: str, family: str, offset: int) -> str:
-    """A task's name in rows and files: ``push_t_50`` where pairs lie unusually far apart."""
+def named(task: str, family: str, offset: int, collection: str) -> str:
+    """A task's name in rows and files.
+
+    ``push_t_50`` where pairs lie unusually far apart, ``cube_pick_place`` where they are drawn in
+    the scene.
+    """
+    if not offset:
+        return f"{task}_{collection}"
     return f"{task}_{offset}" if family == "long" else task
 
 

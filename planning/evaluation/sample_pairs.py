@@ -26,7 +26,7 @@ from planning.evaluation.goal_pairs import (
     predicate_of,
     solved_standing,
 )
-from robot_wm.core.config import Count, Seed, check_fields
+from robot_wm.core.config import Count, Natural, Seed, check_fields
 from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.storage.atomic_io import check_name
 from robot_wm.core.storage.provenance import sha256_of
@@ -47,7 +47,8 @@ class PairsConfig:
         family: row family: ``official`` or an episode-balanced one (``moderate``, ``strict``,
             ``long``, ``zs``).
         count: pairs per list.
-        offset: control steps from start to goal.
+        offset: control steps from start to goal; 0 draws both in the scene, by the task's own rule
+            (cube: pick and place), instead of from recorded episodes.
         budget: control steps an agent may use.
         eval_seeds: one list each, disjoint by construction.
         split: which episodes to draw from.
@@ -56,7 +57,7 @@ class PairsConfig:
 
     family: str = "official"
     count: Count = 100
-    offset: Count = 25
+    offset: Natural = 25
     budget: Count = 50
     eval_seeds: tuple[Seed, ...] = (0, 1, 42)
     split: Literal["train", "validation", "test"] = "test"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
     from planning.evaluation.goal_pairs import PairList
+    from planning.evaluation.sample_pairs import PairsConfig
 
 COMMITTED = "default"  # name of the data whose pair lists stand beside the code
 
@@ -36,7 +38,7 @@ def closed_loop(settings: Settings) -> Callable[[Any], dict[str, Any]] | None:
         return None
     pairs = split_pairs(settings, "validation", count)
     config, planner = (
-        EvaluateConfig(f"official/{task}", "jepa"),
+        EvaluateConfig(f"official/{pairs.name}", "jepa"),
         stored("planner", asdict(settings.planner)),
     )
 
@@ -55,14 +57,11 @@ def closed_loop(settings: Settings) -> Callable[[Any], dict[str, Any]] | None:
 
 def split_pairs(settings: Settings, split: str, count: int) -> PairList:
     """Official pairs of the nominal collection for use while training; never of the test split."""
-    from planning.evaluation.sample_pairs import PairsConfig, make_pair_lists
-    from robot_wm.data.formats.base import open_episodes
+    from planning.evaluation.sample_pairs import PairsConfig
 
     changes = {"family": "official", "count": count, "eval_seeds": (0,), "split": split}
     config = build(PairsConfig, {**vars(settings.pairs), **changes}, "pairs")
-    env = scene(settings.task.name, settings.image_size, draw_images=False)
-    store = open_episodes(dataset(settings, "nominal"))
-    return make_pair_lists(config, store, env.success, env.spec.families)[0]
+    return _sampled(settings, config)[0]
 
 
 def pair_list_path(settings: Settings, seed: int, committed: bool) -> Path:
@@ -70,7 +69,7 @@ def pair_list_path(settings: Settings, seed: int, committed: bool) -> Path:
     from planning.evaluation.goal_pairs import named
 
     config = settings.pairs
-    task = named(settings.task.name, config.family, config.offset)
+    task = named(settings.task.name, config.family, config.offset, collection_of(settings))
     # Lists of other splits and draws are other lists, never to be taken for the held-out one.
     other = f"-{config.split}" * (config.split != "test") + f"-draw{config.seed}" * bool(
         config.seed
@@ -98,12 +97,12 @@ def pair_lists(settings: Settings) -> dict[int, PairList]:
     if not found:
         return draw_pairs(settings, publish=False)
     wanted = {
-        "task": settings.task.name, "collection": "nominal", "family": config.family,
+        "task": settings.task.name, "collection": collection_of(settings), "family": config.family,
         "offset": config.offset, "budget": config.budget, "split": config.split,
         "seed": config.seed, "count": config.count,
     }  # fmt: skip
     root = settings.dataset_path(settings.task.name, "nominal")
-    if not committed and is_dataset(root):
+    if not committed and config.offset and is_dataset(root):
         wanted["dataset_sha256"] = open_episodes(root, verify=False).sha256
     for seed, pairs in found.items():
         stored = {**vars(pairs), "count": len(pairs.pairs), "eval_seed": pairs.eval_seed}
@@ -116,26 +115,41 @@ def pair_lists(settings: Settings) -> dict[int, PairList]:
 
 
 def draw_pairs(settings: Settings, publish: bool) -> dict[int, PairList]:
-    """Draw the lists anew from held-out episodes of the nominal collection and write them."""
-    from planning.evaluation.goal_pairs import ZERO_SHOT
-    from planning.evaluation.sample_pairs import make_pair_lists
-    from robot_wm.data.formats.base import open_episodes
-
-    config, valid = settings.pairs, None
-    if config.family == ZERO_SHOT:
-        valid = locate("sim.zero_shot.ZeroShot")(settings.task.name).valid
-    store = open_episodes(dataset(settings, "nominal"))
-    env = scene(settings.task.name, settings.image_size, draw_images=False)
-
-    def eligible(start: Any, goal: Any, between: Any) -> bool:
-        return bool(env.task.eligible(between, config.family))
-
-    lists = make_pair_lists(config, store, env.success, env.spec.families, eligible, valid=valid)
+    """Draw the lists anew, from held-out episodes or in the scene, and write them."""
+    lists = _sampled(settings, settings.pairs)
     for seed, pairs in lists.items():
         path = pair_list_path(settings, seed, publish)
         pairs.save(path)
         say(f"{path}  {len(pairs.pairs)} pairs  sha256 {pairs.sha256[:12]}…")
     return lists
+
+
+def collection_of(settings: Settings) -> str:
+    """Where pairs come from: the nominal collection, or the task's name for those it draws."""
+    if settings.pairs.offset:
+        return "nominal"
+    return str(locate("sim.errands.errand")(settings.task.name))
+
+
+def _sampled(settings: Settings, config: PairsConfig) -> dict[int, PairList]:
+    """Lists from episodes of the nominal collection or, with offset 0, of the scene's own pairs."""
+    from planning.evaluation.goal_pairs import ZERO_SHOT
+    from planning.evaluation.sample_pairs import make_pair_lists
+    from planning.evaluation.scene_pairs import scene_pair_lists
+    from robot_wm.data.formats.base import open_episodes
+
+    env, valid = scene(settings.task.name, settings.image_size, draw_images=False), None
+    if config.family == ZERO_SHOT:
+        valid = locate("sim.zero_shot.ZeroShot")(settings.task.name).valid
+    if not config.offset:
+        draw = partial(locate("sim.errands.sample_ends"), env)
+        return scene_pair_lists(config, env, collection_of(settings), draw, valid)
+    store = open_episodes(dataset(settings, "nominal"))
+
+    def eligible(start: Any, goal: Any, between: Any) -> bool:
+        return bool(env.task.eligible(between, config.family))
+
+    return make_pair_lists(config, store, env.success, env.spec.families, eligible, valid=valid)
 
 
 def first_pairs(pairs: PairList, limit: int) -> PairList:

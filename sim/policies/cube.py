@@ -9,7 +9,7 @@ import numpy as np
 
 from sim.policies.base import Policy
 from sim.tasks.base import wrap
-from sim.tasks.cube import ANGLE, CUBE, HALF, OPENING, PINCH, START, TABLE, TURN
+from sim.tasks.cube import ANGLE, CUBE, GRASP, HALF, OPENING, PINCH, START, TABLE, TURN
 
 OPEN, CLOSE = -1.0, 1.0
 
@@ -72,6 +72,29 @@ class CubeExpert(Policy):
         if self._placed(pose):
             return self._leave(pose)
         return self._carry(pose) if self._held(pose) else self._pick(pose)
+
+    def milestones(self, poses: np.ndarray) -> list[int]:
+        """Above the cube, cube grasped, cube above the goal, cube put there.
+
+        Args:
+            poses: ``[T+1, K]``, see :class:`sim.demonstrations.ShowsMilestones`.
+        """
+        assert self.goal is not None
+        cube, hand, closed = poses[:, CUBE], poses[:, PINCH], poses[:, OPENING]
+        held = np.linalg.norm(cube - hand, axis=1) <= 0.02
+        held &= closed > self._touch - 0.01
+        there = np.linalg.norm(cube - self.goal[CUBE], axis=1) <= 0.02
+        there &= held if self._stays_held(self.goal) else closed < GRASP
+        if not there.any():
+            return []
+        put = int(there.argmax())
+        if not held[:put].any():
+            return [put]
+        grasped = int(held.argmax())
+        above = np.flatnonzero(hand[:grasped, 2] - cube[:grasped, 2] >= 0.04)[-1:]
+        aside = np.linalg.norm((cube - self.goal[CUBE])[:, :2], axis=1)
+        over = held & (aside <= 0.02) & (cube[:, 2] > self._half + 0.02)
+        return [*above.tolist(), grasped, *np.flatnonzero(over[:put])[:1].tolist(), put]
 
     @property
     def _over(self) -> np.ndarray:

@@ -12,6 +12,7 @@ from sim.tasks.base import wrap
 from sim.tasks.jaco import GYRATION, HIGH, LOW, STEP, Jaco
 
 TEMPOS = (0.5, 1.0)  # range of the tempo at which data are made
+HOME, TURNED = 0.012, 0.15  # from the goal at which a brick is there [m, rad]
 PATIENCE = 150  # control steps for a goal of its own
 
 
@@ -102,7 +103,7 @@ class JacoPushExpert(_JacoPolicy):
         turn = float(wrap(self.goal[4] - pose[4]))
         missing = self.goal[2:4] - pose[2:4]
         loose = 1.4 if self._home else 1.0
-        home = np.linalg.norm(missing) < 0.012 * loose and abs(turn) < 0.15 * loose
+        home = np.linalg.norm(missing) < HOME * loose and abs(turn) < TURNED * loose
         if not self._keep and (home or self._steps > PATIENCE):
             self.goal, self._contact = self._draw_goal(), -1
             return np.zeros(2)
@@ -118,6 +119,26 @@ class JacoPushExpert(_JacoPolicy):
         if push is not None:
             return self._tempo * (rotation @ push)
         return self._walk(pose, here, self._stand(pose, here, wanted, rotation), rotation)
+
+    def milestones(self, poses: np.ndarray) -> list[int]:
+        """Hand at the brick, brick half way, brick there.
+
+        Args:
+            poses: ``[T+1, K]``, see :class:`sim.demonstrations.ShowsMilestones`.
+        """
+        assert self.goal is not None
+        missing = np.linalg.norm(poses[:, 2:4] - self.goal[2:4], axis=1)
+        turn = np.abs(wrap(poses[:, 4] - self.goal[4]))
+        there = (missing < HOME) & (turn < TURNED)
+        if not there.any():
+            return []
+        done = int(there.argmax())
+        moved = np.linalg.norm(poses[:, 2:4] - poses[0, 2:4], axis=1) > 0.002
+        if not moved[:done].any():
+            return [done]
+        left = missing + GYRATION * turn
+        half = np.flatnonzero(left[:done] <= left[0] / 2)[:1].tolist()
+        return sorted([max(int(moved.argmax()) - 1, 0), *half, done])
 
     def _tip(self, normal: np.ndarray, rotation: np.ndarray) -> np.ndarray:
         """Where the fingers touch a side, from the hand's centre ``[2]``."""

@@ -33,6 +33,21 @@ class Reflects(Protocol):
         ...
 
 
+@runtime_checkable
+class DrawsPairs(Protocol):
+    """A task with starts and goals of its own (``errand``, ``sample_pair``).
+
+    Attributes:
+        errand: what they are called in rows, e.g. ``pick_place``.
+    """
+
+    errand: ClassVar[str]
+
+    def sample_pair(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Poses ``[K]`` of start and goal, at rest; errands of several kinds take turns."""
+        ...
+
+
 @dataclass(frozen=True)
 class Published:
     """What others measured in the scene that a task re-creates [%].

@@ -83,6 +83,7 @@ class Task(ABC):
     * ``confinement``: where nothing in the scene keeps the robot's target in the picture;
     * a policy ``expert``: ``method=expert``, the proposals of ``method=oracle``, ``robot-wm teach``
       and ``web-demo``;
+    * ``DrawsPairs``: starts and goals of its own for ``pairs.offset=0``;
     * ``mirror`` and ``Reflects``: mirrored collections, planning in the mirror image;
     * ``Posable``: goals that ``robot-wm reach-goal`` is told as a pose, the teacher's corrections;
     * ``Calibrated``, predicates ``moderate`` and ``strict``: ``robot-wm calibrate``;

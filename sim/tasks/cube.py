@@ -37,6 +37,15 @@ BODY, TOWARDS = slice(14, 17), slice(17, 21)  # the cube's place and quaternion 
 PADS = tuple(f"ur5e/robotiq/{side}_pad{n}" for side in ("left", "right") for n in (1, 2))
 GRASP = 0.1  # a gripper less closed than that holds nothing
 RESTING = 0.025  # a cube lower than that lies on the table [m]
+# OGBench's five tasks of ``cube-single``: where the cube starts and where it belongs [m].
+PICK_PLACE = (
+    ((0.425, 0.1), (0.425, -0.1)),
+    ((0.35, 0.0), (0.50, 0.0)),
+    ((0.50, 0.0), (0.35, 0.0)),
+    ((0.35, -0.2), (0.50, 0.2)),
+    ((0.35, 0.2), (0.50, -0.2)),
+)
+AROUND = 0.01  # of a place at which the cube starts, along each axis [m]
 
 
 def _place(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
@@ -88,6 +97,7 @@ class Cube(Task):
         PoseEntry("cube_tilt_y", "rad", "joint"),
     )
     robot = (0, 1, 2, 3, 4)
+    errand = "pick_place"
     proprio_dim = 14
     factors: ClassVar[Mapping[str, Factor]] = {
         "agent_color": colors(PURPLE, "red", "yellow", "black"),
@@ -232,6 +242,23 @@ class Cube(Task):
         data.qpos[BODY] = [*rng.uniform(*TABLE), half]
         about = rng.uniform(0, np.pi)
         data.qpos[TOWARDS] = [np.cos(about), 0, 0, np.sin(about)]
+
+    def sample_pair(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """See :class:`~sim.tasks.abilities.DrawsPairs`: OGBench's five tasks in turn.
+
+        The cube starts near its place at any yaw and belongs straight at the goal's; the open
+        gripper is anywhere at both ends.
+        """
+        start, goal = (np.array(place) for place in PICK_PLACE[number % len(PICK_PLACE)])
+        start = start + rng.uniform(-AROUND, AROUND, 2)
+        return self._lying(start, rng.uniform(0, 2 * np.pi), rng), self._lying(goal, 0.0, rng)
+
+    def _lying(self, place: np.ndarray, turn: float, rng: np.random.Generator) -> np.ndarray:
+        """Pose ``[K]``: cube at a place [m] and fourfold yaw [rad], gripper anywhere."""
+        pose = np.zeros(len(self.pose_entries))
+        pose[PINCH], pose[ANGLE] = rng.uniform(*START), rng.uniform(0, 2 * np.pi)
+        pose[CUBE], pose[TURN.start] = [*place, HALF], turn
+        return pose
 
     def distance(self, poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
         """Cube's place [m] and angle, then the gripper's place, yaw and opening, at lesser rates.

@@ -6,7 +6,7 @@ two for pushing, where the hand stays at one height; the hand points down. Every
 the measured joints towards the place 0.1 s ahead, which never leaves the hand's box, by
 differential inverse kinematics, within the speeds that the joints' servos allow.
 
-Predicates (the hand's place is that between its fingers):
+Predicates (the hand's place is that between its fingers; ``long``, of jaco_push, is official):
 
 =============  ==================================  ===============================================
 family         ``jaco_reach``                      ``jaco_push``
@@ -236,6 +236,7 @@ class JacoPush(Jaco):
     }
     predicates: ClassVar[Mapping[str, Predicate]] = {
         "official": _predicate(criteria["official"], 1),
+        "long": _predicate(criteria["official"], 1),
         "moderate": _predicate(criteria["moderate"], 1),
         "strict": _predicate(criteria["strict"], 3),
     }

@@ -7,14 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toy_models import StillModel
 
+from planning.agent.mpc import MPCAgent
 from planning.agent.registry import agent_recipe
+from planning.commands import evaluate
 from planning.commands.evaluate import row_config
 from planning.commands.parts import agents
 from planning.commands.parts.row_facts import facts
 from planning.evaluation.stage import pair_list_path
+from planning.optimizers import CEM
+from planning.reporting.tables import render_tables
 from robot_wm.cli import main as cli
 from robot_wm.cli.help import option_rows
+from robot_wm.cli.main import Session
 from robot_wm.cli.paths import PACKAGE
 from robot_wm.commands import probe
 from robot_wm.core.errors import ConfigError
@@ -163,6 +169,55 @@ def test_rows_of_long_pairs_say_how_far() -> None:
     assert row_config(settings, "jepa", Long(), None).row == "long/push_t_50"  # type: ignore
     assert pair_list_path(settings, 1, committed=True).name == "long-push_t_50-1.json"
     assert row_config(settings, "jepa", Pairs(), None).row == "official/push_t"  # type: ignore
+
+
+def test_rows_of_pairs_of_the_scenes_own_say_which() -> None:
+    class Own(Pairs):
+        family, task, name = "long", "cube", "cube_pick_place"
+
+    words = ["task=cube", "pairs.family=long", "pairs.offset=0"]
+    settings = cli.compose(words)
+    assert pair_list_path(settings, 1, committed=True).name == "long-cube_pick_place-1.json"
+    assert row_config(settings, "jepa", Own(), None).row == "long/cube_pick_place"  # type: ignore
+    shown = cli.compose([*words, "evaluate.via=demo"])
+    assert row_config(shown, "jepa", Own(), None).row == "goals/cube_pick_place@demo"  # type: ignore
+    with pytest.raises(ConfigError, match=r"evaluate\.via"):
+        cli.compose(["evaluate.via=film"])
+
+
+def test_a_demonstration_has_the_same_planner_without_one_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole rows of a toy model in the arm's scene; the true simulator has none to look at."""
+    monkeypatch.setenv("ROBOT_WM_HOME", str(tmp_path))
+    models: list[StillModel] = []
+
+    def planner(spec: Any) -> MPCAgent:
+        models.append(StillModel(spec))
+        return MPCAgent(models[-1], CEM(candidates=4, iterations=1, elites=2), horizon=2)
+
+    real = evaluate.recipe
+    monkeypatch.setattr(evaluate, "needed_model", lambda session: None)
+    monkeypatch.setattr(
+        evaluate, "recipe", lambda s, m, f: planner if m == "jepa" else real(s, m, f)
+    )
+    words = (
+        "task=jaco_push", "pairs.offset=0", "pairs.count=1", "pairs.eval_seeds=[0]", "workers=1",
+        "pairs.budget=5", "evaluate.via=demo", "method=[expert,jepa]", "image_size=16",
+    )  # fmt: skip
+    rows, path = evaluate.evaluate_all(Session(cli.compose(words), words))
+    assert [(row["row"], row["method"]) for row in rows] == [
+        ("goals/jaco_push_anywhere@expert", "expert"),
+        ("goals/jaco_push_anywhere", "jepa"),
+        ("goals/jaco_push_anywhere@demo", "jepa"),
+    ]
+    assert len({row["pair_list_sha256"] for row in rows}) == 1
+    assert len({row["config_sha256"] for row in rows[1:]}) == 2
+    assert path.name == "goals-jaco_push.jsonl"
+    flat, shown = (len(model.seen) for model in models)  # the goal, and what one plan looks at
+    assert (flat, shown) == (2, 2 + 3)
+    assert "| jepa | 0.0 |" in (tables := render_tables(path.parent))
+    assert "| jepa @demo | 0.0 |" in tables
 
 
 def test_further_families_follow_the_pair_lists_own() -> None:

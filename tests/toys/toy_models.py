@@ -6,7 +6,7 @@ import numpy as np
 
 from planning.agent.mpc import MPCAgent
 from planning.optimizers import CEM
-from robot_wm.core.protocols import History, ModelSpec
+from robot_wm.core.protocols import EnvSpec, History, ModelSpec
 
 SIZE, BLOCK, SPEED = 8, 5, 0.02
 SPEC = ModelSpec(
@@ -56,6 +56,27 @@ class ProposingModel(ToyModel):
         straight = np.clip((goal - state) / (SPEED * BLOCK * 4), -1, 1)
         plans = np.tile(straight, (n, 4, BLOCK)) + 0.05 * rng.normal(size=(n, 4, 10))
         return np.clip(plans, -1, 1).astype(np.float32)
+
+
+class StillModel:
+    """Of any scene: a state is a picture, and nothing moves; keeps the pictures it was shown."""
+
+    def __init__(self, env_spec: EnvSpec) -> None:
+        size = env_spec.control_dim
+        self.spec = ModelSpec(
+            task=env_spec.task, action_low=(-1.0,) * BLOCK * size,
+            action_high=(1.0,) * BLOCK * size, control_dim=size, control_dt=env_spec.control_dt,
+            context=1, horizon=2, image_size=env_spec.image_size,
+        )  # fmt: skip
+        self.seen: list[np.ndarray] = []
+
+    def encode(self, history):
+        self.seen.append(history.frames[-1])
+        return history.frames[-1].astype(np.float32) / 255
+
+    def step_costs(self, state, goal, actions):
+        cost = np.square(state - goal).mean() + 1e-3 * np.square(actions).mean(-1)
+        return cost.astype(np.float32)
 
 
 def drive(agent, steps, seed=0, start=(-0.5, 0.4), goal=(0.3, -0.2)):
