@@ -1,5 +1,7 @@
 """Whatever is planned, a robot whose driver confines it stays in the picture."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -20,6 +22,24 @@ def farthest(env, way, confine, **factors):
         place = info["pose"][list(env.task.confinement.pose)]
         worst = max(worst, float(np.abs(place - (low + high) / 2).max()))
     return worst
+
+
+@pytest.mark.parametrize("task", [name for name in sorted(TASKS) if name not in CONFINED])
+def test_where_nothing_confines_it_the_scene_itself_keeps_the_robot_in_the_picture(task, blind):
+    """Full commands to every corner, as a planner may give them, through the task's own driver."""
+    env = blind(task)
+    for corner in itertools.product((-1.0, 1.0), repeat=min(env.spec.control_dim, 3)):
+        action = np.zeros(env.spec.control_dim)
+        action[: len(corner)] = corner
+        _, info = env.reset(seed=1, options={})
+        poses = []
+        for _ in range(40):
+            info = env.step(env.task.clip_to_workspace(info["pose"], action))[-1]
+            poses.append(info["pose"])
+        robot = next(iter(env.paths(np.array(poses)).values()))
+        assert (robot > 0).all(), (corner, robot.min(axis=0))
+        assert (robot < 1).all(), (corner, robot.max(axis=0))
+    env.reset(seed=0, options={})
 
 
 @pytest.mark.parametrize("task", CONFINED)
