@@ -127,11 +127,12 @@ def latents(settings: Settings, encoder_folder: Path, data: Path) -> Path:
     return build_latents(data, frozen, storage_root() / "latents")
 
 
-def model(session: Session, name: str | None = None) -> tuple[Path, Path]:
+def model(session: Session, name: str | None = None, any_size: bool = False) -> tuple[Path, Path]:
     """Artefacts of a world model and of its encoder; the model is trained if missing.
 
     Args:
         name: ``shipped`` or a name; the run's own name if None.
+        any_size: of its pictures will do, not the configured one alone.
 
     Raises:
         WeightsError: shipped weights were asked for and this installation has none.
@@ -143,7 +144,8 @@ def model(session: Session, name: str | None = None) -> tuple[Path, Path]:
     if name not in (None, settings.name):
         if not (folder / MANIFEST).is_file():
             raise _no_weights(folder) if name == SHIPPED else _no_such_model(settings, str(name))
-        check_size(settings, folder)
+        if not any_size:
+            check_size(settings, folder)
         parent = encoder_of(settings, folder)
     else:
         parent = encoder(session)
