@@ -12,6 +12,7 @@ episode ends where the goal is reached; otherwise it says so and exits 1.
 from __future__ import annotations
 
 import argparse
+import json
 import socket
 import struct
 import sys
@@ -20,6 +21,7 @@ import time
 import numpy as np
 
 import sim
+from robot_wm.core.system.machine import PACKAGE
 
 STAMP = struct.Struct("<d")
 
@@ -39,6 +41,12 @@ def newest_action(
     return np.array(packed.unpack(left[whole - packed.size : whole])), left[whole:]
 
 
+def camera(task: str) -> int:
+    """Side of the pictures [px] that the shipped planner of a task sees; 64 where there is none."""
+    contract = PACKAGE / "weights" / "bundles" / task / "contract.json"
+    return int(json.loads(contract.read_text())["spec"]["image_size"]) if contract.exists() else 64
+
+
 def main() -> int:
     """Serve one episode; 0 if the goal was reached."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -46,10 +54,10 @@ def main() -> int:
     arguments.add_argument("--port", type=int, default=5555)
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--steps", type=int, default=300, help="control steps at most")
-    arguments.add_argument("--size", type=int, default=64, help="of the camera image [px]")
+    arguments.add_argument("--size", type=int, help="of the camera image [px], as planned with")
     options = arguments.parse_args()
 
-    env = sim.make(options.task, options.size)
+    env = sim.make(options.task, options.size or camera(options.task))
     packed = struct.Struct(f"<{env.spec.control_dim}f")
     goal, goal_info = env.reset(seed=options.seed + 1)
     obs, info = env.reset(seed=options.seed)

@@ -215,7 +215,15 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
                 self._advance(action)
                 path.append(self.task.pose(self.data.qpos, self.data.qvel))
             poses.append(path)
-        points, aspect = self.task.landmarks(np.array(poses)), self._shape[1] / self._shape[0]
+        return self.paths(np.array(poses))
+
+    def paths(self, poses: np.ndarray) -> dict[str, np.ndarray]:
+        """Where in the picture things are in poses ``[..., K]``, under the present factors.
+
+        Returns:
+            By the task's landmark, the robot's own first, ``[..., 2]`` as :meth:`foresee` says.
+        """
+        points, aspect = self.task.landmarks(poses), self._shape[1] / self._shape[0]
         return {
             name: project(self.model, self.data, self.task.camera, place, aspect)
             for name, place in points.items()

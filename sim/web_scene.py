@@ -19,6 +19,11 @@ from sim.env import GoalEnv
 from sim.policies.registry import make_policy
 from sim.tasks.base import Task
 
+
+class NoTwin(ConfigError):
+    """A scene that another runtime cannot run from its file alone."""
+
+
 NUDGE = 1e-12  # of a start, far below anything that a robot could notice [m or rad]
 NUDGED = 16  # runs from nudged starts
 STEPS = 25  # control steps from start to goal, as in the published pairs
@@ -44,16 +49,27 @@ class Demonstration:
     start: np.ndarray
 
 
-def mjcf(task: Task) -> str:
-    """The scene's file, which is the scene itself as long as no factor is varied."""
-    return task.scene.read_text(encoding="utf-8")
+def mjcf(env: GoalEnv) -> str:
+    """The scene's file, which is the scene itself as long as no factor is varied.
+
+    Raises:
+        NoTwin: the scene is put together from more than this file, e.g. an arm with its meshes.
+    """
+    text = env.task.scene.read_text(encoding="utf-8")
+    whole = env.model
+    if whole.nmesh or mujoco.MjModel.from_xml_string(text).ngeom != whole.ngeom:
+        raise NoTwin(
+            f"the scene of {env.task.name} is more than {env.task.scene.name}",
+            "a scene in one MJCF file, without meshes", "run this scene in Python",
+        )  # fmt: skip
+    return text
 
 
 def command_matrix(task: Task, model: mujoco.MjModel) -> np.ndarray:
     """``M [rows, nu, nq + nv + A]``: commands ``M @ [qpos, qvel, action]`` of one control step.
 
     Raises:
-        ConfigError: the task's commands are not such a product.
+        NoTwin: the task's commands are not such a product.
     """
     sizes = (model.nq, model.nv, task.control_dim)
     inputs = np.eye(sum(sizes))
@@ -66,24 +82,36 @@ def command_matrix(task: Task, model: mujoco.MjModel) -> np.ndarray:
     probes = np.random.default_rng(0).uniform(-1, 1, (8, sum(sizes)))
     gap = np.abs(np.einsum("ruk,nk->nru", matrix, probes) - ask(probes)).max()
     if gap > 1e-12:
-        raise ConfigError(
+        raise NoTwin(
             f"the commands of {task.name} are not linear in state and action (off by {gap:.1e})",
             "a linear task", "run this scene in Python",
         )  # fmt: skip
     return matrix
 
 
+def check_square(env: GoalEnv) -> None:
+    """Refuse what the page cannot show.
+
+    Raises:
+        ConfigError: pictures that are not square.
+    """
+    height, width = sides(env.spec.image_size)
+    if height != width:
+        raise ConfigError(
+            f"pictures of {width}x{height} pixels", "square ones", "run this scene in Python"
+        )
+
+
 def describe(env: GoalEnv, demonstrations: list[Demonstration]) -> Mapping[str, Any]:
     """Everything but the MJCF, as plain values; a start is at rest.
 
     Raises:
-        ConfigError: pictures that are not square, or not from the scene's first camera.
+        NoTwin: pictures that are not from the scene's first camera, or see :func:`command_matrix`.
     """
-    height, width = sides(env.spec.image_size)
-    if height != width or env.model.camera(env.task.camera).id != 0:
-        raise ConfigError(
-            f"pictures of {width}x{height} pixels of camera {env.task.camera!r}",
-            "square ones from the scene's first camera", "run this scene in Python",
+    if env.model.camera(env.task.camera).id != 0:
+        raise NoTwin(
+            f"pictures of camera {env.task.camera!r}", "of the scene's first camera",
+            "run this scene in Python",
         )  # fmt: skip
     still = np.zeros(env.model.nv)
     return {

@@ -107,10 +107,11 @@ class World {
 }
 
 export class Scene {
-  /** Throws what MuJoCo says where it cannot load the scene. */
+  /** Throws what MuJoCo says where it cannot load the scene, or why Python did not hand it over. */
   static async load(folder, size) {
     const fetched = (name) => fetch(new URL(name, folder));
     const description = await (await fetched("scene.json")).json();
+    if (description.obstacle) throw new Error(description.obstacle);
     const xml = await (await fetched("scene.xml")).text();
     const mujoco = await loadMujoco();
     const model = mujoco.MjModel.from_xml_string(xml);

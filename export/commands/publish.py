@@ -38,7 +38,8 @@ def publish(session: Session, folder: Path) -> Path:
     if settings.weights != SHIPPED:
         raise ConfigError(
             f"publish=true with weights={settings.weights}", f"weights={SHIPPED}",
-            "put the model into robot_wm/weights first",
+            f"copy {settings.model_path(settings.weights)} to {settings.model_path(SHIPPED)} and "
+            f"its encoder to {settings.encoder_path(SHIPPED)}, then give weights={SHIPPED}",
         )  # fmt: skip
     own = settings.replace(method=("jepa", "onnx"), bundle=str(folder))
     rows, _ = evaluate_all(replace(session, settings=own))

@@ -1,8 +1,9 @@
 """``robot-wm web-demo``: a folder for any web server; planner and scene then run in the browser.
 
 The page is in ``export/browser``. Beside it come the bundle's graphs, the scene's MJCF, the two
-WebAssembly runtimes, a recorded run (shown where the scene cannot be simulated) and numbers made
-here that the page compares its own with (``?check``).
+WebAssembly runtimes, a recorded run (shown where the scene cannot be simulated, e.g. an arm with
+meshes and inverse kinematics) and numbers made here that the page compares its own with
+(``?check``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from robot_wm.cli.paths import CHECKOUT
 from robot_wm.commands.parts.artifacts import make
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.storage.provenance import atomic_folder, storage_root, write_manifest
+from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
     from export.runtime.world_model import OnnxWorldModel
@@ -60,8 +62,10 @@ def run(session: Session) -> int:
 def write(folder: Path, out: Path, threads: int = 1, modules: Path = MODULES) -> Path:
     """The page of the bundle in ``folder``.
 
+    A scene that MuJoCo's WebAssembly build cannot run is shown by its recorded run alone.
+
     Raises:
-        ConfigError: the WebAssembly runtimes are not installed, or the scene has no twin.
+        ConfigError: the WebAssembly runtimes are not installed, or pictures are not square.
         WeightsError: see :func:`export.runtime.bundle_spec.read_contract`.
     """
     from export.runtime.world_model import OnnxWorldModel
@@ -70,15 +74,21 @@ def write(folder: Path, out: Path, threads: int = 1, modules: Path = MODULES) ->
     model = OnnxWorldModel(folder, threads=threads)
     env = make("environment")(model.spec.task, model.spec.image_size)
     try:
+        twin.check_square(env)
         shown = twin.demonstrations(env, PAIRS)
         recorded, chance = record(env, model, shown[0])
         documents = {
-            "scene.json": twin.describe(env, shown),
             "search.json": search_of(model),
             "run.json": recorded,
-            "check.json": {**compared(env, model, folder, shown), "chance": chance},
+            "check.json": {**compared(model, folder), "chance": chance},
         }
-        return assemble(out, folder, modules, twin.mjcf(env.task), documents)
+        try:
+            scene, documents["scene.json"] = twin.mjcf(env), twin.describe(env, shown)
+            documents["check.json"] |= compared_scene(env, model, shown)
+        except twin.NoTwin as error:
+            say(f"{error.received}: the page shows a recorded run, whose plans are made live")
+            scene, documents["scene.json"] = "", {"obstacle": error.received}
+        return assemble(out, folder, modules, scene, documents)
     finally:
         env.close()
 
@@ -196,14 +206,11 @@ def search_of(model: OnnxWorldModel) -> dict[str, Any]:
     }
 
 
-def compared(
-    env: GoalEnv, model: OnnxWorldModel, folder: Path, shown: list[Demonstration]
-) -> dict[str, Any]:
-    """What the page must reproduce: the golden pair, physics, images with novelty, noise."""
+def compared(model: OnnxWorldModel, folder: Path) -> dict[str, Any]:
+    """What every page must reproduce: the golden pair and noise."""
     from export.runtime.bundle_spec import GOLDEN
     from planning.optimizers.icem import colored_noise
 
-    spread = import_module("sim.web_scene").spread
     with np.load(Path(folder) / GOLDEN) as stored:
         golden = dict(stored)
     steps, exponent, shape = model.spec.horizon * model.spec.block, 2.0, (3,)
@@ -211,6 +218,17 @@ def compared(
     noise = colored_noise(np.random.default_rng(SEED), (*shape, steps), exponent)
     return {
         "golden": golden,
+        "noise": {"parts": parts, "exponent": exponent, "series": noise},
+        "moments": moments(model),
+    }
+
+
+def compared_scene(
+    env: GoalEnv, model: OnnxWorldModel, shown: list[Demonstration]
+) -> dict[str, Any]:
+    """What a page with a scene must reproduce besides: physics, images with novelty."""
+    spread = import_module("sim.web_scene").spread
+    return {
         "physics": [
             {"states": d.states, "actions": d.actions, "spread": spread(env, d)} for d in shown
         ],
@@ -219,8 +237,6 @@ def compared(
             for d in shown
             for state, image in zip((d.states[0], d.states[-1]), d.images, strict=True)
         ],
-        "noise": {"parts": parts, "exponent": exponent, "series": noise},
-        "moments": moments(model),
     }
 
 

@@ -16,7 +16,8 @@ class Workspace:
 
     Attributes:
         low, high: its corners [m], one number for each entry of the action.
-        reach: how far from the robot a full command sets its target [m].
+        reach: how far from the robot a full command sets its target [m]: one number, or one for
+            each entry. Entries that move nothing in space (a turn, a gripper) have their own unit.
 
     Raises:
         ConfigError: a box without inside, or numbers that are not finite.
@@ -24,15 +25,17 @@ class Workspace:
 
     low: tuple[float, ...]
     high: tuple[float, ...]
-    reach: Positive
+    reach: Positive | tuple[Positive, ...]
 
     def __post_init__(self) -> None:
         check_fields(self, "workspace")
         paired = len(self.low) == len(self.high) > 0
-        if not (paired and (np.asarray(self.low) < self.high).all()):
+        fits = np.shape(self.reach) in ((), np.shape(self.low))
+        if not (paired and fits and (np.asarray(self.low) < self.high).all()):
             raise ConfigError(
-                f"a workspace from {self.low} to {self.high}",
-                "low below high in every entry, as many entries as the action has",
+                f"a workspace from {self.low} to {self.high}, reach {self.reach}",
+                "low below high in every entry, as many entries as the action has, reach one "
+                "number or as many",
                 "correct the workspace",
             )
 
@@ -49,8 +52,8 @@ class Workspace:
             low, high: corners between which the robot is [m].
         """
         with np.errstate(over="ignore"):  # a robot at the end of the world
-            below = (low - np.asarray(self.low)) / self.reach
-            above = (np.asarray(self.high) - high) / self.reach
+            below = (low - np.asarray(self.low)) / np.asarray(self.reach)
+            above = (np.asarray(self.high) - high) / np.asarray(self.reach)
         return np.minimum(noop_action, -braking(below, step)), np.maximum(
             noop_action, braking(above, step)
         )

@@ -100,8 +100,10 @@ class Whereabouts:
     or part of it.
     """
 
-    def __init__(self, reach: float, period: float, stale: float, dim: int) -> None:
-        self._period, self._reach, self._stale = period, reach, stale
+    def __init__(
+        self, reach: float | tuple[float, ...], period: float, stale: float, dim: int
+    ) -> None:
+        self._period, self._reach, self._stale = period, np.asarray(reach), stale
         self._sent: deque[tuple[float, np.ndarray]] = deque(maxlen=1000)  # when, and how far [m]
         self._low, self._high = np.full(dim, -np.inf), np.full(dim, np.inf)
 

@@ -231,7 +231,7 @@ class StressRun:
         inside = (
             np.isfinite(action).all() and (action >= self.low).all() and (action <= self.high).all()
         )
-        self.here = self.here + self.box.reach * action
+        self.here = self.here + np.asarray(self.box.reach) * action
         inside = inside and (self.here >= np.asarray(self.box.low) - 1e-6).all()
         inside = inside and (self.here <= np.asarray(self.box.high) + 1e-6).all()
         out.outside += not inside or moved > self.limits.max_change + 1e-6

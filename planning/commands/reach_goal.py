@@ -188,10 +188,8 @@ def verdict(env: Any, judge: Judge, poses: np.ndarray) -> str:
         for entry, end, goal in zip(env.spec.pose, poses[-1], wanted, strict=True)
         if entry.kind != "velocity"
     )
-    box = env.task.confinement
-    place = poses[:, list(box.pose)] if box is not None else np.zeros((len(poses), 0))
-    low, high = env.task.extent or (-np.inf, np.inf)
-    hidden = int(((place < low) | (place > high)).any(axis=1).sum())
+    robot = next(iter(env.paths(poses).values()), np.zeros((len(poses), 0)))
+    hidden = int(((robot < 0) | (robot > 1)).any(axis=1).sum())
     unseen = f"; the robot was out of the picture for {hidden} steps" if hidden else ""
     return f"{reached} control steps ({judge.words}); at the end {ends}{unseen}"
 

@@ -30,11 +30,18 @@ class Session:
     overrides: tuple[str, ...]
 
     def for_task(self, task: str) -> Settings:
-        """The same settings for another task. Overrides of ``task.*`` belong to the named task."""
+        """The settings of another task, whose pictures have its own size unless told otherwise.
+
+        Overrides of ``task.*`` belong to the named task.
+        """
         if task == self.settings.task.name:
             return self.settings
         others = [o for o in self.overrides if not o.lstrip("+~").startswith(("task=", "task."))]
         return compose([*others, f"task={task}"])
+
+    def for_encoder(self, task: str) -> Settings:
+        """Another task's settings with pictures of this one's size: one encoder sees them all."""
+        return self.for_task(task).replace(image_size=self.settings.image_size)
 
 
 def missing(error: ImportError) -> ConfigError:

@@ -17,7 +17,7 @@ from robot_wm.cli.paths import CHECKOUT, PACKAGE, SEEDS, SHIPPED
 from robot_wm.cli.schema import SECTIONS
 from robot_wm.core.config import Device, Within, build, join
 from robot_wm.core.errors import ConfigError
-from robot_wm.core.images import Sides, Size
+from robot_wm.core.images import Sides, Size, spelled
 from robot_wm.core.storage.atomic_io import check_name
 from robot_wm.core.storage.provenance import storage_root
 
@@ -37,7 +37,7 @@ class Settings:
         data_name: name of its data sets and pair lists, for runs that share them, e.g. with another
             seed; those of ``default`` carry no suffix.
         seed: of training; collections have fixed seeds of their own.
-        image_size: of every image [px], a number or [height, width].
+        image_size: of every image [px], a number or [height, width]; usually the task's own.
         threads: of torch in this process; workers have one each.
         workers: processes for collection and evaluation.
         launcher: what runs the workers: process, serial, or an installed one.
@@ -117,10 +117,10 @@ class Settings:
         return storage_root() / "datasets" / f"{task}-{collection}{self.suffix}"
 
     def encoder_path(self, name: str | None = None) -> Path:
-        """Where a frozen encoder lives."""
+        """Where a frozen encoder lives; shipped are one for each image size."""
         name = name or self.encoder_name
         if name == SHIPPED:
-            return PACKAGE / "weights" / "encoder"
+            return PACKAGE / "weights" / "encoders" / spelled(self.image_size)
         return storage_root() / "encoders" / name / "encoder"
 
     def run_path(self, kind: str) -> Path:

@@ -190,7 +190,7 @@ def _probe(session: Session, settings: Settings, encoder: Any, kinds: tuple[str,
 
     config, rows = replace(settings.probe_config(), kinds=kinds), []
     for task in settings.encoder_tasks:
-        rows += probe(config, dataset(session.for_task(task), "nominal"), encoder)
+        rows += probe(config, dataset(session.for_encoder(task), "nominal"), encoder)
     return rows
 
 

@@ -41,7 +41,7 @@ def run(session: Session) -> int:
     from robot_wm.world_models.distillation import FREE
 
     settings = session.settings
-    source = model(session, settings.weights)
+    source = model(session, settings.weights, any_size=True)
     family = family_of(source[0])
     if not isinstance(family, Distils):
         raise ConfigError(

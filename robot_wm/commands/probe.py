@@ -64,7 +64,7 @@ def run(session: Session) -> int:
     frozen = load_encoder(encoder(session))
     out, rows = settings.run_path("probe"), []
     for task in settings.encoder_tasks:
-        data = dataset(session.for_task(task), "nominal")
+        data = dataset(session.for_encoder(task), "nominal")
         rows += probe(settings.probe_config(), data, frozen)
         rows += looks(settings, task, data, frozen)
     if settings.publish:

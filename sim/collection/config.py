@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from robot_wm.core.config import Count
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.images import Sides, Size
 from robot_wm.core.storage.atomic_io import check_name
 
 
@@ -20,6 +21,8 @@ class TaskSettings:
         nominal, varied: episodes of the unvaried and of the randomised collection.
         train_on: collections that train its world model; the root's ``train_on`` overrides.
         mix: behaviours with their share and noise levels.
+        image_size: of its pictures [px], in which what matters can be told apart; the root's
+            ``image_size`` overrides.
     """
 
     name: str
@@ -28,6 +31,7 @@ class TaskSettings:
     varied: Count
     train_on: tuple[str, ...]
     mix: tuple[dict[str, Any], ...]
+    image_size: Annotated[Size, Sides(8, 1024)] = 64
 
     def __post_init__(self) -> None:
         if not self.train_on:

@@ -276,4 +276,4 @@ def test_the_cost_can_be_chosen_where_a_trained_model_judges(tmp_path: Path) -> 
 
 
 def shipped() -> tuple[Path, Path]:
-    return PACKAGE / "weights" / "push_t", PACKAGE / "weights" / "encoder"
+    return PACKAGE / "weights" / "push_t", PACKAGE / "weights" / "encoders" / "64x64"

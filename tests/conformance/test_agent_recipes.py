@@ -19,7 +19,7 @@ from robot_wm.core.instantiate import is_deferred, locate
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.stem for path in (ROOT / "configs/agent").glob("*.yaml"))
-SHIPPED = PACKAGE / "weights" / "push_t", PACKAGE / "weights" / "encoder"
+SHIPPED = PACKAGE / "weights" / "push_t", PACKAGE / "weights" / "encoders" / "64x64"
 BUNDLE = PACKAGE / "weights" / "bundles" / "push_t", SHIPPED[1]
 # Small searches: a candidate on the true simulator with a learned cost takes tens of milliseconds.
 SMALL = (

@@ -213,6 +213,19 @@ def test_the_target_never_leaves_the_workspace(agent):
     assert bound > 30  # it was tried
 
 
+def test_every_entry_has_its_own_reach(agent):
+    """An arm whose second number turns the hand: 0.3 rad a step where the first moves 0.05 m."""
+    box = Workspace(low=(0.0, -1.0), high=(0.5, 1.0), reach=(0.05, 0.3))
+    controller = Controller(agent, replace(LIMITS, workspace=box), clock=lambda: agent.time)
+    controller.start(image(99))
+    here, agent.action = np.array([0.3, 0.0]), (1.0, 1.0)
+    for k in range(60):
+        command = controller.tick(k * DT, Frame(image(k), k * DT, here.copy()))
+        here = here + np.array(box.reach) * command.action
+        assert (here <= np.array(box.high) + 1e-6).all()
+    np.testing.assert_allclose(here, box.high, atol=1e-3)
+
+
 def test_outside_the_workspace_it_holds_or_moves_in_but_never_by_itself(controller):
     spaced = Controller(controller.agent, replace(LIMITS, workspace=BOX, max_change=2.0))
     spaced.start(image(99))
@@ -245,7 +258,10 @@ def test_without_a_position_it_holds(controller, position):
 
 
 def test_impossible_workspaces_are_refused(agent):
-    for wrong in (((0.0,), (0.0, 1.0), 0.1), ((0.0, 1.0), (1.0, 1.0), 0.1), ((0.0,), (1.0,), 0.0)):
+    for wrong in (
+        ((0.0,), (0.0, 1.0), 0.1), ((0.0, 1.0), (1.0, 1.0), 0.1), ((0.0,), (1.0,), 0.0),
+        ((0.0, 0.0), (1.0, 1.0), (0.1,)), ((0.0, 0.0), (1.0, 1.0), (0.1, 0.0)),
+    ):  # fmt: skip
         with pytest.raises(ConfigError, match="workspace"):
             Workspace(*wrong)
     with pytest.raises(ConfigError, match="workspace of 1 entries"):

@@ -51,5 +51,6 @@ def test_beyond_a_point_the_package_keeps_what_it_had(folder, tmp_path, monkeypa
     assert [p.name for p in kept.iterdir()] == ["old"]
     (report,) = (tmp_path / "results/export").iterdir()  # the failure is told, too
     assert json.loads(report.read_text())["closed_loop"]["gap"] == 2.0
-    with pytest.raises(ConfigError, match="weights=mine"):
+    with pytest.raises(ConfigError, match="weights=mine") as caught:
         publishing.publish(session(monkeypatch, 1.0, 1.0, "weights=mine"), folder)
+    assert "package/weights/encoders/64x64" in caught.value.next_step

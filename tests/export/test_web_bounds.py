@@ -104,5 +104,20 @@ def test_what_nothing_confines_is_dragged_no_further_than_the_picture(tmp_path):
 
 
 @needs_node
+def test_a_scene_that_python_kept_back_is_told_with_the_reason(tmp_path):
+    page(tmp_path, None, None)
+    (tmp_path / "scene.json").write_text('{"obstacle": "more than one file"}')
+    (tmp_path / "run.js").write_text("""
+import { readFileSync } from "node:fs";
+import { Scene } from "./scene.js";
+globalThis.fetch = async (url) => ({ json: async () => JSON.parse(readFileSync(url)) });
+Scene.load(new URL("./", import.meta.url), 8).catch((error) => console.log(error.message));
+""")
+    run = ["node", str(tmp_path / "run.js")]
+    told = subprocess.run(run, capture_output=True, text=True, timeout=60, check=True)
+    assert told.stdout.strip() == "more than one file"
+
+
+@needs_node
 def test_without_bounds_it_would_leave(tmp_path):
     assert page(tmp_path, None, None)["dragged"][0][0] > 2

@@ -9,17 +9,18 @@ import shutil
 import subprocess
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from export.commands import web_demo
 from export.commands.web_demo import GRAPHS, MODULES, SOURCE, VENDOR, assemble, packed, write
 from robot_wm.cli.paths import PACKAGE
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.storage.provenance import read_manifest
 from sim.env import GoalEnv
-from sim.tasks import TASKS
-from sim.web_scene import NUDGE, command_matrix, demonstrations, describe, mjcf, spread
+from sim.web_scene import NUDGE, NoTwin, command_matrix, demonstrations, describe, mjcf, spread
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
 BLOCKS = 8
@@ -46,15 +47,40 @@ def test_a_task_that_is_no_product_is_refused(blind):
         def controls(self, qpos, qvel, actions, gain=1.0):
             return super().controls(qpos, qvel, actions**2, gain)
 
-    with pytest.raises(ConfigError, match="not linear"):
+    with pytest.raises(NoTwin, match="not linear"):
         command_matrix(Squared(), env.model)
+
+
+@pytest.mark.parametrize("task", ["jaco_reach", "cube"])
+def test_an_arm_is_more_than_a_file_and_its_page_shows_the_recorded_run(
+    task, blind, fake, tmp_path, monkeypatch, capsys
+):
+    env = blind(task)
+    with pytest.raises(NoTwin, match=f"the scene of {task} is more than"):
+        mjcf(env)
+    with pytest.raises(NoTwin, match="not linear"):
+        command_matrix(env.task, env.model)
+    spec = SimpleNamespace(task=task, image_size=16)
+    monkeypatch.setattr(
+        "export.runtime.world_model.OnnxWorldModel", lambda *_, **__: SimpleNamespace(spec=spec)
+    )
+    monkeypatch.setattr("sim.web_scene.demonstrations", lambda *_: [None])
+    monkeypatch.setattr(web_demo, "record", lambda *_: ({"frames": [1]}, []))
+    monkeypatch.setattr(web_demo, "search_of", lambda _: {})
+    monkeypatch.setattr(web_demo, "compared", lambda *_: {"golden": {}})
+    bundle, modules = fake
+    out = write(bundle, tmp_path / "site", modules=modules)
+    assert json.loads((out / "scene.json").read_text())["obstacle"].startswith("the scene of")
+    assert json.loads((out / "run.json").read_text()) == {"frames": [1]}
+    assert json.loads((out / "check.json").read_text()) == {"golden": {}, "chance": []}
+    assert "recorded run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("task", PLANAR)
 def test_the_file_is_the_scene_that_python_simulates(task, blind):
     import mujoco
 
-    ours, theirs = mujoco.MjModel.from_xml_string(mjcf(TASKS[task]())), blind(task).model
+    ours, theirs = mujoco.MjModel.from_xml_string(mjcf(blind(task))), blind(task).model
     names = [n for n in dir(ours) if isinstance(getattr(ours, n, None), np.ndarray)]
     assert {"geom_size", "body_mass", "actuator_gainprm", "cam_pos"} <= set(names)
     for name in names:
@@ -176,14 +202,14 @@ def drive(folder, blocks):
     return json.loads(run.stdout), host
 
 
-@pytest.fixture(scope="module", params=[t for t in TASKS if (PACKAGE / "weights" / t).is_dir()])
+@pytest.fixture(scope="module", params=PLANAR)
 def site(request, tmp_path_factory):
     """The page of a task's shipped weights with a small search."""
     from export.build.bundle import ExportConfig, export
     from robot_wm.world_models.jepa.model import JEPAWorldModel
 
     weights, env = PACKAGE / "weights", GoalEnv(request.param)
-    model = JEPAWorldModel.load(weights / request.param, weights / "encoder")
+    model = JEPAWorldModel.load(weights / request.param, weights / "encoders" / "64x64")
     frames = np.concatenate([d.images for d in demonstrations(env, 16)])
     env.close()
     options = {"candidates": 64, "iterations": 2, "elites": 8, "beta": 3.0, "decay": 1.0}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from robot_wm.cli.paths import SHIPPED
 from robot_wm.cli.settings import Settings
+from robot_wm.commands.parts.seen import check_size, encoder_of, no_shipped_encoder
 from robot_wm.core.aliases import current
 from robot_wm.core.errors import DataError, WeightsError
 from robot_wm.core.images import Size
@@ -80,7 +81,7 @@ def bundle(session: Session) -> Path:
 def encoder_datasets(session: Session) -> list[Path]:
     """Every collection of every task that pretrains the encoder."""
     return [
-        dataset(session.for_task(task), collection)
+        dataset(session.for_encoder(task), collection)
         for task in session.settings.encoder_tasks
         for collection in session.settings.pretrain_on
     ]
@@ -98,7 +99,7 @@ def encoder(session: Session) -> Path:
         _check_encoder(session, folder)
         return folder
     if settings.encoder_name == SHIPPED:
-        raise _no_weights(folder, "encoder_name")
+        raise no_shipped_encoder(settings)
     from robot_wm.encoders.base import Untrained
     from robot_wm.pretraining.trainer import pretrain
 
@@ -109,11 +110,11 @@ def encoder(session: Session) -> Path:
     return pretrain(settings.pretrain_config(), parents, folder.parent)
 
 
-def _no_weights(folder: Path, key: str) -> WeightsError:
+def _no_weights(folder: Path) -> WeightsError:
     return WeightsError(
         f"no shipped weights in {folder}",
         "an installation with weights, or weights of your own",
-        f"give {key}=<name>, e.g. {key}=default; missing stages are made",
+        "give weights=<name>, e.g. weights=default; missing stages are made",
     )
 
 
@@ -126,26 +127,26 @@ def latents(settings: Settings, encoder_folder: Path, data: Path) -> Path:
     return build_latents(data, frozen, storage_root() / "latents")
 
 
-def model(session: Session, name: str | None = None) -> tuple[Path, Path]:
+def model(session: Session, name: str | None = None, any_size: bool = False) -> tuple[Path, Path]:
     """Artefacts of a world model and of its encoder; the model is trained if missing.
 
     Args:
         name: ``shipped`` or a name; the run's own name if None.
+        any_size: of its pictures will do, not the configured one alone.
 
     Raises:
         WeightsError: shipped weights were asked for and this installation has none.
         DataError: the model was trained on another encoder.
+        ConfigError: ``image_size`` is not that of the model's pictures.
     """
     settings = session.settings
     folder = settings.model_path(name)
-    if name == SHIPPED:
-        parent = settings.encoder_path(SHIPPED)
+    if name not in (None, settings.name):
         if not (folder / MANIFEST).is_file():
-            raise _no_weights(folder, "weights")
-    elif name not in (None, settings.name):
-        if not (folder / MANIFEST).is_file():
-            raise _no_such_model(settings, str(name))
-        parent = _encoder_of(settings, folder)
+            raise _no_weights(folder) if name == SHIPPED else _no_such_model(settings, str(name))
+        if not any_size:
+            check_size(settings, folder)
+        parent = encoder_of(settings, folder)
     else:
         parent = encoder(session)
         if not (folder / MANIFEST).is_file():
@@ -155,22 +156,6 @@ def model(session: Session, name: str | None = None) -> tuple[Path, Path]:
     digest = read_manifest(parent, "encoder", verify=False)["sha256"]
     check_parent(read_manifest(folder, "world_model", verify=False), "encoder", digest)
     return folder, parent
-
-
-def _encoder_of(settings: Settings, folder: Path) -> Path:
-    """The stored encoder whose hash a model names."""
-    wanted = read_manifest(folder, "world_model", verify=False)["parents"].get("encoder", "")
-    candidates = [settings.encoder_path(SHIPPED)]
-    candidates += sorted((storage_root() / "encoders").glob("*/encoder"))
-    for candidate in candidates:
-        if not (candidate / MANIFEST).is_file():
-            continue
-        if read_manifest(candidate, "encoder", verify=False)["sha256"] == wanted:
-            return candidate
-    raise DataError(
-        f"no encoder {wanted[:12]}… for {folder}", "the encoder it was trained on",
-        "copy that encoder below $ROBOT_WM_HOME/encoders, or train again",
-    )  # fmt: skip
 
 
 def _train(settings: Settings, parent: Path, folder: Path) -> None:
@@ -235,7 +220,7 @@ def _check_encoder(session: Session, folder: Path) -> None:
     check_same(folder, manifest["facts"].get("pretrain", {}), wanted, way_out)
     for task in settings.encoder_tasks:
         for collection in settings.pretrain_on:
-            root = session.for_task(task).dataset_path(task, collection)
+            root = session.for_encoder(task).dataset_path(task, collection)
             known = manifest["parents"].get(f"dataset:{root.name}")
             if known and is_dataset(root):
                 digest = open_episodes(root, verify=False).sha256
