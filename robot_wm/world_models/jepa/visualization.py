@@ -82,11 +82,11 @@ class NearestFrameDecoder(JEPAWorldModel):
         self = NearestFrameDecoder(model.network, model.encoder, model.spec, model.cost)
         self.frames = read_sheet(sheet, model.spec.image_size)
         with torch.inference_mode():
-            self.latents = model.network.embed(model.encoder.encode_frames(self.frames))
+            self.frame_latents = model.network.embed(model.encoder.encode_frames(self.frames))
         return self
 
     frames: np.ndarray
-    latents: torch.Tensor
+    frame_latents: torch.Tensor
 
     @torch.inference_mode()
     def nearest_frames(self, state: JepaState, actions: np.ndarray) -> np.ndarray:
@@ -94,5 +94,5 @@ class NearestFrameDecoder(JEPAWorldModel):
         # Whitened, small details count as much as places; what looks alike is near unwhitened.
         whiten = self.network.whiten
         imagined = whiten.inverse(self.imagine(state, np.asarray(actions, np.float32)[None])[0])
-        gaps = torch.cdist(imagined, whiten.inverse(self.latents))
+        gaps = torch.cdist(imagined, whiten.inverse(self.frame_latents))
         return self.frames[gaps.argmin(dim=1).cpu().numpy()]
