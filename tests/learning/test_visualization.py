@@ -80,8 +80,8 @@ def test_frames_are_found_by_their_own_latents(sheet, model, monkeypatch):
     state = shown.encode(History.of_goal(draw(np.array([9.0, 20.0]))))
     wanted = [200, 3, 77]
     # A model whose imagination lands a little beside three known frames.
-    latents = shown.latents[wanted][None]
-    gaps = torch.cdist(shown.latents, shown.latents)
+    latents = shown.frame_latents[wanted][None]
+    gaps = torch.cdist(shown.frame_latents, shown.frame_latents)
     nudge = gaps[gaps > 0].min() / 4
     beside = latents + nudge * torch.nn.functional.normalize(torch.ones(latents.shape[-1]), dim=0)
     monkeypatch.setattr(shown, "imagine", lambda state, actions: beside)
