@@ -28,6 +28,7 @@ SECTIONS = Registry(
         "compare": "planning.commands.compare:CompareSettings",
         "objectives": "robot_wm.commands.compare_objectives:ObjectivesSettings",
         "physics": "planning.commands.physics:PhysicsSettings",
+        "uncertainty": "robot_wm.commands.uncertainty:UncertaintySettings",
         "reach": "planning.commands.reach_goal:ReachSettings",
         "soak": "export.commands.stress_test:SoakSettings",
         "report": "planning.commands.report:ReportSettings",

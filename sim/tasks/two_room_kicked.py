@@ -1,4 +1,4 @@
-"""TwoRoom in gusts: at random control steps the disc is blown a quarter of a metre somewhere.
+"""TwoRoom in gusts: at random control steps the disc is blown a fifth of a metre away.
 
 No picture tells when, nor where to. A kick is a pseudo-random function of the joints' exact state,
 so that the scene stays stateless: a restored state is kicked as it was the first time, and an
@@ -12,7 +12,7 @@ import numpy as np
 from sim.tasks.two_room import TwoRoom
 
 CHANCE = 0.1  # of a kick, per control step: in 41 of 100 blocks of five steps
-KICK = 2.5  # [m/s], for one control step; in any direction alike
+KICK = 2.0  # [m/s], for one control step; in any direction alike
 ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio
 
 

@@ -14,7 +14,8 @@ class LatentVariableConfig(CausalConfig):
     """Training of a predictor ŝ' = Pred(s, a, z); see :class:`CausalConfig`.
 
     Attributes:
-        latent: principal components of a frame's tokens that are its latent.
+        latent: principal components of a frame's blurred tokens that are its latent.
+        blur: of tokens over their grid before that, standard deviation in tokens.
         variable: what z is: one of ``codes``, or ``dims`` Gaussian numbers.
         codes: values of a discrete z; with one there is nothing to choose, and the predictor is
             deterministic.
@@ -24,7 +25,8 @@ class LatentVariableConfig(CausalConfig):
         kappa: weight of the costs' standard deviation over these courses, beside their mean.
     """
 
-    latent: Annotated[int, Within(1, 4096)] = 64
+    latent: Annotated[int, Within(1, 4096)] = 32
+    blur: NonNegative = 1.0
     variable: Literal["discrete", "gaussian"] = "discrete"
     codes: Annotated[int, Within(1, 4096)] = 8
     dims: Annotated[int, Within(1, 4096)] = 4

@@ -21,6 +21,19 @@ from robot_wm.world_models.latent_variable.config import LatentVariableConfig
 from robot_wm.world_models.latent_variable.variables import Discrete, Gaussian, Variable, errors
 
 
+def blurring(grid: tuple[int, int], width: float) -> Tensor:
+    """A Gaussian blur over a grid of tokens ``[P, P]``, rows sum to 1.
+
+    Args:
+        grid: rows and columns of the ``P`` tokens.
+        width: standard deviation, in tokens; 0 leaves them as they are.
+    """
+    y, x = torch.meshgrid(*(torch.arange(float(n)) for n in grid), indexing="ij")
+    places = torch.stack([y.flatten(), x.flatten()], dim=-1)
+    gaps = torch.cdist(places, places).square()
+    return (-gaps / (2 * width**2)).softmax(-1) if width else torch.eye(len(places))
+
+
 class LatentVariableNetwork(CausalNetwork):
     """Projection, predictor, prior and posterior; the encoder is another artefact's.
 
@@ -37,6 +50,7 @@ class LatentVariableNetwork(CausalNetwork):
         super().__init__(action, config.context)
         c = self.config = config
         self.frozen: Any = encoder
+        self.grid: tuple[int, int] = encoder.config.grid
         with torch.no_grad():
             blank = torch.zeros(1, 1, *sides(encoder.config.image_size), 3, dtype=torch.uint8)
             numbers = encoder(blank)[0].numel()
@@ -55,8 +69,8 @@ class LatentVariableNetwork(CausalNetwork):
         )
         self.choose = nn.Linear(self.variable.size, c.width, bias=False)
         self.head = nn.Sequential(
-            nn.Linear(c.width, 4 * c.width), nn.GELU(),
-            nn.Linear(4 * c.width, 4 * c.width), nn.GELU(), nn.Linear(4 * c.width, c.latent),
+            nn.Linear(c.width, 2 * c.width), nn.GELU(),
+            nn.Linear(2 * c.width, 2 * c.width), nn.GELU(), nn.Linear(2 * c.width, c.latent),
         )  # fmt: skip
         # Codes that begin alike would share all work and never part.
         nn.init.normal_(self.choose.weight, std=0.5)
@@ -73,17 +87,18 @@ class LatentVariableNetwork(CausalNetwork):
 
     @torch.no_grad()
     def fit(self, tokens: Tensor) -> None:
-        """Mean and leading principal components of training tokens ``[N, P, D]``.
+        """Mean and leading principal components of training tokens ``[N, P, D]``, blurred.
 
-        One scale for all of them, so that latents have a mean square of 1 and their distance is
-        that of the tokens.
+        Tokens of a small thing have nothing in common as soon as it moves by a patch; blurred over
+        their grid, near places look alike. One scale for all components, so that latents have a
+        mean square of 1 and their distance is that of blurred tokens.
 
         Raises:
             DataError: tokens that never change.
         """
-        rows = tokens.float().flatten(1)
-        mean = rows.mean(0)
-        rows = rows - mean
+        mean = tokens.float().mean(0)
+        mix = blurring(self.grid, self.config.blur)
+        rows = torch.einsum("pq,nqd->npd", mix, tokens.float() - mean).flatten(1)
         # Of the small product: as many as there are frames, not numbers.
         values, vectors = torch.linalg.eigh((rows @ rows.T).double())
         keep = min(self.latent, len(rows))
@@ -97,7 +112,11 @@ class LatentVariableNetwork(CausalNetwork):
         basis = rows.double().T @ (vectors / values.clamp(min=1e-9 * float(values[0])).sqrt())
         # Signs are fixed so that refitting gives the same basis on any LAPACK.
         basis = basis * basis[basis.abs().argmax(dim=0), torch.arange(keep)].sign()
-        self.mean.copy_(mean)
+        # Blurring is linear: what is kept does it to tokens as they come.
+        basis = torch.einsum("pq,pdz->qdz", mix.double(), basis.unflatten(0, mean.shape)).flatten(
+            0, 1
+        )
+        self.mean.copy_(mean.flatten())
         self.basis.zero_()
         self.basis[:, :keep] = basis * (self.latent / total) ** 0.5
 
