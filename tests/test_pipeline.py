@@ -52,7 +52,8 @@ RUN: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
         ("physics.pairs=1", "physics.validation=1", "physics.categories=[inertia,gravity]"), (0,),
     ),
     "uncertainty": (
-        ("task=two_room_kicked", "world_model=latent_variable", "uncertainty.transitions=20"),
+        ("world_model=latent_variable", "~train.embedding_steps", "~train.dynamics_steps",
+         "uncertainty.transitions=20"),
         (0, 1),  # a handful of steps decides nothing
     ),
     "export": ((), (0,)),

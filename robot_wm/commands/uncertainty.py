@@ -39,7 +39,7 @@ class UncertaintySettings:
     Attributes:
         still: task without kicks, otherwise like the run's.
         variables: kinds of z: discrete, gaussian.
-        leak: price of z (``train.beta``) of the control, in which it must leak.
+        leak: price of z (``world_model.beta``) of the control, in which it must leak.
         transitions: held-out steps of each scene.
     """
 
@@ -81,11 +81,11 @@ def scene(session: Session, name: str, task: str, leaky: bool) -> list[Row]:
     from robot_wm.world_models.latent_variable.acceptance import DETERMINISTIC, name_of
 
     settings, rows = session.settings, list[Row]()
-    plans: dict[str, tuple[str, ...]] = {DETERMINISTIC: ("discrete", "train.codes=1")}
+    plans: dict[str, tuple[str, ...]] = {DETERMINISTIC: ("discrete", "world_model.codes=1")}
     for kind in settings.uncertainty.variables:
         plans[kind] = (kind, *_codes(settings))
         if leaky:
-            price = f"train.beta={settings.uncertainty.leak!r}"
+            price = f"world_model.beta={settings.uncertainty.leak!r}"
             plans[name_of(kind, leaky=True)] = (kind, *_codes(settings), price)
     reference: Any = None
     for called, (kind, *words) in plans.items():
@@ -100,7 +100,7 @@ def scene(session: Session, name: str, task: str, leaky: bool) -> list[Row]:
 
 def _codes(settings: Settings) -> tuple[str, ...]:
     config = settings.train_config()
-    return f"train.codes={max(2, config.codes)}", f"train.beta={config.beta!r}"
+    return f"world_model.codes={max(2, config.codes)}", f"world_model.beta={config.beta!r}"
 
 
 def variant(session: Session, task: str, called: str, words: Sequence[str]) -> Session:
