@@ -17,10 +17,17 @@ from robot_wm.core.config import Count, Within
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.storage.provenance import provenance, read_manifest
 from robot_wm.core.system.progress import say
+from robot_wm.world_models.latent_variable.acceptance import (
+    DETERMINISTIC,
+    Row,
+    add_rows,
+    name_of,
+    render,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from robot_wm.cli.settings import Settings
-    from robot_wm.world_models.latent_variable.acceptance import Row
     from robot_wm.world_models.latent_variable.measures import Found, Transitions
 
 FOLDER, FAMILY = "uncertainty", "latent_variable"
@@ -58,8 +65,6 @@ class UncertaintySettings:
 
 def run(session: Session) -> int:
     """Train what is missing, measure, print the verdict, write rows; exit 1 where it is missed."""
-    from robot_wm.world_models.latent_variable.acceptance import add_rows, render, verdict
-
     settings = session.settings
     chosen = settings.uncertainty
     if settings.family.name != FAMILY:
@@ -78,8 +83,6 @@ def run(session: Session) -> int:
 
 def scene(session: Session, name: str, task: str, leaky: bool) -> list[Row]:
     """Rows of all models of one scene; the deterministic one comes first, the others follow it."""
-    from robot_wm.world_models.latent_variable.acceptance import DETERMINISTIC, name_of
-
     settings, rows = session.settings, list[Row]()
     plans: dict[str, tuple[str, ...]] = {DETERMINISTIC: ("discrete", "world_model.codes=1")}
     for kind in settings.uncertainty.variables:
