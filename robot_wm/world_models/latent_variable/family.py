@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,27 +15,36 @@ from robot_wm.data.formats.base import EpisodeReader, open_stores, spec_of
 from robot_wm.data.windows import Rows, Windows
 from robot_wm.encoders.base import Encoder, load_encoder
 from robot_wm.world_models.base import Evaluate, TrainingData
-from robot_wm.world_models.dino_wm.family import DinoWMFamily
+from robot_wm.world_models.causal.family import CausalFamily
+from robot_wm.world_models.dino_wm.family import FAMILY as DINO_WM
 from robot_wm.world_models.latent_variable.config import LatentVariableConfig
 from robot_wm.world_models.latent_variable.model import LatentVariableModel
 from robot_wm.world_models.latent_variable.network import LatentVariableNetwork
 from robot_wm.world_models.latent_variable.training import LatentVariableTraining
 
 
-class LatentVariableFamily(DinoWMFamily):
-    """See the module's text and :class:`LatentVariableNetwork`; rows and fit are DINO-WM's."""
+class LatentVariableFamily(CausalFamily):
+    """See the module's text and :class:`LatentVariableNetwork`."""
 
     name, config = "latent_variable", LatentVariableConfig
 
-    def network(  # type: ignore[override]
+    def network(
         self, config: LatentVariableConfig, image_size: Size, action: int, encoder: Encoder
     ) -> LatentVariableNetwork:
         """Over the frozen encoder."""
         return LatentVariableNetwork(config, copy.deepcopy(encoder), action)
 
-    def _training(  # type: ignore[override]
+    def rows(self, stores: Sequence[EpisodeReader], data: TrainingData, encoder: Encoder) -> Rows:
+        """Cached tokens, as memory maps."""
+        return DINO_WM.rows(stores, data, encoder)
+
+    def fit(self, network: Any, rows: Rows, stores: Sequence[EpisodeReader]) -> None:
+        """The latent, to tokens of about sixty training episodes."""
+        DINO_WM.fit(network, rows, stores)
+
+    def _training(
         self,
-        config: LatentVariableConfig,
+        config: Any,
         stores: Sequence[EpisodeReader],
         rows: Rows,
         encoder: Encoder,
@@ -45,7 +55,7 @@ class LatentVariableFamily(DinoWMFamily):
         action = len(schema.control_low) * schema.frame_every
         torch.manual_seed(config.seed)  # within `fit`, which gives torch's generator back
         network = self.network(config, schema.image_size, action, encoder)
-        self.fit(network, rows, stores)  # type: ignore[arg-type]
+        self.fit(network, rows, stores)
         needed = 4 * (network.activations + config.draws * config.horizon * network.latent)
         spec = spec_of(stores[0], 2, config.horizon, needed)
         return LatentVariableTraining(
