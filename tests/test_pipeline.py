@@ -55,6 +55,11 @@ RUN: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "physics": (
         ("physics.pairs=1", "physics.validation=1", "physics.categories=[inertia,gravity]"), (0,),
     ),
+    "uncertainty": (
+        ("world_model=latent_variable", "~train.embedding_steps", "~train.dynamics_steps",
+         "uncertainty.transitions=20"),
+        (0, 1),  # a handful of steps decides nothing
+    ),
     "export": ((), (0,)),
     "web_demo": ((), (0, 2)),  # 2 at once where npm's packages are not installed
     "stress_test": (("soak.ticks=100",), (0,)),

@@ -136,6 +136,13 @@ COMMANDS: dict[str, Command] = {
         ("physics", "edits"),
         (*SCENES, *LEARNING, "PIL"),
     ),
+    "uncertainty": Command(
+        "robot_wm.commands.uncertainty",
+        "does a latent variable foresee what one prediction cannot? exit 1: no",
+        ("uncertainty", "world_model", "train"),
+        (*SCENES, *LEARNING, "PIL"),
+        usual=("task=two_room_kicked", "world_model=latent_variable"),
+    ),
     "export": Command(
         "export.commands.export",
         "write the ONNX bundle a robot runs",

@@ -35,6 +35,7 @@ WORLD_MODELS = Registry(
         "genie": "robot_wm.world_models.genie.family:FAMILY",
         "genie_true": "robot_wm.world_models.genie.family:TRUE_FAMILY",
         "jepa": "robot_wm.world_models.jepa.family:FAMILY",
+        "latent_variable": "robot_wm.world_models.latent_variable.family:FAMILY",
         "lewm": "robot_wm.world_models.lewm.family:FAMILY",
         "sora": "robot_wm.world_models.sora.family:FAMILY",
         "world_models": "robot_wm.world_models.world_models_2018.family:FAMILY",

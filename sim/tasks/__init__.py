@@ -19,6 +19,7 @@ TASKS: Mapping[str, type[Task]] = Registry(
     {
         "push_t": "sim.tasks.push_t:PushT",
         "two_room": "sim.tasks.two_room:TwoRoom",
+        "two_room_kicked": "sim.tasks.two_room_kicked:TwoRoomKicked",
         "reacher": "sim.tasks.reacher:Reacher",
         "jaco_reach": "sim.tasks.jaco:JacoReach",
         "jaco_push": "sim.tasks.jaco:JacoPush",

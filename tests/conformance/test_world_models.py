@@ -31,6 +31,7 @@ from robot_wm.world_models.dino_wm.network import DinoWMConfig
 from robot_wm.world_models.dreamer.config import DreamerConfig
 from robot_wm.world_models.genie.config import GenieConfig, TrueGenieConfig
 from robot_wm.world_models.jepa.training.config import TrainConfig
+from robot_wm.world_models.latent_variable.config import LatentVariableConfig
 from robot_wm.world_models.lewm.network import LeWMConfig
 from robot_wm.world_models.sora.config import SoraConfig
 from robot_wm.world_models.world_models_2018.config import WorldModels2018Config
@@ -59,6 +60,9 @@ TINY_RUNS = {
         keypoints=2, embedding=6, embedding_width=8, embedding_blocks=1,
         embedding_frames=4, embedding_episodes=4, slow=2, width=16, blocks=1, horizon=3, heads=2,
         proposer_width=8, proposer_blocks=1, distance_width=8, distance_blocks=1,
+    ),
+    "latent_variable": LatentVariableConfig(
+        "square", steps=3, batch=4, horizon=3, width=16, depth=1, heads=2, latent=8, chunk=4,
     ),
     "lewm": LeWMConfig(
         "square", steps=3, batch=8, horizon=3, width=16, depth=1, heads=2, encoder_width=16,

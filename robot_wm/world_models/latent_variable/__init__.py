@@ -1,0 +1,1 @@
+"""A predictor with a latent variable: several futures where one prediction is not enough."""
