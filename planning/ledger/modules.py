@@ -223,9 +223,12 @@ MODULES = (
     ),
     Module(
         "latent variables",
-        "A latent variable would let the world model say several futures of one action. The "
-        "predictor here is deterministic and says their mean.",
-        ("robot_wm/world_models/jepa/dynamics.py",),
-        (stated("not built, not measured"),),
+        "A latent variable lets a world model say several futures of one action. The house "
+        "predictor is deterministic and says their mean; `world_model=latent_variable` draws them.",
+        (
+            "robot_wm/world_models/jepa/dynamics.py",
+            "robot_wm/world_models/latent_variable/variables.py",
+        ),
+        (stated("not measured yet"),),
     ),
 )  # fmt: skip
