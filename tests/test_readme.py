@@ -107,6 +107,18 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
         {},
         True,
     ),
+    "robot-wm pretrain experiment=scenes": (
+        (*TINY, "encoder_tasks=[two_room,jaco_reach]"),
+        {"experiment=scenes": "experiment=smoke"},
+        True,
+    ),
+    "robot-wm distill experiment=scenes 'train_on=[nominal,nominal-looks]'": (
+        (*TINY, "collect.looks=5", "distill.steps=4", "distill.batch=8", "distill.warmup=1"),
+        {"experiment=scenes": "experiment=smoke"},
+        True,
+    ),
+    "robot-wm evaluate task=jaco_push pairs.offset=0 pairs.family=long evaluate.via=demo "
+    "method=random": ((*FEW, "pairs.count=2", "pairs.budget=20"), {}, True),
     "robot-wm ablate-planner task=push_t": (("evaluate.limit=1", *QUICK), {}, True),
     "robot-wm calibrate task=two_room": (
         ("experiment=smoke", "task.steps=30", *QUICK),
