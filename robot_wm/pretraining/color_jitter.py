@@ -32,6 +32,14 @@ def color_maps(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.nda
     return sign[..., None] * mixed, np.where(inverted, gain + offset, offset)
 
 
+def recolored(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Frames uint8 ``[N, H, W, 3]``, each under a map of its own, see :func:`color_maps`."""
+    matrix, offset = color_maps(rng, len(frames))
+    flat = frames.reshape(len(frames), -1, 3).astype(np.float32)
+    pixels = flat @ matrix.transpose(0, 2, 1).astype(np.float32) + 255 * offset[:, None]
+    return pixels.round().clip(0, 255).astype(np.uint8).reshape(frames.shape)
+
+
 def jittered(
     batch: Mapping[str, Tensor], rng: np.random.Generator, share: float
 ) -> dict[str, Tensor]:

@@ -23,6 +23,9 @@ class DistillConfig:
     Attributes:
         steps, batch: optimizer steps, frames a step.
         other_looks: share of a step's frames that are in other looks, where there are some.
+        color_jitter: frames as recorded that are seen in colours changed at random, too
+            (:mod:`robot_wm.pretraining.color_jitter`), as a share of all of them; they are other
+            looks.
         channels: of the projector's convolutions; 0 takes as many as the source has. What must be
             found in any colour and light may need more.
         lr, warmup, weight_decay, clip, ema: see ``world_models.jepa.training.config``.
@@ -32,6 +35,7 @@ class DistillConfig:
     steps: Count = 8_000
     batch: Annotated[int, Within(2, 10**5)] = 256
     other_looks: Fraction = 0.5
+    color_jitter: Fraction = 0.0
     channels: Annotated[int, Within(0, 4096)] = 0
     lr: Annotated[float, Within(above=0, high=10)] = 2e-3
     warmup: Natural = 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ from robot_wm.data.latent_cache import build_latents
 from robot_wm.data.sequences import Pair, open_pairs
 from robot_wm.encoders.token_pca import TokenPCA
 from robot_wm.training.checkpoint import load_artifact
+from robot_wm.training.loop import fit
 from robot_wm.world_models.distillation import DistillConfig
 from robot_wm.world_models.jepa.distillation.dataset import FrameDataset, targets
-from robot_wm.world_models.jepa.distillation.trainer import check_robot, distill
+from robot_wm.world_models.jepa.distillation.trainer import Distillation, check_robot, distill
 from robot_wm.world_models.jepa.model import JEPAWorldModel, Network
 from robot_wm.world_models.jepa.training.trainer import train
 
@@ -89,6 +91,20 @@ def test_a_step_has_the_wanted_share_of_other_looks(made) -> None:
     assert len(alone.draw(8, 0.5, rng).x) == 8
 
 
+def test_changed_colours_are_further_looks_of_recorded_frames(made, tmp_path: Path) -> None:
+    _, pairs, source = made
+    config = DistillConfig(steps=1, color_jitter=0.5)
+    run = Distillation(config, source, pairs, tiny_encoder(), 3, tmp_path)
+    run.network.reduce.load_state_dict(reduction(pairs).state_dict())
+    plain, frames = FrameDataset(pairs, "train", source, run.network.reduce), run._frames("train")
+    added = np.arange(len(plain.x), len(frames.x))
+    assert 0.3 < len(added) / len(plain.recorded) < 0.7
+    np.testing.assert_array_equal(frames.other, np.concatenate([plain.other, added]))
+    same = (frames.z[added][:, None] == plain.z[plain.recorded][None]).all(-1)
+    assert same.any(1).all()  # each has the target of a recorded frame
+    assert torch.equal(run._frames("train").x, frames.x)  # as after a restart
+
+
 def test_frames_of_another_size_are_drawn_again(made) -> None:
     _, pairs, source = made
     small = replace(source.spec, image_size=16)
@@ -140,11 +156,6 @@ def test_a_resumed_run_ends_with_the_same_bytes(made, tmp_path: Path) -> None:
     roots, caches = [s.root for s, _ in pairs], [c.folder for _, c in pairs]
     config = DistillConfig(steps=6, batch=8, warmup=2, evaluate_every=0, checkpoint_every=3)
     whole = distill(config, source, roots, caches, tiny_encoder(), 0, tmp_path / "a")
-    from functools import partial
-
-    from robot_wm.training.loop import fit
-    from robot_wm.world_models.jepa.distillation.trainer import Distillation
-
     out = tmp_path / "b"
     make = partial(Distillation, config, source, pairs, tiny_encoder(), 0, out)
     fit(make, out, stop_at=3)

@@ -23,6 +23,9 @@ FRAMES = 256  # that the source looks at together
 Pictures = Callable[[np.ndarray], Iterable[np.ndarray]]
 """Images of physics states ``[N, S]`` at the size that the source sees."""
 
+Recolored = Callable[[np.ndarray], tuple[np.ndarray, Tensor]]
+"""Of frames ``[T, H, W, 3]``: which ones, and their tokens ``[N, P, D]`` in changed colours."""
+
 
 @dataclass(frozen=True)
 class FrameBatch:
@@ -49,6 +52,7 @@ class FrameDataset:
         source: the model whose latents are wanted.
         reduce: fitted reduction of the new encoder's tokens.
         pictures: draws what the source looks at, where the episodes' frames have another size.
+        recolored: makes further looks of frames as recorded, if given.
 
     Raises:
         DataError: no frame, or frames of which it cannot be said how they were recorded.
@@ -61,6 +65,7 @@ class FrameDataset:
         source: JEPAWorldModel,
         reduce: TokenPCA,
         pictures: Pictures | None = None,
+        recolored: Recolored | None = None,
     ) -> None:
         stores = [store for store, _ in pairs]
         check_looks(pairs)
@@ -87,6 +92,35 @@ class FrameDataset:
         of_source = torch.from_numpy(shown)
         self.z, self.keypoints = torch.cat(z)[of_source], torch.cat(keypoints)[of_source]
         self.recorded, self.other = own[shown == own], own[shown != own]
+        if recolored is not None:
+            self._append(stores, places, reduce, recolored)
+
+    def _append(
+        self,
+        stores: Sequence[EpisodeReader],
+        places: Sequence[tuple[int, int]],
+        reduce: TokenPCA,
+        recolored: Recolored,
+    ) -> None:
+        """Further rows in other looks: some recorded frames with changed colours."""
+        recorded, first = set(self.recorded.tolist()), 0
+        of, x = list[np.ndarray](), list[Tensor]()
+        with progress("changed colours", len(places)) as report:
+            for done, (p, i) in enumerate(places, start=1):
+                count = 1 + len(stores[p][i].actions) // stores[p].schema.frame_every
+                if first in recorded:
+                    chosen, tokens = recolored(stores[p][i].frames[:count])
+                    if len(chosen):
+                        x.append(reduce(tokens).to(self.x.dtype))
+                        of.append(first + chosen)
+                first += count
+                report(done)
+        if not x:
+            return
+        index = np.concatenate(of)
+        self.other = np.concatenate([self.other, len(self.x) + np.arange(len(index))])
+        self.x = torch.cat([self.x, *x])
+        self.z, self.keypoints = (torch.cat([t, t[index]]) for t in (self.z, self.keypoints))
 
     def draw(self, count: int, other: float, rng: np.random.Generator) -> FrameBatch:
         """``count`` frames at random, a share of them in other looks where there are some."""

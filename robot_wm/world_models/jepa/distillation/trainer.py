@@ -26,6 +26,7 @@ from robot_wm.core.storage.markdown import card, table
 from robot_wm.data.formats.base import spec_of
 from robot_wm.data.sequences import Pair, open_pairs, sample_tokens, usable
 from robot_wm.encoders.base import Encoder
+from robot_wm.pretraining.color_jitter import recolored
 from robot_wm.training.checkpoint import full_precision, half_precision, save_artifact
 from robot_wm.training.ema import Averaged
 from robot_wm.training.loop import Pace, Training, fit, generators_of
@@ -33,12 +34,18 @@ from robot_wm.training.optim import warmup_cosine
 from robot_wm.training.run_log import Log
 from robot_wm.world_models.distillation import FREE, DistillConfig
 from robot_wm.world_models.jepa.artifact import grid_of
-from robot_wm.world_models.jepa.distillation.dataset import FrameBatch, FrameDataset, Pictures
+from robot_wm.world_models.jepa.distillation.dataset import (
+    FrameBatch,
+    FrameDataset,
+    Pictures,
+    Recolored,
+)
 from robot_wm.world_models.jepa.model import CONTEXT, KIND, NAME, JEPAWorldModel
 from robot_wm.world_models.jepa.network import Network, candidate_bytes
 from robot_wm.world_models.jepa.visualization import SHEET, contact_sheet
 
 EXPLAINING = 3_000  # frames that the reduction of tokens is fitted on
+COLORS = 0xC01  # of their random stream
 JUDGED = 4_096  # held-out frames that an evaluation looks at, of each kind
 
 
@@ -55,7 +62,6 @@ def distill(
     """Train, and write ``out/world_model``: ``source`` over another encoder.
 
     Args:
-        config: see :class:`DistillConfig`.
         source: whose latent is learned; all else is taken from it.
         datasets, latents: episodes as recorded and in other looks, with their caches.
         encoder: the one the latents were made with.
@@ -159,7 +165,21 @@ class Distillation(Training):
         self.scale = self.frames.keypoints.std(dim=0).clamp(min=1e-6)
 
     def _frames(self, split: str) -> FrameDataset:
-        return FrameDataset(self.pairs, split, self.source, self.network.reduce, self.pictures)
+        recolored = self._recolored(split) if self.config.color_jitter else None
+        return FrameDataset(
+            self.pairs, split, self.source, self.network.reduce, self.pictures, recolored
+        )
+
+    def _recolored(self, split: str) -> Recolored:
+        """Draws of colours by seed and split, so that they are the same after a restart."""
+        rng = np.random.default_rng([self.seed, ("train", "validation").index(split), COLORS])
+
+        def of(frames: np.ndarray) -> tuple[np.ndarray, Tensor]:
+            chosen = np.flatnonzero(rng.random(len(frames)) < self.config.color_jitter)
+            changed = recolored(np.asarray(frames)[chosen], rng)
+            return chosen, self.encoder.encode_frames(changed).cpu()
+
+        return of
 
     def loss(self, step: int) -> Tensor:
         """Both errors of frames that are drawn by seed and step alone."""
