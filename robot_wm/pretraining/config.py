@@ -41,7 +41,7 @@ class PretrainConfig:
             Randomised appearance is constant within a clip, so too much of it teaches colours, not
             objects.
         color_jitter: share of clips whose colours are changed at random, in both frames alike
-            (:mod:`robot_wm.pretraining.color_jitter`); what they were is their twin, see
+            (:mod:`robot_wm.data.color_jitter`); what they were is their twin, see
             ``invariance_weight`` of the objective. 0 changes none.
         threads: of torch, which the command line sets; recorded here, as resuming to the bit needs
             equal ones. 0 is torch's own choice.

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.images import spelled
+from robot_wm.data.color_jitter import jittered
 from robot_wm.data.formats.base import EpisodeReader, open_episodes
 from robot_wm.data.frame_pairs import ClipSampler
 from robot_wm.encoders.frozen import save_encoder
-from robot_wm.pretraining.color_jitter import jittered
 from robot_wm.pretraining.config import PretrainConfig
 from robot_wm.pretraining.monitor import Monitor
 from robot_wm.pretraining.objectives import Objective, make_objective

@@ -24,7 +24,7 @@ class DistillConfig:
         steps, batch: optimizer steps, frames a step.
         other_looks: share of a step's frames that are in other looks, where there are some.
         color_jitter: frames as recorded that are seen in colours changed at random, too
-            (:mod:`robot_wm.pretraining.color_jitter`), as a share of all of them; they are other
+            (:mod:`robot_wm.data.color_jitter`), as a share of all of them; they are other
             looks.
         channels: of the projector's convolutions; 0 takes as many as the source has. What must be
             found in any colour and light may need more.

@@ -12,10 +12,10 @@ from test_pretraining import CONFIG, dataset, weights
 from test_vjepa import batch, objective
 
 from robot_wm.core.errors import DataError
+from robot_wm.data.color_jitter import GAIN, color_maps, jittered
 from robot_wm.data.formats.native import EpisodeStore, open_dataset, write_shard
 from robot_wm.data.frame_pairs import ClipSampler
 from robot_wm.data.looks import KEY, SOURCE, digest
-from robot_wm.pretraining.color_jitter import GAIN, color_maps, jittered
 from robot_wm.pretraining.trainer import pretrain
 
 

@@ -23,10 +23,10 @@ from torch.nn import functional as F
 from robot_wm.core.errors import DataError
 from robot_wm.core.protocols import ModelSpec, spec_to_json
 from robot_wm.core.storage.markdown import card, table
+from robot_wm.data.color_jitter import recolored
 from robot_wm.data.formats.base import spec_of
 from robot_wm.data.sequences import Pair, open_pairs, sample_tokens, usable
 from robot_wm.encoders.base import Encoder
-from robot_wm.pretraining.color_jitter import recolored
 from robot_wm.training.checkpoint import full_precision, half_precision, save_artifact
 from robot_wm.training.ema import Averaged
 from robot_wm.training.loop import Pace, Training, fit, generators_of
