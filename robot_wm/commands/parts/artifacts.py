@@ -127,9 +127,7 @@ def latents(settings: Settings, encoder_folder: Path, data: Path) -> Path:
     return build_latents(data, frozen, storage_root() / "latents")
 
 
-def model(
-    session: Session, name: str | None = None, as_stored: bool = False
-) -> tuple[Path, Path]:
+def model(session: Session, name: str | None = None, as_stored: bool = False) -> tuple[Path, Path]:
     """Artefacts of a world model and of its encoder; the model is trained if missing.
 
     Args:
