@@ -48,7 +48,7 @@ lint: $(SETUP)  ## style, format and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-results: $(SETUP)  ## regenerate docs/results.md from results/
+results: $(SETUP)  ## regenerate docs/{results,ami,claims}.md from results/
 	@$(BIN)/robot-wm results
 
 bench: $(SETUP)  ## measure rendering, encoding and planning on this machine

@@ -15,6 +15,7 @@ from planning.evaluation.goal_pairs import ZERO_SHOT, predicate_of
 from planning.evaluation.stage import first_pairs, pair_lists
 from robot_wm.cli.settings import Settings
 from robot_wm.commands.parts.artifacts import bundle, dataset, model
+from robot_wm.core.errors import ConfigError
 from robot_wm.core.instantiate import deferred
 from robot_wm.core.storage.provenance import read_manifest
 from robot_wm.core.system.progress import say
@@ -52,8 +53,7 @@ def evaluate_all(session: Session) -> tuple[list[Row], Path]:
     At every level, where the pairs are those of :data:`ZERO_SHOT`: what was measured already is not
     run again, and a picture of every level lies beside the rows.
     """
-    settings = session.settings
-    folders = needed_model(session)
+    settings, folders = session.settings, needed_model(session)
     lists = pair_lists(settings)
     path = settings.results / f"{family_of(settings)}-{settings.task.name}.jsonl"
     rows: list[Row] = []
@@ -64,15 +64,15 @@ def evaluate_all(session: Session) -> tuple[list[Row], Path]:
             continue
         floor: float | None = None
         for method in _random_first(settings.method):
-            for each in _beside(session, method):
+            for each in runs_of(session, method):
                 row = measured(each, method, pairs, folders, path, floor)
                 floor = row["success_pct"] if method == "random" else floor
                 rows.append(row)
     return rows, path
 
 
-def _beside(session: Session, method: str) -> list[Session]:
-    """The run as it is configured; where it has demonstrations, the one without any before.
+def runs_of(session: Session, method: str) -> list[Session]:
+    """The run as it is configured, last; where it has demonstrations, the one without any before.
 
     Whoever does not plan from pictures has nothing of a demonstration.
     """
@@ -146,17 +146,25 @@ def family_of(settings: Settings) -> str:
     section = settings.evaluate
     if section.clock:
         return "clock"
-    ordered = "goals" if section.only or section.via else settings.pairs.family
-    return section.rows or ordered
+    return section.rows or ("goals" if section.only or section.via else settings.pairs.family)
 
 
 def goal_of(settings: Settings) -> Any:
-    """What makes the goal pictures; None takes the one of the pair."""
+    """What makes the goal pictures; None takes the one of the pair.
+
+    Raises:
+        ConfigError: pictures of their recording, of pairs without one.
+    """
     section = settings.evaluate
     if not section.only and not section.via:
         return None
     if section.via == DEMO:
         return deferred("sim.demonstrations.goals_with_demonstration", keep=section.only)
+    if section.via and not settings.pairs.offset:
+        raise ConfigError(
+            f"evaluate.via={section.via} with pairs.offset=0", "recorded pairs, or via=demo",
+            "give pairs.offset=25, or evaluate.via=demo",
+        )  # fmt: skip
     options: dict[str, Any] = {"keep": section.only, "via": section.via}
     if section.via:
         options["dataset"] = str(dataset(settings, "nominal"))
@@ -164,8 +172,6 @@ def goal_of(settings: Settings) -> Any:
 
 
 def _list_of(lists: dict[int, PairList], seed: int) -> PairList:
-    from robot_wm.core.errors import ConfigError
-
     if seed not in lists:
         raise ConfigError(
             f"evaluation seed {seed}", f"seeds of the pair lists: {sorted(lists)}",
@@ -212,7 +218,6 @@ def row_config(
     from planning.evaluation.config import EvaluateConfig
 
     level = level or configured_level(settings)
-
     known = agent_of(settings, method)
     # Part of every episode's seed: never another one for another spelling of the method.
     own: tuple[str, ...] = () if known.agent == "mpc" else (known.name,)
@@ -222,16 +227,14 @@ def row_config(
     ordered = [f"only_{body}" for body in section.only]
     ordered += [DEMO if section.via == DEMO else f"via{section.via}"] * bool(section.via)
     modifiers = "".join(f"@{m}" for m in (*own, *ordered, *section.modifiers))
-    clock = settings.evaluate.clock
     rows = family if family_of(settings) == settings.pairs.family else family_of(settings)
-    name = f"clock/{task}/{clock}" if clock else f"{rows}/{task}"
-    first = predicate_of(family)
-    extra = dict.fromkeys(f for f in settings.evaluate.families if f != first)
+    name = f"clock/{task}/{section.clock}" if section.clock else f"{rows}/{task}"
+    families = dict.fromkeys((predicate_of(family), *section.families))
     return EvaluateConfig(
         row=f"{name}{'/' * bool(level.name)}{level.name}{modifiers}",
         method=known.name,
         train_seed=train_seed,
-        families=(first, *extra),
+        families=tuple(families),
         inputs=known.inputs,
         workers=settings.workers,
         factors=level.factors,

@@ -13,6 +13,7 @@ from planning.commands.evaluate import (
     name_in_rows,
     needed_model,
     row_config,
+    runs_of,
     sources_of,
     train_seed,
 )
@@ -117,7 +118,7 @@ def write(session: Session, rows: list[dict[str, Any]]) -> Path:
     known, folders = agents[method], needed_model(session)
     name = name_in_rows(known, folders)
     pairs = pair_lists(settings)[settings.evaluate.seeds[0]]
-    config = row_config(settings, method, pairs, train_seed(folders))
+    config = row_config(runs_of(session, method)[-1].settings, method, pairs, train_seed(folders))
     # The page tells the story of the result: further predicates would run an episode past its end.
     config = replace(config, method=name, families=config.families[:1])
     env, large = environment(settings)(), environment(settings, LARGE)()

@@ -74,9 +74,15 @@ def run(session: Session) -> int:
     """Run all rounds; print what each gained.
 
     Raises:
-        ConfigError: a predicate that the task lacks, before anything is made.
+        ConfigError: a predicate that the task lacks, or pairs without a recording, before anything
+            is made.
     """
     settings = session.settings
+    if not settings.pairs.offset:
+        raise ConfigError(
+            "pairs.offset=0 in a course whose questions are taken from recorded episodes",
+            "control steps from a state to a goal ahead, at least 1", "leave pairs.offset out",
+        )  # fmt: skip
     known = tasks()[settings.task.name].predicates
     for family in settings.teach.families:
         if family not in known:

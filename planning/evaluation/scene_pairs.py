@@ -27,6 +27,11 @@ RULE = "drawn-v1: start and goal by the task's own rule, by pair number; splits 
 TRIES = 1_000  # draws of a pair until one will do
 
 
+def rule_sha256(task: str, errand: str) -> str:
+    """What stands in for the hash of a data set: that of the rule by which pairs are drawn."""
+    return sha256_of(f"{task}: {RULE}: {errand}")
+
+
 def scene_pair_lists(
     config: PairsConfig, env: Environment, errand: str, draw: DrawEnds, valid: Valid | None = None
 ) -> dict[int, PairList]:
@@ -43,7 +48,7 @@ def scene_pair_lists(
     Raises:
         DataError: no pair of a kind in :data:`TRIES` draws.
     """
-    task, rule = env.spec.task, f"{RULE}: {errand}"
+    task = env.spec.task
     key = f"{SCHEMA}:{config.family}:{task}:{errand}:{config.split}:{config.seed}"
     rng = np.random.default_rng(int(sha256_of(key)[:16], 16))
     found = [
@@ -51,8 +56,8 @@ def scene_pair_lists(
         for number in range(config.count * len(config.eval_seeds))
     ]
     empty = PairList(
-        SCHEMA, config.family, task, errand, sha256_of(f"{task}: {rule}"), config.split, rule,
-        config.offset, config.budget, 0, (), config.seed,
+        SCHEMA, config.family, task, errand, rule_sha256(task, errand), config.split,
+        f"{RULE}: {errand}", config.offset, config.budget, 0, (), config.seed,
     )  # fmt: skip
     cuts = [found[i : i + config.count] for i in range(0, len(found), config.count)]
     seeds = sorted(config.eval_seeds)

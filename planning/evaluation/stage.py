@@ -56,7 +56,7 @@ def closed_loop(settings: Settings) -> Callable[[Any], dict[str, Any]] | None:
 
 
 def split_pairs(settings: Settings, split: str, count: int) -> PairList:
-    """Official pairs of the nominal collection for use while training; never of the test split."""
+    """Official pairs for use while training, of ``pairs.offset``; never of the test split."""
     from planning.evaluation.sample_pairs import PairsConfig
 
     changes = {"family": "official", "count": count, "eval_seeds": (0,), "split": split}
@@ -83,9 +83,11 @@ def pair_lists(settings: Settings) -> dict[int, PairList]:
     """The lists of this task by evaluation seed: committed ones if the run's name allows.
 
     Raises:
-        DataError: a stored list is not the one asked for, or of other episodes than are stored.
+        DataError: a stored list is not the one asked for, or of other episodes than are stored, or
+            drawn by another rule.
     """
     from planning.evaluation.goal_pairs import PairList
+    from planning.evaluation.scene_pairs import rule_sha256
     from robot_wm.data.formats.base import is_dataset, open_episodes
 
     config, found = settings.pairs, {}
@@ -102,7 +104,9 @@ def pair_lists(settings: Settings) -> dict[int, PairList]:
         "seed": config.seed, "count": config.count,
     }  # fmt: skip
     root = settings.dataset_path(settings.task.name, "nominal")
-    if not committed and config.offset and is_dataset(root):
+    if not committed and not config.offset:
+        wanted["dataset_sha256"] = rule_sha256(settings.task.name, collection_of(settings))
+    elif not committed and is_dataset(root):
         wanted["dataset_sha256"] = open_episodes(root, verify=False).sha256
     for seed, pairs in found.items():
         stored = {**vars(pairs), "count": len(pairs.pairs), "eval_seed": pairs.eval_seed}

@@ -21,6 +21,7 @@ from robot_wm.core.storage.json_io import read_json, read_lines
 Row = dict[str, Any]
 GENERATIVE = ("dreamer", "world_models", "genie", "genie_true", "sora")  # they draw what will be
 OURS = "jepa"
+ENCODERS = "encoders"  # folder of the shipped ones, one for each image size
 
 
 @dataclass(frozen=True)
@@ -143,10 +144,11 @@ class Evidence:
         """Rows of random actions on a list."""
         return [r for r in self.evaluations if is_random(r) and r["row"] == f"{row}@random"]
 
-    def shipped(self, name: str) -> str | None:
-        """Hash of the weights in the package: of a task's world model, or of the ``encoder``."""
-        path = self.root / "robot_wm" / "weights" / name / "manifest.json"
-        return str(read_json(path)["sha256"]) if path.is_file() else None
+    def shipped(self, name: str) -> set[str]:
+        """Hashes of weights in the package: of a task's world model, or of all ``encoders``."""
+        folder = self.root / "robot_wm" / "weights" / name
+        files = folder.glob("*/manifest.json" if name == ENCODERS else "manifest.json")
+        return {str(read_json(file)["sha256"]) for file in files}
 
     def weights(self, name: str, digest: str | None, said: str | None = "shipped") -> str:
         """Which weights a number is of, in words.
@@ -157,7 +159,7 @@ class Evidence:
         """
         if digest is None:
             return "no weights"
-        if digest == self.shipped(name):
+        if digest in self.shipped(name):
             return f"the shipped weights `{digest[:8]}`"
         named = "earlier weights" if said in (None, "shipped") else f"weights {said}"
         return f"{named} `{digest[:8]}`"

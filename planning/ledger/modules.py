@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from planning.ledger.evidence import OURS, Evidence, said
+from planning.ledger.evidence import ENCODERS, OURS, Evidence, said
 from planning.surprise.results import ALL
 
 TASK = "push_t"  # the hardest of the tasks that ship, and the one whose planner was taken apart
@@ -79,7 +79,7 @@ def probed(evidence: Evidence) -> str:
     return (
         f"R² of the block's angle: **{r2['encoder']:.3f}**, random weights {r2['random']:.3f}, "
         f"raw pixels {r2['pixels']:.3f}, {frames:,} frames, "
-        f"{evidence.weights('encoder', rows[0]['encoder_sha256'])}"
+        f"{evidence.weights(ENCODERS, rows[0]['encoder_sha256'])}"
     )
 
 

@@ -13,7 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robot_wm.commands.parts.artifacts import encoder, model, scene, tasks, training_data
+from robot_wm.commands.parts.artifacts import (
+    check_data,
+    encoder,
+    model,
+    scene,
+    tasks,
+    training_data,
+)
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.instantiate import locate
 from robot_wm.core.storage.provenance import (
@@ -27,7 +34,7 @@ from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
     from robot_wm.cli.main import Session
-    from robot_wm.world_models.base import Distils, TrainingData
+    from robot_wm.world_models.base import Distills, TrainingData
 
 
 def run(session: Session) -> int:
@@ -35,15 +42,15 @@ def run(session: Session) -> int:
 
     Raises:
         ConfigError: a source of a family that cannot do it.
-        DataError: a model is stored under this name that was made otherwise.
+        DataError: a model is stored under this name that was made otherwise, or of other episodes.
     """
-    from robot_wm.world_models.base import KIND, Distils, family_of
+    from robot_wm.world_models.base import KIND, Distills, family_of
     from robot_wm.world_models.distillation import FREE
 
     settings = session.settings
-    source = model(session, settings.weights, any_size=True)
+    source = model(session, settings.weights, as_stored=True)
     family = family_of(source[0])
-    if not isinstance(family, Distils):
+    if not isinstance(family, Distills):
         raise ConfigError(
             f"a world model of the family {family.name}, whose latent cannot be distilled",
             "a family with `distill`", "distil another world model",
@@ -52,19 +59,20 @@ def run(session: Session) -> int:
     if not (folder / MANIFEST).is_file():
         data = training_data(settings, settings.train_on, parent)
         say(f"distilling {source[0]} into {folder}")
-        _distil(session, family, source, data, folder.parent)
+        _distill(session, family, source, data, folder.parent)
     made = read_manifest(folder, KIND, verify=False)
     for role, path, kind in (("encoder", parent, "encoder"), ("latent", source[0], KIND)):
         check_parent(made, role, read_manifest(path, kind, verify=False)["sha256"])
     wanted = {k: v for k, v in asdict(settings.distill).items() if k not in FREE}
     wanted["seed"] = settings.seed
     check_same(folder, made["facts"].get("config", {}), wanted, f"delete {folder.parent}")
+    check_data(settings, folder)
     print(f"world model: {folder}")
     return 0
 
 
-def _distil(
-    session: Session, family: Distils, source: tuple[Path, Path], data: TrainingData, out: Path
+def _distill(
+    session: Session, family: Distills, source: tuple[Path, Path], data: TrainingData, out: Path
 ) -> None:
     """Distil, with the scene at hand where pictures must be drawn at the source's size."""
     settings = session.settings

@@ -64,11 +64,20 @@ class UncertaintySettings:
 
 
 def run(session: Session) -> int:
-    """Train what is missing, measure, print the verdict, write rows; exit 1 where it is missed."""
+    """Train what is missing, measure, print the verdict, write rows; exit 1 where it is missed.
+
+    Raises:
+        ConfigError: another family of world models, or one scene for both.
+    """
     settings = session.settings
     chosen = settings.uncertainty
     if settings.family.name != FAMILY:
         raise ConfigError(f"world_model={settings.family.name}", FAMILY, "leave world_model= out")
+    if settings.task.name == chosen.still:
+        raise ConfigError(
+            f"task={chosen.still} and uncertainty.still={chosen.still}",
+            "a scene with kicks, and the same one without", "leave task= out",
+        )  # fmt: skip
     rows = [
         *scene(session, "kicked", settings.task.name, leaky=True),
         *scene(session, "still", chosen.still, leaky=False),

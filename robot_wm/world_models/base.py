@@ -177,7 +177,7 @@ class TeachesActor(Protocol):
 
 
 @runtime_checkable
-class Distils(Protocol):
+class Distills(Protocol):
     """Optional ability of a family: carry a stored model over to another encoder."""
 
     def distill(

@@ -11,11 +11,12 @@ from toy_models import StillModel
 
 from planning.agent.mpc import MPCAgent
 from planning.agent.registry import agent_recipe
-from planning.commands import evaluate
+from planning.commands import evaluate, report
 from planning.commands.evaluate import row_config
 from planning.commands.parts import agents
 from planning.commands.parts.row_facts import facts
-from planning.evaluation.stage import pair_list_path
+from planning.evaluation import scene_pairs
+from planning.evaluation.stage import pair_list_path, pair_lists
 from planning.optimizers import CEM
 from planning.reporting.tables import render_tables
 from robot_wm.cli import main as cli
@@ -23,7 +24,7 @@ from robot_wm.cli.help import option_rows
 from robot_wm.cli.main import Session
 from robot_wm.cli.paths import PACKAGE
 from robot_wm.commands import probe
-from robot_wm.core.errors import ConfigError
+from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.instantiate import instantiate
 from robot_wm.world_models.base import load_world_model
 
@@ -183,6 +184,22 @@ def test_rows_of_pairs_of_the_scenes_own_say_which() -> None:
     assert row_config(shown, "jepa", Own(), None).row == "goals/cube_pick_place@demo"  # type: ignore
     with pytest.raises(ConfigError, match=r"evaluate\.via"):
         cli.compose(["evaluate.via=film"])
+    # Episode 0 of the recordings has nothing to do with pair 0.
+    with pytest.raises(ConfigError, match=r"via=2 with pairs\.offset=0"):
+        row_config(cli.compose([*words, "evaluate.via=2"]), "jepa", Own(), None)  # type: ignore
+
+
+def test_lists_drawn_by_another_rule_are_not_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBOT_WM_HOME", str(tmp_path))
+    words = ["task=two_room", "pairs.offset=0", "pairs.count=1", "pairs.eval_seeds=[0]"]
+    settings = cli.compose([*words, "image_size=16"])
+    assert pair_lists(settings) == pair_lists(settings)
+    assert pair_list_path(settings, 0, committed=False).is_file()
+    monkeypatch.setattr(scene_pairs, "RULE", "drawn-v2")
+    with pytest.raises(DataError, match="dataset_sha256"):
+        pair_lists(settings)
 
 
 def test_a_demonstration_has_the_same_planner_without_one_beside(
@@ -218,6 +235,9 @@ def test_a_demonstration_has_the_same_planner_without_one_beside(
     assert (flat, shown) == (2, 2 + 3)
     assert "| jepa | 0.0 |" in (tables := render_tables(path.parent))
     assert "| jepa @demo | 0.0 |" in tables
+    # A page of a method that has no demonstration is of the row that it does have.
+    alone = (*words, "method=expert", "report.episodes=0", "report.explain=false")
+    assert report.write(Session(cli.compose(alone), alone), rows[:1]).is_file()
 
 
 def test_further_families_follow_the_pair_lists_own() -> None:

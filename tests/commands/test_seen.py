@@ -58,7 +58,7 @@ def test_a_size_that_does_not_fit_is_told_with_the_one_that_does(package):
         model(asked("task=cube", "image_size=64"), "shipped")
     assert caught.value.accepted.startswith("96x96 pixels")
     assert caught.value.next_step == "leave image_size out"
-    carried = model(asked("task=cube", "image_size=64"), "shipped", any_size=True)
+    carried = model(asked("task=cube", "image_size=64"), "shipped", as_stored=True)
     assert carried == (package / "cube", package / "encoders/96x96")
     # One of one's own whose size is not the task's.
     folder = package.parent / "home/models/cube-mine/world_model"

@@ -113,6 +113,14 @@ def test_frames_of_another_size_are_drawn_again(made) -> None:
         FrameDataset(pairs[:1], "train", other, reduction(pairs))
 
 
+def test_episodes_of_which_no_frame_changes_its_colours_add_nothing(made) -> None:
+    _, pairs, source = made
+    config = DistillConfig(steps=1, color_jitter=1e-9)
+    run = Distillation(config, source, pairs[:1], tiny_encoder(), 0, Path())
+    run.network.reduce = reduction(pairs)
+    assert not len(run._frames("train").other)
+
+
 def test_looks_without_their_source_are_refused(made) -> None:
     _, pairs, source = made
     with pytest.raises(DataError, match=r"nominal,nominal-looks"):

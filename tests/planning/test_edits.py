@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from planning.ledger.edits import Probe, nearer
+from robot_wm.cli.main import compose
+from robot_wm.core.errors import ConfigError
 
 MIXED = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0]
 
@@ -86,3 +88,9 @@ def test_a_model_that_does_not_use_it_stays_where_it_was() -> None:
 def test_without_a_pushed_body_nothing_is_said_of_it() -> None:
     calm = [Scene(**{**vars(s), "moves": 0.0}) for s in scenes(4, 0.5)]
     assert "pushed_pct" not in nearer(Mixing(False), probe(), calm, np.random.default_rng(0))
+
+
+def test_a_probe_needs_episodes_to_fit_on_and_others_to_be_scored_on() -> None:
+    assert compose(["edits.episodes=2"]).edits.episodes == 2
+    with pytest.raises(ConfigError, match=r"edits\.episodes"):
+        compose(["edits.episodes=1"])

@@ -10,7 +10,7 @@ import pytest
 
 from planning.ledger import judges, rules
 from planning.ledger.claims import CLAIMS
-from planning.ledger.evidence import Evidence
+from planning.ledger.evidence import ENCODERS, Evidence
 from planning.ledger.measurements import add_rows, newest, read_rows
 from planning.ledger.modules import MODULES
 from planning.ledger.pages import render_claims, render_modules
@@ -218,6 +218,29 @@ def test_measurements_replace_their_like(tmp_path: Path) -> None:
     write(path, {**first, "claim": 13})
     with pytest.raises(DataError, match="claim"):
         read_rows(path)
+
+
+def test_of_a_model_asked_on_several_tasks_the_worst_counts(tmp_path: Path) -> None:
+    asked = {("jepa", "push_t"): 70, ("jepa", "two_room"): 95, ("dreamer", "push_t"): 90}
+    rows = [measurement(12, m, None, 0, {"nearer_pct": v}, t) for (m, t), v in asked.items()]
+    write(tmp_path / "results/claims/rows.jsonl", *rows)
+    found = judges.edits(Evidence(tmp_path))
+    assert found.verdict is FAILS
+    assert len(found.numbers) == 3
+
+
+def test_weights_in_the_package_are_told_from_earlier_ones(tmp_path: Path) -> None:
+    weights = tmp_path / "robot_wm/weights"
+    for place, digest in (("encoders/64x64", "a"), ("encoders/96x96", "b"), ("push_t", "c")):
+        write(weights / place / "manifest.json", {"sha256": 64 * digest})
+    evidence = Evidence(tmp_path)
+    for name, digest in ((ENCODERS, "a"), (ENCODERS, "b"), ("push_t", "c")):
+        told = f"the shipped weights `{8 * digest}`"
+        assert evidence.weights(name, 64 * digest) == told
+    assert evidence.weights(ENCODERS, 64 * "c") == "earlier weights `cccccccc`"
+    assert evidence.weights("reacher", 64 * "c", "mine") == "weights mine `cccccccc`"
+    # The checkout's own: none of its shipped models is lost from sight.
+    assert all(Evidence(ROOT).shipped(n) for n in (ENCODERS, "push_t", "two_room", "reacher"))
 
 
 def test_a_line_of_the_log_is_quoted_once_or_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from robot_wm.core.config import Count, Natural, Seed, Within
+from robot_wm.core.config import Natural, Seed, Within
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.instantiate import locate
 from robot_wm.core.protocols import Editable
@@ -33,7 +33,7 @@ class EditsSettings:
     """
 
     pairs: Natural = 0
-    episodes: Count = 100
+    episodes: Annotated[int, Within(2, 10**6)] = 100
     far: Annotated[float, Within(above=0, high=10)] = 0.02
     seed: Seed = 0
 

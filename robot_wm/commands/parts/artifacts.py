@@ -127,12 +127,13 @@ def latents(settings: Settings, encoder_folder: Path, data: Path) -> Path:
     return build_latents(data, frozen, storage_root() / "latents")
 
 
-def model(session: Session, name: str | None = None, any_size: bool = False) -> tuple[Path, Path]:
+def model(session: Session, name: str | None = None, as_stored: bool = False) -> tuple[Path, Path]:
     """Artefacts of a world model and of its encoder; the model is trained if missing.
 
     Args:
         name: ``shipped`` or a name; the run's own name if None.
-        any_size: of its pictures will do, not the configured one alone.
+        as_stored: a finished model, whatever its pictures' size and its encoder are here; also
+            where it has the run's own name.
 
     Raises:
         WeightsError: shipped weights were asked for and this installation has none.
@@ -141,10 +142,10 @@ def model(session: Session, name: str | None = None, any_size: bool = False) -> 
     """
     settings = session.settings
     folder = settings.model_path(name)
-    if name not in (None, settings.name):
+    if name is not None and (as_stored or name != settings.name):
         if not (folder / MANIFEST).is_file():
-            raise _no_weights(folder) if name == SHIPPED else _no_such_model(settings, str(name))
-        if not any_size:
+            raise _no_weights(folder) if name == SHIPPED else _no_such_model(settings, name)
+        if not as_stored:
             check_size(settings, folder)
         parent = encoder_of(settings, folder)
     else:
@@ -152,7 +153,7 @@ def model(session: Session, name: str | None = None, any_size: bool = False) -> 
         if not (folder / MANIFEST).is_file():
             _train(settings, parent, folder)
         _check_model(settings, folder)
-        _check_data(settings, folder)
+        check_data(settings, folder)
     digest = read_manifest(parent, "encoder", verify=False)["sha256"]
     check_parent(read_manifest(folder, "world_model", verify=False), "encoder", digest)
     return folder, parent
@@ -173,7 +174,7 @@ def training_data(settings: Settings, collections: Sequence[str], parent: Path) 
     return TrainingData(roots, parent, partial(latents, settings, parent))
 
 
-def _check_data(settings: Settings, folder: Path) -> None:
+def check_data(settings: Settings, folder: Path) -> None:
     """Refuse a model of episodes other than those stored now; without episodes there is no doubt.
 
     Raises:

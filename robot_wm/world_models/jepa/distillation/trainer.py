@@ -176,6 +176,8 @@ class Distillation(Training):
 
         def of(frames: np.ndarray) -> tuple[np.ndarray, Tensor]:
             chosen = np.flatnonzero(rng.random(len(frames)) < self.config.color_jitter)
+            if not len(chosen):
+                return chosen, torch.empty(0)
             changed = recolored(np.asarray(frames)[chosen], rng)
             return chosen, self.encoder.encode_frames(changed).cpu()
 
