@@ -44,7 +44,7 @@ def newest_action(
 def camera(task: str) -> int:
     """Side of the pictures [px] that the shipped planner of a task sees; 64 where there is none."""
     contract = PACKAGE / "weights" / "bundles" / task / "contract.json"
-    return int(json.loads(contract.read_text())["spec"]["image_size"]) if contract.exists() else 64
+    return int(json.loads(contract.read_bytes())["spec"]["image_size"]) if contract.exists() else 64
 
 
 def main() -> int:

@@ -38,7 +38,10 @@ def test_where_nothing_confines_it_the_scene_itself_keeps_the_robot_in_the_pictu
         for _ in range(40):
             info = env.step(env.task.clip_to_workspace(info["pose"], action))[-1]
             poses.append(info["pose"])
-        robot = next(iter(env.paths(np.array(poses)).values()))
+        paths = env.paths(np.array(poses))
+        if not paths:  # a task without landmarks
+            continue
+        robot = next(iter(paths.values()))
         assert (robot > 0).all(), (corner, robot.min(axis=0))
         assert (robot < 1).all(), (corner, robot.max(axis=0))
     env.reset(seed=0, options={})

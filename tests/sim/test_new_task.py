@@ -199,7 +199,7 @@ def test_a_task_that_is_not_whole_is_told_so() -> None:
 def test_the_page_refuses_what_it_cannot_draw() -> None:
     env = make(NAME, SIZE, draw_images=False)
     assert command_matrix(env.task, env.model).shape == (1, 3, 9)
-    with pytest.raises(ConfigError, match="64x48 pixels of camera 'tilted'"):
+    with pytest.raises(ConfigError, match="pictures of camera 'tilted'"):
         describe(env, [])
 
 

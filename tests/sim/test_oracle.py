@@ -34,7 +34,8 @@ def history(state):
     return History(image, np.asarray(state)[None], np.zeros((0, 1), np.float32))
 
 
-@every_task
+# A plan's later gusts follow from states that no rollout knows beforehand.
+@pytest.mark.parametrize("task", [t for t in sorted(TASKS) if t != "two_room_kicked"])
 @pytest.mark.parametrize("threads", [0, 2])
 def test_one_rollout_equals_stepping_the_scene(task, threads, blind):
     env, rng = blind(task), np.random.default_rng(0)

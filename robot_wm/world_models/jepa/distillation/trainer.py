@@ -126,14 +126,13 @@ class Distillation(Training):
         }  # fmt: skip
         decisive = {k: v for k, v in asdict(c).items() if k not in FREE}
         self.datasets = [store.sha256 for store, _ in pairs]
-        self.identity = {
-            **decisive, "seed": seed, "parents": self.parents, "datasets": self.datasets,
+        self.identity = decisive | {
+            "seed": seed, "parents": self.parents, "datasets": self.datasets
         }  # fmt: skip
         self.pace = Pace(
             c.steps, c.log_every, c.evaluate_every, c.checkpoint_every, c.weight_decay, c.clip
         )
-        self.last: dict[str, float] = {}
-        self.terms: dict[str, Tensor] = {}
+        self.last, self.terms = dict[str, float](), dict[str, Tensor]()
 
     def _fresh(self) -> Network:
         """The source's network, but for a new reduction and projector of the encoder's shape."""
@@ -242,12 +241,11 @@ class Distillation(Training):
     def finish(self) -> Path:
         """Write the artefact."""
         model, c = self.model(), self.config
-        count = sum(p.numel() for p in model.network.parameters())
         facts = {
             "family": NAME,
             "config": {**self.identity, "distilled": True},
             "datasets": self.datasets,
-            "parameters": count,
+            "parameters": sum(p.numel() for p in model.network.parameters()),
             "explained_variance": float(self.explained),
             "last": {"validation": self.last},
         }
