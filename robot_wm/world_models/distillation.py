@@ -26,8 +26,6 @@ class DistillConfig:
         color_jitter: frames as recorded that are seen in colours changed at random, too
             (:mod:`robot_wm.data.color_jitter`), as a share of all of them; they are other
             looks.
-        channels: of the projector's convolutions; 0 takes as many as the source has. What must be
-            found in any colour and light may need more.
         lr, warmup, weight_decay, clip, ema: see ``world_models.jepa.training.config``.
         evaluate_every, checkpoint_every, log_every: in steps.
     """
@@ -36,7 +34,6 @@ class DistillConfig:
     batch: Annotated[int, Within(2, 10**5)] = 256
     other_looks: Fraction = 0.5
     color_jitter: Fraction = 0.0
-    channels: Annotated[int, Within(0, 4096)] = 0
     lr: Annotated[float, Within(above=0, high=10)] = 2e-3
     warmup: Natural = 200
     weight_decay: NonNegative = 0.01

@@ -93,12 +93,13 @@ class FrameDataset:
         self.z, self.keypoints = torch.cat(z)[of_source], torch.cat(keypoints)[of_source]
         self.recorded, self.other = own[shown == own], own[shown != own]
         if recolored is not None:
-            self._append(stores, places, reduce, recolored)
+            self._append(stores, places, [len(part) for part in z], reduce, recolored)
 
     def _append(
         self,
         stores: Sequence[EpisodeReader],
         places: Sequence[tuple[int, int]],
+        counts: Sequence[int],
         reduce: TokenPCA,
         recolored: Recolored,
     ) -> None:
@@ -106,8 +107,7 @@ class FrameDataset:
         recorded, first = set(self.recorded.tolist()), 0
         of, x = list[np.ndarray](), list[Tensor]()
         with progress("changed colours", len(places)) as report:
-            for done, (p, i) in enumerate(places, start=1):
-                count = 1 + len(stores[p][i].actions) // stores[p].schema.frame_every
+            for done, ((p, i), count) in enumerate(zip(places, counts, strict=True), start=1):
                 if first in recorded:
                     chosen, tokens = recolored(stores[p][i].frames[:count])
                     if len(chosen):

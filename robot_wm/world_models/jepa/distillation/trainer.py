@@ -141,7 +141,6 @@ class Distillation(Training):
         sizes = replace(
             own, positions=positions, columns=0 if rows == columns else columns,
             encoder_width=width, reduced=min(own.reduced, width),
-            channels=self.config.channels or own.channels,
         )  # fmt: skip
         network = Network(sizes)
         for name, module in self.source.network.named_children():
