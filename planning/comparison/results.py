@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 from planning.reporting.tables import MISSING, number
 from robot_wm.core.config import Count, Natural, Within
-from robot_wm.core.storage.json_io import read_lines, write_lines
+from robot_wm.core.storage.json_io import write_lines
 from robot_wm.core.storage.markdown import table
+from robot_wm.core.storage.measured_rows import read_measured
 from robot_wm.core.storage.provenance import queue
-from robot_wm.core.storage.records import parse_record
 
 Row = dict[str, Any]
 FOLDER = "compare"  # of rows, below results
@@ -56,11 +56,7 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         DataError: unreadable, or a line that is not a row.
     """
-    rows = read_lines(path, whole=True) if path.is_file() else []
-    for number_, row in enumerate(rows, start=1):
-        known = {name: row[name] for name in Known.__dataclass_fields__ if name in row}
-        parse_record(known, Known, f"row {number_} of {path}", "restore the committed file")
-    return rows
+    return read_measured(path, Known) if path.is_file() else []
 
 
 def find(path: Path, identity: Mapping[str, Any]) -> Row | None:

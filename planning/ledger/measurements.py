@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from robot_wm.core.config import Count, Natural, Within
-from robot_wm.core.storage.json_io import read_lines, write_lines
-from robot_wm.core.storage.provenance import queue
-from robot_wm.core.storage.records import parse_record
+from robot_wm.core.storage.measured_rows import add_measured, identity_of, read_measured
 
 Row = dict[str, Any]
 FOLDER = "claims"  # of rows, below results
@@ -43,33 +41,18 @@ class Known:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """All rows of one file.
-
-    Raises:
-        DataError: unreadable, or a line that is not a row.
-    """
-    rows = read_lines(path, whole=True)
-    for number, row in enumerate(rows, start=1):
-        known = {name: row[name] for name in Known.__dataclass_fields__ if name in row}
-        parse_record(known, Known, f"row {number} of {path}", "restore the committed file")
-    return rows
+    """All rows of one file, see :func:`read_measured`."""
+    return read_measured(path, Known)
 
 
 def add_rows(path: Path, rows: Sequence[Row]) -> None:
     """Add rows; the same ones measured again replace theirs."""
-    fresh = {_identity(row) for row in rows}
-    with queue(path):
-        kept = read_rows(path) if path.exists() else []
-        write_lines(path, [*(row for row in kept if _identity(row) not in fresh), *rows])
+    add_measured(path, rows, Known, IDENTITY)
 
 
 def newest(rows: Sequence[Row]) -> list[Row]:
     """Of each model, task, setting and seed of a claim the row that was measured last."""
     found: dict[tuple[Any, ...], Row] = {}
     for row in sorted(rows, key=lambda row: str(row.get("date", ""))):
-        found[_identity(row)[:-1]] = row
-    return [row for row in rows if found[_identity(row)[:-1]] is row]
-
-
-def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row.get(key) for key in IDENTITY)
+        found[identity_of(row, IDENTITY[:-1])] = row
+    return [row for row in rows if found[identity_of(row, IDENTITY[:-1])] is row]

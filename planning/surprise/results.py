@@ -11,10 +11,8 @@ import numpy as np
 
 from planning.surprise.scores import Judged, auroc, best_pooling, bootstrap, pairwise, pooled
 from robot_wm.core.config import Count, Natural, Within
-from robot_wm.core.storage.json_io import read_lines, write_lines
 from robot_wm.core.storage.markdown import table
-from robot_wm.core.storage.provenance import queue
-from robot_wm.core.storage.records import parse_record
+from robot_wm.core.storage.measured_rows import add_measured, read_measured
 
 Row = dict[str, Any]
 ALL = "all"  # the category of every pair of scenes that the task trains on
@@ -85,28 +83,13 @@ def _interval(name: str, statistic: Any, scores: np.ndarray) -> dict[str, float]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """All rows of one file.
-
-    Raises:
-        DataError: unreadable, or a line that is not a row.
-    """
-    rows = read_lines(path, whole=True)
-    for number, row in enumerate(rows, start=1):
-        known = {name: row[name] for name in Known.__dataclass_fields__ if name in row}
-        parse_record(known, Known, f"row {number} of {path}", "restore the committed file")
-    return rows
+    """All rows of one file, see :func:`read_measured`."""
+    return read_measured(path, Known)
 
 
 def add_rows(path: Path, rows: Sequence[Row]) -> None:
     """Add rows; the same ones measured again replace theirs."""
-
-    def identity(row: Row) -> tuple[Any, ...]:
-        return tuple(row.get(key) for key in IDENTITY)
-
-    fresh = {identity(row) for row in rows}
-    with queue(path):
-        kept = [r for r in read_rows(path) if identity(r) not in fresh] if path.exists() else []
-        write_lines(path, [*kept, *rows])
+    add_measured(path, rows, Known, IDENTITY)
 
 
 def render(rows: Iterable[Row]) -> str:
