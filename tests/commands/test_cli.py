@@ -14,7 +14,7 @@ from sim.collection.stage import collect_config
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ("default", "smoke", "cpu", "gpu")
-TASKS = ("push_t", "two_room", "reacher")
+TASKS = ("push_t", "two_room", "reacher", "cube", "jaco_push", "jaco_reach")
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +70,17 @@ def test_an_experiment_sizes_every_stage_and_an_override_wins() -> None:
     assert collect_config(settings, "nominal").episodes == 33
     assert settings.pretrain_config().steps < 100
     assert settings.weights == settings.encoder_name == "smoke"
+
+
+def test_what_an_experiment_says_of_one_task_holds_for_that_task_alone() -> None:
+    overrides = ("task=cube", "experiment=cpu", "encoder_tasks=[cube,push_t]")
+    session = cli.Session(cli.compose(overrides), overrides)
+    arm, planar = session.settings, session.for_task("push_t")
+    assert arm.encoder_config().patch * 8 == arm.image_size == 96  # 64 tokens, as planar scenes
+    assert planar.encoder_config().patch * 8 == planar.image_size == 64
+    assert arm.task.nominal < planar.task.nominal
+    known = {f"{t}-{e}" for t in TASKS for e in EXPERIMENTS}
+    assert {path.stem for path in (ROOT / "configs/experiment/task").glob("*.yaml")} <= known
 
 
 def test_default_data_and_seeds_are_the_documented_ones() -> None:
