@@ -49,6 +49,8 @@ class TeachSettings:
         questions: of a round.
         shares: of questions with goals ahead in the same episode, in another one, with a block that
             is nearly right, and, after the first round, from visited states.
+        nearest: a goal in another episode is the nearest of so many states, at least and at most;
+            [1, 1] asks for any way there is, and needs a budget for it.
         ways: in which the expert tries to answer each.
         budget: control steps of an answer, at most.
         families: predicates that an answer must satisfy.
@@ -61,6 +63,7 @@ class TeachSettings:
     rounds: Natural = 2
     questions: Count = 6000
     shares: tuple[NonNegative, NonNegative, NonNegative, NonNegative] = (0.5, 0.2, 0.3, 1.0)
+    nearest: tuple[Count, Count] = (4, 39)
     ways: Count = 12
     budget: Count = 60
     families: tuple[str, ...] = ("official", "strict")
@@ -140,6 +143,7 @@ def lesson_round(settings: Settings, turn: int, visited: Sequence[Path]) -> Path
         tuple(str(path) for path in visited),
         section.shares if visited else (*section.shares[:3], 0.0),
         offset=settings.pairs.offset,
+        nearest=section.nearest,
         ways=section.ways,
         budget=section.budget,
         families=section.families,

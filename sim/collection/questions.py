@@ -66,10 +66,11 @@ class Asker:
 
     def _elsewhere(self, rng: np.random.Generator) -> Question:
         """The nearest of a few states of other episodes: goals on no recorded way."""
+        least, most = self.config.nearest
         episode = self._episode(self.places, rng)
         t = self._row(len(episode), rng)
         pose, found = np.asarray(episode.poses[t], np.float64), []
-        for _ in range(int(rng.integers(4, 40))):
+        for _ in range(int(rng.integers(least, most + 1))):
             other = self._episode(self.places, rng)
             u = int(rng.integers(len(other) + 1))
             found.append((float(self.env.distance(other.poses[u][None], pose)[0]), other.states[u]))

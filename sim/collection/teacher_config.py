@@ -24,6 +24,8 @@ class TeacherConfig:
             episode, ``elsewhere`` in another, ``correction`` of a block that is nearly right, and
             states ``visited`` by an agent.
         offset: control steps from a state to a goal ahead.
+        nearest: of so many states of other episodes, at least and at most, the nearest one becomes
+            the goal elsewhere; of 1 it is any state.
         budget: control steps in which an answer must reach its goal.
         ways: ways tried per question.
         kept: at most so many of them become lessons.
@@ -41,6 +43,7 @@ class TeacherConfig:
     visited: tuple[str, ...] = ()
     shares: tuple[float, ...] = (0.5, 0.2, 0.3, 0.0)
     offset: int = 25
+    nearest: tuple[int, int] = (4, 39)
     budget: int = 60
     ways: int = 16
     kept: int = 2
@@ -62,10 +65,12 @@ class TeacherConfig:
             or (self.shares[3] > 0 and not self.visited)
             or min(self.ways, self.kept, self.questions_per_shard, self.block) < 1
             or self.budget < self.block
+            or not 1 <= self.nearest[0] <= self.nearest[1]
         ):
             raise ConfigError(
                 f"{self}",
                 f"recorded episodes, a share for each of {KINDS} (of visited states only where "
-                "there are such), counts of 1 or more, a budget of a block or more",
+                "there are such), counts of 1 or more (nearest: the lesser first), a budget of a "
+                "block or more",
                 "correct the teacher's configuration",
             )

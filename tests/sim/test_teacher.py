@@ -63,6 +63,19 @@ def test_an_answer_happens_in_the_simulator_and_reaches_the_goal(recorded, env, 
         assert not lesson.clean[: lesson.past].any()
 
 
+def test_the_nearest_of_many_states_is_nearer_than_any_state(recorded, env):
+    gaps = {}
+    for nearest in ((1, 1), (30, 30)):
+        shares = (0.0, 1.0, 0.0, 0.0)
+        asker = Asker(config_of(recorded, shares=shares, nearest=nearest), env)
+        rng, gaps[nearest] = np.random.default_rng(4), []
+        for _ in range(12):
+            question = asker.ask(rng)
+            poses = [env.reset(options={"state": s})[1]["pose"] for s in question[3:]]
+            gaps[nearest].append(float(env.distance(poses[0][None], poses[1])[0]))
+    assert np.median(gaps[30, 30]) < 0.6 * np.median(gaps[1, 1])
+
+
 def test_the_quickest_ways_are_kept(recorded, env):
     config = config_of(recorded, slack=3, kept=2, shares=(0.0, 0.0, 1.0, 0.0))
     asker, rng, many = Asker(config, env), np.random.default_rng(2), 0
@@ -111,8 +124,10 @@ def test_pictures_show_the_states(recorded, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"ways": 0}, {"shares": (0.0, 0.0, 0.0, 1.0)}, {"recorded": ()}, {"budget": 4}]
-)
+    "wrong",
+    [{"ways": 0}, {"shares": (0.0, 0.0, 0.0, 1.0)}, {"recorded": ()}, {"budget": 4},
+     {"nearest": (0, 4)}, {"nearest": (5, 4)}],
+)  # fmt: skip
 def test_impossible_configurations_are_refused(recorded, wrong):
     with pytest.raises(ConfigError):
         TeacherConfig(**{"task": "push_t", "recorded": (recorded,), **wrong})
