@@ -24,7 +24,7 @@ PAGE = export/browser
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(if $(SETUP),$(RUNS))  ## shipped planners against random actions on three tasks (offline)
+demo: $(if $(SETUP),$(RUNS))  ## shipped planners against random actions, task by task (offline)
 	@$(BIN)/robot-wm demo $(DEMO)
 
 browser: $(if $(SETUP),$(RUNS)) $(PAGE)/node_modules  ## planner and scene as a web page (needs npm; TASK=reacher for another)
@@ -64,7 +64,7 @@ $(RUNS): pyproject.toml
 	  || { echo "Python 3.11 or newer is needed; name it with  make PYTHON=python3.12 ..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the scenes and the runtime into $(VENV) (once)"
-	@$(PIP) -e '.[robot,sim,cli]'
+	@$(PIP) -e '.[robot,sim,arms,cli]'
 	@$(BIN)/python -m robot_wm.commands.doctor --renderer >/dev/null 2>&1 || $(MAKE) --no-print-directory opengl
 	@touch $@
 

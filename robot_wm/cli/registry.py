@@ -190,7 +190,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "demo": Command(
         "planning.commands.demo",
-        "shipped weights against random on three tasks",
+        "shipped weights against random, task by task",
         ("demo", "planner"),
         (*SCENES, "onnxruntime", *PAGES),
     ),

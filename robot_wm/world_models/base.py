@@ -34,6 +34,7 @@ WORLD_MODELS = Registry(
         "dreamer": "robot_wm.world_models.dreamer.family:FAMILY",
         "genie": "robot_wm.world_models.genie.family:FAMILY",
         "genie_true": "robot_wm.world_models.genie.family:TRUE_FAMILY",
+        "hjepa": "robot_wm.world_models.hierarchy.family:FAMILY",
         "jepa": "robot_wm.world_models.jepa.family:FAMILY",
         "latent_variable": "robot_wm.world_models.latent_variable.family:FAMILY",
         "lewm": "robot_wm.world_models.lewm.family:FAMILY",

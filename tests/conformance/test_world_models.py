@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from robot_wm.world_models.base import (
 from robot_wm.world_models.dino_wm.network import DinoWMConfig
 from robot_wm.world_models.dreamer.config import DreamerConfig
 from robot_wm.world_models.genie.config import GenieConfig, TrueGenieConfig
+from robot_wm.world_models.hierarchy.config import HierarchyConfig
 from robot_wm.world_models.jepa.training.config import TrainConfig
 from robot_wm.world_models.latent_variable.config import LatentVariableConfig
 from robot_wm.world_models.lewm.network import LeWMConfig
@@ -60,6 +61,10 @@ TINY_RUNS = {
         keypoints=2, embedding=6, embedding_width=8, embedding_blocks=1,
         embedding_frames=4, embedding_episodes=4, slow=2, width=16, blocks=1, horizon=3, heads=2,
         proposer_width=8, proposer_blocks=1, distance_width=8, distance_blocks=1,
+    ),
+    "hjepa": HierarchyConfig(  # over the tiny jepa
+        "square", stride=2, macro=4, ahead=2, plans=4, heads=2, width=8, blocks=1, steps=2, batch=8,
+        demonstration_noise=1.0, threads=1,
     ),
     "latent_variable": LatentVariableConfig(
         "square", steps=3, batch=4, horizon=3, width=16, depth=1, heads=2, latent=8, chunk=4,
@@ -100,8 +105,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
 def stored(request, data, tmp_path_factory):
     """A family, and an artefact of it."""
     family: WorldModelFamily = FAMILIES[request.param]
-    out = tmp_path_factory.mktemp(request.param)
-    return family, family.train(TINY_RUNS[request.param], data, out), data
+    out, config = tmp_path_factory.mktemp(request.param), TINY_RUNS[request.param]
+    if isinstance(config, HierarchyConfig):
+        low = FAMILIES["jepa"].train(TINY_RUNS["jepa"], data, out / "low")
+        config = replace(config, low=str(low))
+    return family, family.train(config, data, out), data
 
 
 def seen(seed: int, frames: int, spec) -> History:
