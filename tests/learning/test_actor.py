@@ -288,6 +288,17 @@ def test_only_actor_and_critic_change_and_what_is_written_loads(place, taught, t
     assert "actor_nll_0" in manifest["facts"]["last"]["validation"]
 
 
+@pytest.mark.parametrize(("asked", "shipped"), [("", "latent"), ("distance", "distance")])
+def test_the_cost_is_the_parents_unless_another_is_asked_for(
+    place, taught, tmp_path, asked, shipped
+):
+    _, config, manifest = load_artifact(
+        run(place, taught, tmp_path, replace(CONFIG, steps=1, cost=asked)), KIND
+    )
+    assert config["cost"] == shipped
+    assert manifest["facts"]["actor"]["cost"] == asked
+
+
 def test_resuming_equals_never_having_stopped(place, taught, tmp_path, monkeypatch):
     import robot_wm.world_models.jepa.actor.trainer as room
 

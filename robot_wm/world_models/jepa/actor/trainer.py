@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -60,6 +60,8 @@ class ActorConfig:
         ahead: control steps to a goal in hindsight, at most.
         heads, width, blocks: of :class:`Actor`.
         lr, warmup, weight_decay, clip, ema: see ``world_models.jepa.training.config``.
+        cost: of the model that comes out, see :class:`JEPAWorldModel`; empty keeps the parent's. A
+            critic that knows far goals may judge better alone (docs/log.md).
         half: compute in bfloat16. Measure first: small networks may lose by it (docs/log.md).
         seed, threads: of torch; the command line sets the threads, here they are recorded.
         checkpoint_every, log_every: in steps.
@@ -81,6 +83,7 @@ class ActorConfig:
     weight_decay: NonNegative = 0.01
     clip: Positive = 1.0
     ema: Annotated[float, Within(0, below=1)] = 0.999
+    cost: Literal["", "latent", "distance", "both"] = ""
     half: bool = False
     seed: Seed = 0
     threads: Annotated[int, Within(1, 1024)] = 1
@@ -253,7 +256,8 @@ def _ship(
         **before, "last": last, "actor": dict(identity),
         "parameters": sum(p.numel() for p in network.parameters()),
     }  # fmt: skip
-    described = {**stored, "sizes": asdict(network.sizes)}
+    cost = identity["cost"] or stored["cost"]
+    described = {**stored, "sizes": asdict(network.sizes), "cost": cost}
     card = (Path(parent) / "card.md").read_text(encoding="utf-8")
     card = "".join(x for x in card.splitlines(True) if not x.startswith("| proposer_")).rstrip()
     count = f"{before.get('parameters', 0):,} parameters"
