@@ -43,9 +43,9 @@ def official(label: str, modifier: str = "", method: str = "onnx") -> Worth:
     )
 
 
-def goals(label: str, row: str) -> Worth:
-    """A row of the exported planner on another list."""
-    return lambda evidence: said(evidence, label, evidence.cell(row, "onnx"))
+def goals(label: str, row: str, method: str = "onnx") -> Worth:
+    """A row on another list, of the exported planner unless another is named."""
+    return lambda evidence: said(evidence, label, evidence.cell(row, method))
 
 
 def tried(label: str, begins: str) -> Worth:
@@ -212,10 +212,11 @@ MODULES = (
     Module(
         "hierarchy",
         "Pictures to pass on the way can be given, and the agent pursues them one after the other. "
-        "No higher level imagines them: on goals twice as far away none was needed so far.",
-        ("planning/agent/goal_sequence.py",),
+        "`world_model=hjepa` imagines goals itself, five blocks ahead, over a model that exists.",
+        ("planning/agent/goal_sequence.py", "robot_wm/world_models/hierarchy/model.py"),
         (
             goals("goals twice as far, no picture on the way", f"long/{TASK}_50"),
+            goals("the same with goals of an upper level", f"long/{TASK}_50", "hjepa"),
             goals("the same with one recorded picture on the way", f"goals/{TASK}_50@via1"),
             tried("sub-goals from a graph of recorded frames, tried and not built (success / "
                   "strict predicate)", "Sub-goals from a graph of memory"),
