@@ -7,7 +7,7 @@ package adds one by an entry point of ``robot_wm.artifacts``.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib.util import find_spec
@@ -18,7 +18,7 @@ from robot_wm.cli.paths import SHIPPED
 from robot_wm.cli.settings import Settings
 from robot_wm.commands.parts.seen import check_size, encoder_of, no_shipped_encoder
 from robot_wm.core.aliases import current
-from robot_wm.core.errors import DataError, WeightsError
+from robot_wm.core.errors import ConfigError, DataError, WeightsError
 from robot_wm.core.images import Size
 from robot_wm.core.registry import Registry
 from robot_wm.core.storage.provenance import (
@@ -70,6 +70,26 @@ def scene(task: str, image_size: Size, **options: Any) -> Any:
 def tasks() -> Mapping[str, Any]:
     """Simulated tasks by name."""
     found: Mapping[str, Any] = make("tasks")
+    return found
+
+
+def tasks_here(names: Iterable[str]) -> list[str]:
+    """Those of the named tasks whose scenes can be made here; of others a line says why not.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found, refused = [], list[ConfigError]()
+    for name in names:
+        try:
+            tasks()[name]().check()
+        except ConfigError as error:
+            refused.append(error)
+            say(f"{name} is left out: {error.received}; {error.next_step}")
+        else:
+            found.append(name)
+    if not found:
+        raise refused[0]
     return found
 
 
