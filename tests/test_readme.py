@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from planning.commands.results import pages
 from robot_wm.cli import main as cli
 
 ROOT = Path(__file__).parent.parent
@@ -216,6 +217,14 @@ def test_commands_of_the_help_text_compose() -> None:
 @pytest.mark.parametrize("line", commands("make"))
 def test_make_targets_exist(line: str) -> None:
     assert line.split()[1] in make_targets()
+
+
+def test_generated_pages_are_those_of_the_committed_rows() -> None:
+    made = pages(ROOT)
+    assert {f"docs/{name}" for name in made} == set(GENERATED)
+    for name, text in made.items():
+        kept = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        assert kept == text, f"docs/{name} is not what results/ says: run `robot-wm results`"
 
 
 def test_inner_links_lead_somewhere() -> None:
