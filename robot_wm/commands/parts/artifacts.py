@@ -234,11 +234,12 @@ def _check_encoder(session: Session, folder: Path) -> None:
 
     free = ("threads", "device", "log_every", "checkpoint_every", "monitor_every",
             "monitor_train", "monitor_test")  # fmt: skip
-    wanted = {k: v for k, v in settings.pretrain_config().to_json().items() if k not in free}
+    config: Any = settings.pretrain_config()
+    wanted = {k: v for k, v in config.to_json().items() if k not in free}
     if isinstance(settings.encoder_family, Untrained):
         wanted = settings.encoder_family.made_of(settings.encoder_config(), settings.seed)
     way_out = f"delete {folder.parent}"
-    check_same(folder, manifest["facts"].get("pretrain", {}), wanted, way_out)
+    check_same(folder, manifest["facts"].get("pretrain", {}), wanted, way_out, type(config))
     for task in settings.encoder_tasks:
         for collection in settings.pretrain_on:
             root = session.for_encoder(task).dataset_path(task, collection)
@@ -258,12 +259,10 @@ def _check_model(settings: Settings, folder: Path) -> None:
         return
     facts = read_manifest(folder, "world_model", verify=False)["facts"]
     stored = current("train", facts.get("config", {}))
-    wanted = {
-        k: v
-        for k, v in current("train", asdict(settings.train_config())).items()
-        if k not in settings.family.free
-    }
-    check_same(folder, stored, wanted, f"delete {folder.parent}")
+    config = settings.train_config()
+    free = settings.family.free
+    wanted = {k: v for k, v in current("train", asdict(config)).items() if k not in free}
+    check_same(folder, stored, wanted, f"delete {folder.parent}", type(config))
 
 
 def _no_such_model(settings: Settings, name: str) -> WeightsError:
