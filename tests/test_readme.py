@@ -239,6 +239,15 @@ def test_the_first_python_example_reaches_its_goal(capsys: pytest.CaptureFixture
     assert capsys.readouterr().out.startswith("reached after ")
 
 
+def test_the_first_python_example_takes_an_arm() -> None:
+    """Its pictures have another size, its actions five numbers; one step says that they fit."""
+    text = fenced("README.md", "python")[0]
+    assert text.count('"push_t"') == 2
+    short = text.replace('"push_t"', '"cube"').replace("range(300)", "range(1)")
+    with pytest.raises(SystemExit, match="missed"):
+        exec(compile(short, "README.md", "exec"), {})
+
+
 def test_the_robot_s_example_drives(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a scene for a robot; its period is waited for by nobody."""
     import numpy as np
