@@ -4,6 +4,10 @@ An action in [-1, 1]⁵ moves the target of the gripper away from where it is *m
 to 0.05 m along x, y and z, 0.3 rad of yaw, and the whole way of opening (-1) or closing (1). The
 gripper points down. Differential inverse kinematics turns the target into commands of the joints'
 servos (:mod:`sim.arms.kinematics`). Needs the packages of the extra ``arms``.
+
+As in the package, no action holds this arm still: its servos give way to its weight, and the target
+follows what is measured, so that under zero actions the gripper sinks by 1 to 2 mm a control step
+until it is at the lowest place. It keeps what it has grasped.
 """
 
 from __future__ import annotations

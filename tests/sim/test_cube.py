@@ -158,6 +158,16 @@ def test_one_step_moves_the_gripper_by_a_share_of_the_command(entry, sign, blind
     np.testing.assert_allclose(steps, wanted, rtol=0.1)
 
 
+def test_zero_actions_let_the_arm_sink_and_not_below_its_box(blind, drive):
+    """As the package does: who holds this arm with zeros must know it."""
+    env = blind("cube")
+    put(env, POSE)
+    heights = drive(env, [np.zeros(5)] * 25)[:, 2]
+    assert ((np.diff(heights) < -5e-4) & (np.diff(heights) > -3e-3))[3:].all()
+    put(env, [*POSE[:2], LOW[2] + 0.01, *POSE[3:5], 0.5, 0.3, *POSE[7:]])
+    assert drive(env, [np.zeros(5)] * 40)[-1, 2] > LOW[2] - 0.01
+
+
 def test_the_target_stays_in_the_workspace(blind, drive):
     env, rng = blind("cube"), np.random.default_rng(0)
     put(env, POSE)
