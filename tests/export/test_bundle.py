@@ -1,6 +1,8 @@
 """The bundle against its source, and what the runtime refuses."""
 
+import contextlib
 import copy
+import itertools
 import json
 import shutil
 import socket
@@ -19,7 +21,7 @@ from tiny_jepa import SIZES, SPEC
 
 from export.build.bundle import ExportConfig, contract_of, export
 from export.build.external_weights import NAME as WEIGHTS
-from export.runtime.agent import agent_of, objective_of
+from export.runtime.agent import SHIPPED, agent_of, objective_of
 from export.runtime.bundle_spec import CONTRACT, GOLDEN, METADATA_KEY, parse, read_contract
 from export.runtime.latency import measure_apart
 from export.runtime.planner import OnnxPlanner
@@ -428,6 +430,21 @@ def test_reports_are_part_of_the_bundle_and_its_card(model, frames, tmp_path):
     assert latency == reports["latency"]
     assert f"{latency['rss_mb']:.0f} MiB" in (tmp_path / "b" / "card.md").read_text()
     OnnxWorldModel(tmp_path / "b")  # its hashes hold
+
+
+@pytest.mark.parametrize("task", ["push_t", "two_room", "reacher", "cube"])
+def test_goals_with_red_and_blue_exchanged_are_refused_and_others_taken(task):
+    """Of shipped bundles, by held-out frames: the mistake that every OpenCV camera invites."""
+    model = OnnxWorldModel(SHIPPED / task, threads=1)
+    with np.load(SHIPPED.parent / "frames" / task / "frames.npz") as stored:
+        frames = next(iter(stored.values()))[::20]
+    taken = {order: 0 for order in (1, -1)}
+    for frame, order in itertools.product(frames, taken):
+        with contextlib.suppress(InputError):
+            model.check_goal(frame[..., ::order])
+            taken[order] += 1
+    assert taken[1] == len(frames) >= 10
+    assert taken[-1] <= 0.1 * len(frames)
 
 
 def driven_robot(robot, drive):
