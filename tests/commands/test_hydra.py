@@ -61,6 +61,17 @@ def test_pictures_of_every_size_become_64_tokens_unless_a_patch_is_given(task: s
         assert settings.image_size == 8 * patch
 
 
+def test_an_encoder_is_pretrained_on_what_it_will_see() -> None:
+    """The planar scenes share one; another scene's would have been trained without it."""
+    tasks = [path.stem for path in (CONFIGS / "task").glob("*.yaml")]
+    seen = {task: cli.compose([f"task={task}"]).encoder_tasks for task in tasks}
+    planar = ("push_t", "two_room", "reacher")
+    assert {seen[task] for task in planar} == {planar}
+    for task in ("cube", "jaco_push", "jaco_reach"):
+        assert seen[task] == (task,)
+    assert cli.compose(["task=cube", "encoder_tasks=[cube,push_t]"]).encoder_tasks[1:] == planar[:1]
+
+
 @pytest.mark.parametrize("wrong", ["0", "-8", "big", "[64]", "[64,a]", "null", "1000000000"])
 def test_an_impossible_picture_is_told_as_such(wrong: str) -> None:
     with pytest.raises(ConfigError, match="image_size"):

@@ -133,6 +133,20 @@ def test_an_encoder_of_another_configuration_is_refused(home):
             encoder(Session(asked("encoder_name=mine", word), TINY))
 
 
+def test_what_an_encoder_has_not_seen_is_told(home, capsys):
+    settings = asked("encoder_name=other")
+    facts = {"pretrain": settings.pretrain_config().to_json()}
+    seen = {f"dataset:two_room-{name}-smoke": "0" * 64 for name in ("nominal", "varied")}
+    stored(home / "encoders/other/encoder", "encoder", seen, facts)
+    with pytest.raises(DataError, match="two_room-nominal-smoke"):  # other episodes of that name
+        encoder(Session(settings, TINY))
+    words = (*TINY, "encoder_name=other", "encoder_tasks=[reacher]")
+    assert "seen nothing" not in capsys.readouterr().err
+    encoder(Session(compose(words), words))
+    told = "has seen nothing of reacher-nominal-smoke, reacher-varied-smoke in its pretraining"
+    assert told in capsys.readouterr().err
+
+
 def test_a_model_of_another_configuration_is_refused(home):
     settings = asked("encoder_name=mine", "name=mine", "data_name=smoke")
     config = json.loads(json.dumps(asdict(settings.train_config())))

@@ -218,6 +218,8 @@ def check_data(settings: Settings, folder: Path) -> None:
 def _check_encoder(session: Session, folder: Path) -> None:
     """Whether a stored encoder is of this configuration, and of the episodes that are stored.
 
+    Collections that it has not seen at all are told: it may do for them.
+
     Raises:
         DataError: it is not.
     """
@@ -240,13 +242,17 @@ def _check_encoder(session: Session, folder: Path) -> None:
         wanted = settings.encoder_family.made_of(settings.encoder_config(), settings.seed)
     way_out = f"delete {folder.parent}"
     check_same(folder, manifest["facts"].get("pretrain", {}), wanted, way_out, type(config))
+    unseen = []
     for task in settings.encoder_tasks:
         for collection in settings.pretrain_on:
             root = session.for_encoder(task).dataset_path(task, collection)
             known = manifest["parents"].get(f"dataset:{root.name}")
+            unseen += [] if known else [root.name]
             if known and is_dataset(root):
                 digest = open_episodes(root, verify=False).sha256
                 check_same(folder, {root.name: known}, {root.name: digest}, way_out)
+    if unseen and manifest["parents"]:
+        say(f"{folder} has seen nothing of {', '.join(unseen)} in its pretraining")
 
 
 def _check_model(settings: Settings, folder: Path) -> None:
