@@ -31,7 +31,9 @@ from sim.tasks.base import Predicate, Task, hold, met, shared_factors, turn_abou
 
 REACH = np.array([0.05, 0.05, 0.05, 0.3, 1.0])  # of a full command [m, m, m, rad, closed]
 LOW, HIGH = np.array([0.25, -0.35, 0.02]), np.array([0.60, 0.35, 0.35])  # of the target [m]
-START = np.array([0.25, -0.35, 0.20]), HIGH  # box of the gripper at the start [m]
+# Box of the gripper at the start [m]: the package's own. From 15 % of it the gripper's tip is seen
+# beyond the left or right edge of the picture, by up to .29 of its width.
+START = np.array([0.25, -0.35, 0.20]), HIGH
 TABLE = np.array([0.30, -0.30]), np.array([0.55, 0.30])  # box of the cube, and of its goals [m]
 FENCES = np.array([0.24, -0.36]), np.array([0.61, 0.36])  # the cube's centre stays within [m]
 HALF = 0.02  # of the cube's side [m]
