@@ -91,6 +91,11 @@ class Cube(Task):
     camera = CAMERA
     view = 0.73  # at the middle of the table
     control_dim = 5
+    full_command = (
+        *(f"{reach:g} m along {axis}" for reach, axis in zip(REACH, "xyz", strict=False)),
+        f"{REACH[ANGLE]:g} rad of yaw",
+        "the whole way of closing",
+    )
     control_dt = 0.05
     hold_steps = 25
     pose_entries = (
