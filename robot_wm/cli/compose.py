@@ -178,7 +178,7 @@ def _patch(size: Any) -> int:
     """The patch for an image size; any for what is none, which is refused once all is composed."""
     try:
         return patch_of(size if isinstance(size, int) else tuple(size))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, ArithmeticError):
         return 1
 
 

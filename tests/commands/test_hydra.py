@@ -72,7 +72,7 @@ def test_an_encoder_is_pretrained_on_what_it_will_see() -> None:
     assert cli.compose(["task=cube", "encoder_tasks=[cube,push_t]"]).encoder_tasks[1:] == planar[:1]
 
 
-@pytest.mark.parametrize("wrong", ["0", "-8", "big", "[64]", "[64,a]", "null", "1000000000"])
+@pytest.mark.parametrize("wrong", ["0", "-8", "big", "[64]", "[64,a]", "null", "1" + 400 * "0"])
 def test_an_impossible_picture_is_told_as_such(wrong: str) -> None:
     with pytest.raises(ConfigError, match="image_size"):
         cli.compose([f"image_size={wrong}"])
