@@ -3,10 +3,11 @@
     python examples/robot.py two_room          # waits for a planner
     python examples/drive.py two_room          # in another terminal
 
-The scene runs at its control rate and waits for nobody. Once connected it sends the goal image,
-then, every control period, a time stamp and a camera frame. Whatever action arrived last is
-applied, kept in the picture; where none has arrived for a whole period, the robot holds. The
-episode ends where the goal is reached; otherwise it says so and exits 1.
+The scene runs at its control rate and waits for nobody. Once connected it says what it is (height
+and width of its pictures, numbers in an action, control period), and sends the goal image, then,
+every control period, a time stamp and a camera frame. Whatever action arrived last is applied, kept
+in the picture; where none has arrived for a whole period, the robot holds. The episode ends where
+the goal is reached; otherwise it says so and exits 1.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ import time
 import numpy as np
 
 import sim
+from robot_wm.core.errors import RobotWMError
+from robot_wm.core.images import Size
 from robot_wm.core.system.machine import PACKAGE
 
-STAMP = struct.Struct("<d")
+ROBOT, STAMP = struct.Struct("<HHHd"), struct.Struct("<d")
 
 
 def newest_action(
@@ -41,22 +44,32 @@ def newest_action(
     return np.array(packed.unpack(left[whole - packed.size : whole])), left[whole:]
 
 
-def camera(task: str) -> int:
-    """Side of the pictures [px] that the shipped planner of a task sees; 64 where there is none."""
+def camera(task: str) -> Size:
+    """Size of the pictures [px] that the shipped planner of a task sees; 64 where there is none."""
     contract = PACKAGE / "weights" / "bundles" / task / "contract.json"
-    return int(json.loads(contract.read_bytes())["spec"]["image_size"]) if contract.exists() else 64
+    if not contract.exists():
+        return 64
+    size: Size = json.loads(contract.read_bytes())["spec"]["image_size"]
+    return size
 
 
 def main() -> int:
-    """Serve one episode; 0 if the goal was reached."""
+    """Serve one episode; 0 if its goal was reached, 1 if not, 2 without a scene or a planner."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("task", choices=sorted(sim.TASKS))
     arguments.add_argument("--port", type=int, default=5555)
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--steps", type=int, default=300, help="control steps at most")
     arguments.add_argument("--size", type=int, help="of the camera image [px], as planned with")
-    options = arguments.parse_args()
+    try:
+        return serve(arguments.parse_args())
+    except (RobotWMError, ConnectionError) as error:
+        print(f"robot.py: {error}", file=sys.stderr)
+        return 2
 
+
+def serve(options: argparse.Namespace) -> int:
+    """One episode."""
     env = sim.make(options.task, options.size or camera(options.task))
     packed = struct.Struct(f"<{env.spec.control_dim}f")
     goal, goal_info = env.reset(seed=options.seed + 1)
@@ -66,6 +79,8 @@ def main() -> int:
         print(f"waiting for a planner on port {options.port}", flush=True)
         link, _ = server.accept()
         with link:
+            height, width, _ = goal["image"].shape
+            link.sendall(ROBOT.pack(height, width, env.spec.control_dim, env.spec.control_dt))
             link.sendall(goal["image"].tobytes())
             due = time.monotonic()
             for _ in range(options.steps):

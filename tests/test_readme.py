@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from planning.commands.results import pages
 from robot_wm.cli import main as cli
 
 ROOT = Path(__file__).parent.parent
@@ -218,6 +219,14 @@ def test_make_targets_exist(line: str) -> None:
     assert line.split()[1] in make_targets()
 
 
+def test_generated_pages_are_those_of_the_committed_rows() -> None:
+    made = pages(ROOT)
+    assert {f"docs/{name}" for name in made} == set(GENERATED)
+    for name, text in made.items():
+        kept = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        assert kept == text, f"docs/{name} is not what results/ says: run `robot-wm results`"
+
+
 def test_inner_links_lead_somewhere() -> None:
     for page in (*PAGES, *GENERATED):
         text = (ROOT / page).read_text(encoding="utf-8")
@@ -228,6 +237,15 @@ def test_inner_links_lead_somewhere() -> None:
 def test_the_first_python_example_reaches_its_goal(capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(fenced("README.md", "python")[0], "README.md", "exec"), {})
     assert capsys.readouterr().out.startswith("reached after ")
+
+
+def test_the_first_python_example_takes_an_arm() -> None:
+    """Its pictures have another size, its actions five numbers; one step says that they fit."""
+    text = fenced("README.md", "python")[0]
+    assert text.count('"push_t"') == 2
+    short = text.replace('"push_t"', '"cube"').replace("range(300)", "range(1)")
+    with pytest.raises(SystemExit, match="missed"):
+        exec(compile(short, "README.md", "exec"), {})
 
 
 def test_the_robot_s_example_drives(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,8 @@ def write(session: Session, folder: Path) -> Path:
     settings, planner = session.settings, session.settings.planner
     trained, encoder = model(session, settings.weights)
     source = load_world_model(trained, encoder)
-    mirror, size = tasks()[settings.task.name].mirror, sides(source.spec.image_size)
+    task, size = tasks()[settings.task.name], sides(source.spec.image_size)
+    mirror = task.mirror
     config = ExportConfig(
         optimizer=planner.optimizer,
         options={**planner.options, **({"decay": 1.0} if planner.optimizer == "icem" else {})},
@@ -62,6 +64,7 @@ def write(session: Session, folder: Path) -> Path:
         precision=settings.precision,
         mirror=mirror if planner.mirror and mirror and mirror.fits(*size) else None,
         threads=settings.threads,
+        action_unit=unit_of(task.full_command),
     )
     reports = export(source, config, held_out_frames(session), folder)
     parity, latency = reports["parity"], reports["latency"]
@@ -71,6 +74,12 @@ def write(session: Session, folder: Path) -> Path:
         f"{latency['rss_mb']:.0f} MiB, bundle {latency['bundle_mb']:.1f} MB"
     )
     return folder
+
+
+def unit_of(full_command: Sequence[str]) -> str:
+    """What a robot is told of its actions: the meaning of each number, in order, if known."""
+    known = ", ".join(full_command)
+    return f"in [-1, 1]; 1 is {known or 'the full command of the training scene'}"
 
 
 def bundle(session: Session) -> Path:

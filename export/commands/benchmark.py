@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from planning.agent.build import mpc
 from robot_wm.cli.paths import CHECKOUT
 from robot_wm.cli.settings import Settings
-from robot_wm.commands.parts.artifacts import make
+from robot_wm.commands.parts.artifacts import tasks, tasks_here
 from robot_wm.core.images import sides
 from robot_wm.core.instantiate import locate
 from robot_wm.core.storage.provenance import provenance, write_lines
@@ -51,7 +51,7 @@ def line(row: dict[str, Any]) -> str:
     """One row for people."""
     if row["bench"] == "render":
         return (
-            f"render {row['task']:<9} {row['fast_fps']:8.0f} frames/s and core, "
+            f"render {row['task']:<15} {row['fast_fps']:8.0f} frames/s and core, "
             f"{row['ratio']:.1f}x MuJoCo's default quality"
         )
     if row["bench"] == "plan":
@@ -65,10 +65,10 @@ def line(row: dict[str, Any]) -> str:
 
 
 def rendering(settings: Settings) -> list[dict[str, Any]]:
-    """One row per scene."""
+    """One row per scene that can be made here."""
     rows: list[dict[str, Any]] = []
     measure = locate("sim.benchmark.bench_rendering")
-    for task in make("tasks"):
+    for task in tasks_here(tasks()):
         say(f"rendering {task}")
         measured: dict[str, Any] = {**measure(task, size=settings.image_size)}
         rows.append({"bench": "render", "task": task, **measured, **provenance()})
@@ -77,7 +77,7 @@ def rendering(settings: Settings) -> list[dict[str, Any]]:
 
 def control_dim(settings: Settings) -> int:
     """Numbers in a control action of the task."""
-    return int(make("tasks")[settings.task.name].control_dim)
+    return int(tasks()[settings.task.name].control_dim)
 
 
 def untrained_encoder(settings: Settings) -> FrozenEncoder:
@@ -120,7 +120,7 @@ def untrained_model(settings: Settings, frozen: FrozenEncoder) -> WorldModel[Any
         action_low=(-1.0,) * control * block,
         action_high=(1.0,) * control * block,
         control_dim=control,
-        control_dt=0.1,
+        control_dt=tasks()[settings.task.name].control_dt,
         context=CONTEXT,
         horizon=sizes.horizon,
         image_size=settings.image_size,

@@ -15,7 +15,7 @@ from planning.commands.evaluate import evaluate_all
 from planning.evaluation.stage import pair_list_path
 from robot_wm.cli.compose import Session
 from robot_wm.cli.paths import SHIPPED
-from robot_wm.commands.parts.artifacts import tasks
+from robot_wm.commands.parts.artifacts import tasks_here
 from robot_wm.core.config import Count
 from robot_wm.core.errors import ConfigError, WeightsError
 from robot_wm.core.storage.atomic_io import check_name
@@ -58,7 +58,7 @@ def run(session: Session) -> int:
     from planning.reporting.index import write_index
 
     start, lines, pages = time.monotonic(), [], []
-    for task in able(session.settings.demo.tasks):
+    for task in tasks_here(session.settings.demo.tasks):
         task_session = _session(session, task)
         rows, _ = evaluate_all(task_session)
         lines.append(_line(task, {row["method"]: row for row in rows}))
@@ -69,26 +69,6 @@ def run(session: Session) -> int:
         print(f"report: {page}")
     print(f"index: {write_index(storage_root())}")
     return 0
-
-
-def able(names: tuple[str, ...]) -> list[str]:
-    """Tasks whose scenes can be made here; of others a line says why they are left out.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    found, refused = [], list[ConfigError]()
-    for name in names:
-        try:
-            tasks()[name]().check()
-        except ConfigError as error:
-            refused.append(error)
-            say(f"{name} is left out: {error.received}; {error.next_step}")
-        else:
-            found.append(name)
-    if not found:
-        raise refused[0]
-    return found
 
 
 def _session(session: Session, task: str) -> Session:

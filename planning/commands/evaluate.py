@@ -222,25 +222,25 @@ def row_config(
     # Part of every episode's seed: never another one for another spelling of the method.
     own: tuple[str, ...] = () if known.agent == "mpc" else (known.name,)
     own += () if pairs.split == "test" else (pairs.split,)  # never to be taken for held-out
-    family, task = pairs.family, pairs.name
-    section = settings.evaluate
-    ordered = [f"only_{body}" for body in section.only]
-    ordered += [DEMO if section.via == DEMO else f"via{section.via}"] * bool(section.via)
-    modifiers = "".join(f"@{m}" for m in (*own, *ordered, *section.modifiers))
+    family, task, section = pairs.family, pairs.name, settings.evaluate
+    # What it is told or denied besides: the chance stays, so that such rows differ in nothing else.
+    asked = [f"only_{body}" for body in section.only]
+    asked += [DEMO if section.via == DEMO else f"via{section.via}"] * bool(section.via)
+    asked += section.modifiers
     rows = family if family_of(settings) == settings.pairs.family else family_of(settings)
     name = f"clock/{task}/{section.clock}" if section.clock else f"{rows}/{task}"
-    families = dict.fromkeys((predicate_of(family), *section.families))
+    seeded = "@".join((f"{family}/{task}/{level.seeded_as or level.name}".rstrip("/"), *own))
     return EvaluateConfig(
-        row=f"{name}{'/' * bool(level.name)}{level.name}{modifiers}",
+        row="@".join((f"{name}/{level.name}".rstrip("/"), *own, *asked)),
         method=known.name,
         train_seed=train_seed,
-        families=tuple(families),
+        families=tuple(dict.fromkeys((predicate_of(family), *section.families))),
         inputs=known.inputs,
         workers=settings.workers,
         factors=level.factors,
         goal=goal_of(settings),
         by_pair=level.by_pair,
-        seeded_as=f"{name}/{level.seeded_as}{modifiers}" if level.seeded_as else "",
+        seeded_as=seeded if asked or level.seeded_as else "",
     )
 
 

@@ -77,14 +77,9 @@ def run(session: Session) -> int:
         agent = recipe(settings, method, sources_of(session, method, needed_model(session)))(
             env.spec
         )
-        for image in (
-            goal_observation["image"]
-            if goal_observation["image"].ndim == 4
-            else goal_observation["image"][None]
-        ):
-            # Exported planners can tell what they have never seen.
-            if isinstance(agent.model, ChecksGoals):
-                agent.model.check_goal(image)
+        # Exported planners can tell what they have never seen; what the scene drew is of the scene.
+        if judge is None and isinstance(agent.model, ChecksGoals):
+            agent.model.check_goal(goal_observation["image"])
         frames, poses = drive(env, agent, goal_observation, judge, settings.reach)
         if judge is not None:
             print(verdict(env, judge, np.stack(poses)))

@@ -188,6 +188,7 @@ def _train(
             current("train", made["facts"].get("config", {})),
             wanted,
             f"delete {folder.parent}",
+            type(config),
         )
         return folder
     say(f"training {name} on {len(sets)} collections into {folder}")

@@ -180,7 +180,8 @@ def _train(settings: Settings, turn: int, lessons: Sequence[Path], start: Folder
         check_parent(made, "latent", base)
         free = family.actor_free
         wanted = {**{k: v for k, v in asdict(config).items() if k not in free}, **facts}
-        check_same(folder, made["facts"].get("actor", {}), wanted, f"delete {folder.parent}")
+        way_out = f"delete {folder.parent}"
+        check_same(folder, made["facts"].get("actor", {}), wanted, way_out, type(config))
         return folder
     env = scene(settings.task.name, settings.image_size)
     env.reset(seed=0)

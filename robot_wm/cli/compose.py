@@ -13,6 +13,7 @@ from robot_wm.cli.aliases import key_of, option_of
 from robot_wm.cli.settings import Settings, settings_class
 from robot_wm.core.config import build, hints_of, unknown
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.images import patch_of
 from robot_wm.core.registry import config_packages, yaml_files
 from robot_wm.core.storage.provenance import storage_root
 
@@ -173,6 +174,14 @@ def _quoted(value: str) -> str:
     return f"'{escaped}{tail * chr(92)}'"
 
 
+def _patch(size: Any) -> int:
+    """The patch for an image size; any for what is none, which is refused once all is composed."""
+    try:
+        return patch_of(size if isinstance(size, int) else tuple(size))
+    except (TypeError, ValueError, ArithmeticError):
+        return 1
+
+
 @contextmanager
 def hydra_of(job: str = "compose", overrides: Sequence[str] = ()) -> Iterator[Hydra]:
     """Hydra with ``configs/``, that of other packages and every section's defaults.
@@ -194,6 +203,7 @@ def hydra_of(job: str = "compose", overrides: Sequence[str] = ()) -> Iterator[Hy
     theirs = [f"pkg://{package}" for package in config_packages()[1:]]
     OmegaConf.register_new_resolver("installed_configs", lambda: theirs, replace=True)
     OmegaConf.register_new_resolver("storage", lambda: str(storage_root()), replace=True)
+    OmegaConf.register_new_resolver("patch", _patch, replace=True)
     outer = GlobalHydra.instance().hydra  # of the run that composes another task's settings
     GlobalHydra.instance().clear()
     try:

@@ -197,6 +197,12 @@ COMMANDS: dict[str, Command] = {
 }
 # what a trained world model imports, by its back end
 BACKEND_NEEDS = {"torch": LEARNING, "onnx": ("onnxruntime",)}
+# what the scenes of some tasks are made from
+TASK_NEEDS = {
+    "cube": ("ogbench", "fast_simplification"),
+    "jaco_push": ("dm_control",),
+    "jaco_reach": ("dm_control",),
+}
 
 
 def check_needs(command: str, methods: tuple[str, ...] = (), backend: str = "torch") -> None:

@@ -44,7 +44,7 @@ class Settings:
         device: ``cpu`` or ``cuda``, for training.
         weights: world model to evaluate: ``shipped`` or a name.
         encoder_name: frozen encoder to train on: ``shipped`` or a name.
-        encoder_tasks: tasks whose collections pretrain the encoder.
+        encoder_tasks: tasks whose collections pretrain the encoder; usually the task's own.
         pretrain_on: which collections of theirs.
         train_on: collections that train the world model: nominal, varied, or practice1, practice2,
             … of ``robot-wm self-improve``, or any other that is stored, e.g. a robot's log; with

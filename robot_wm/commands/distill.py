@@ -65,7 +65,8 @@ def run(session: Session) -> int:
         check_parent(made, role, read_manifest(path, kind, verify=False)["sha256"])
     wanted = {k: v for k, v in asdict(settings.distill).items() if k not in FREE}
     wanted["seed"] = settings.seed
-    check_same(folder, made["facts"].get("config", {}), wanted, f"delete {folder.parent}")
+    way_out = f"delete {folder.parent}"
+    check_same(folder, made["facts"].get("config", {}), wanted, way_out, type(settings.distill))
     check_data(settings, folder)
     print(f"world model: {folder}")
     return 0

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from robot_wm.cli.registry import BACKEND_NEEDS, COMMANDS
+from robot_wm.cli.registry import BACKEND_NEEDS, COMMANDS, TASK_NEEDS
 from robot_wm.core.storage.provenance import hardware, storage_root, usable_cores
 from robot_wm.core.system.children import last_line, python
 from robot_wm.core.system.extras import EXTRAS, installed
@@ -69,17 +69,18 @@ def check_packages(versions: Mapping[str, str | None] | None = None) -> list[Che
 
 
 def _waiting(package: str) -> str:
-    """Which commands want for it."""
+    """Which commands, planners and scenes want for it."""
     modules = {module for module, (name, _) in EXTRAS.items() if name == package}
     waiting = [name for name, known in COMMANDS.items() if modules & {*known.needs}]
-    backends = [name for name, needed in BACKEND_NEEDS.items() if modules & {*needed}]
     words = [", ".join(waiting)] * bool(waiting)
-    words += [f"model.backend={','.join(backends)}"] * bool(backends)
+    for option, needs in (("world_model.backend", BACKEND_NEEDS), ("task", TASK_NEEDS)):
+        found = [name for name, needed in needs.items() if modules & {*needed}]
+        words += [f"{option}={','.join(found)}"] * bool(found)
     return f" (needed by {' and '.join(words)})" if words else ""
 
 
 def _mend(package: str) -> str:
-    extra = dict(EXTRAS.values()).get(package, {"rich": "cli", "dm-control": "sim"}.get(package))
+    extra = dict(EXTRAS.values()).get(package, {"rich": "cli"}.get(package))
     return f"`make setup`, or pip install -e '.[{extra or 'dev'}]'"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 from robot_wm.core.errors import InputError
 
 Size = int | tuple[int, int]
+TOKENS = 64  # of a picture, where nobody says how large a patch is
+MOST = 1024  # of a patch [px]
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,14 @@ def token_grid(tokens: int, height: int, width: int) -> tuple[int, int]:
     rows = [r for r in range(1, tokens + 1) if tokens % r == 0]
     best = min(rows, key=lambda r: abs(np.log(r * r / tokens * width / height)))
     return best, tokens // best
+
+
+def patch_of(size: Size | Sequence[int]) -> int:
+    """Side [px] of the square patches that cut a picture into as nearly 64 tokens as can be."""
+    height, width = sides(size)
+    most = min(height, width, MOST)
+    fitting = [p for p in range(1, most + 1) if height % p == width % p == 0]
+    return min(fitting, key=lambda p: abs(math.log(height * width / p**2 / TOKENS)))
 
 
 def check_image(frames: np.ndarray, size: Size | None = None) -> None:

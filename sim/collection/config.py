@@ -23,6 +23,8 @@ class TaskSettings:
         mix: behaviours with their share and noise levels.
         image_size: of its pictures [px], in which what matters can be told apart; the root's
             ``image_size`` overrides.
+        encoder_tasks: tasks whose collections pretrain its encoder, this one alone unless said; the
+            root's ``encoder_tasks`` overrides.
     """
 
     name: str
@@ -32,6 +34,7 @@ class TaskSettings:
     train_on: tuple[str, ...]
     mix: tuple[dict[str, Any], ...]
     image_size: Annotated[Size, Sides(8, 1024)] = 64
+    encoder_tasks: tuple[str, ...] = ("${task.name}",)
 
     def __post_init__(self) -> None:
         if not self.train_on:

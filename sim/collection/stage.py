@@ -51,7 +51,7 @@ def dataset(settings: Settings, collection: str) -> Path:
     root = settings.dataset_path(config.task, collection)
     if is_dataset(root):
         stored = read_record(root / SCHEMA, Schema).config
-        check_same(root, stored, stable(config), "delete that folder")
+        check_same(root, stored, stable(config), "delete that folder", type(config))
     shards = range(-(-config.episodes // config.episodes_per_shard))
     if all(is_whole(root, index) for index in shards):
         return root

@@ -100,6 +100,7 @@ class Task(ABC):
         camera: the scene's camera that takes the pictures.
         view: width that it sees [m], of which camera shifts are fractions.
         control_dim: numbers in one control action.
+        full_command: what 1 means in each of them, with its unit; bundles tell their robot.
         control_dt: seconds per control step [s].
         ctrl_rows: actuator commands per control step.
         hold_steps: physics steps per actuator command.
@@ -120,6 +121,7 @@ class Task(ABC):
     camera: ClassVar[str]
     view: ClassVar[float]
     control_dim: ClassVar[int]
+    full_command: ClassVar[tuple[str, ...]] = ()
     control_dt: ClassVar[float]
     ctrl_rows: ClassVar[int] = 1
     hold_steps: ClassVar[int]

@@ -59,6 +59,8 @@ def _sizes(env: GoalEnv) -> Iterator[Finding]:
     names = spec.pose_names
     yield "each pose entry once", len(set(names)) == len(names), f"{names}"
     yield "`robot` within the pose", max(task.robot, default=0) < len(names), f"{task.robot}"
+    words = len(task.full_command)
+    yield "`full_command` for each control, or none", words in (0, task.control_dim), f"{words}"
     dt = task.ctrl_rows * task.hold_steps * env.model.opt.timestep
     yield (
         f"control_dt = {dt:g}, what is simulated",

@@ -4,6 +4,10 @@ An action in [-1, 1]⁵ moves the target of the gripper away from where it is *m
 to 0.05 m along x, y and z, 0.3 rad of yaw, and the whole way of opening (-1) or closing (1). The
 gripper points down. Differential inverse kinematics turns the target into commands of the joints'
 servos (:mod:`sim.arms.kinematics`). Needs the packages of the extra ``arms``.
+
+As in the package, no action holds this arm still: its servos give way to its weight, and the target
+follows what is measured, so that under zero actions the gripper sinks by 1 to 2 mm a control step
+until it is at the lowest place. It keeps what it has grasped.
 """
 
 from __future__ import annotations
@@ -27,7 +31,9 @@ from sim.tasks.base import Predicate, Task, hold, met, shared_factors, turn_abou
 
 REACH = np.array([0.05, 0.05, 0.05, 0.3, 1.0])  # of a full command [m, m, m, rad, closed]
 LOW, HIGH = np.array([0.25, -0.35, 0.02]), np.array([0.60, 0.35, 0.35])  # of the target [m]
-START = np.array([0.25, -0.35, 0.20]), HIGH  # box of the gripper at the start [m]
+# Box of the gripper at the start [m]: the package's own. From 15 % of it the gripper's tip is seen
+# beyond the left or right edge of the picture, by up to .29 of its width.
+START = np.array([0.25, -0.35, 0.20]), HIGH
 TABLE = np.array([0.30, -0.30]), np.array([0.55, 0.30])  # box of the cube, and of its goals [m]
 FENCES = np.array([0.24, -0.36]), np.array([0.61, 0.36])  # the cube's centre stays within [m]
 HALF = 0.02  # of the cube's side [m]
@@ -85,6 +91,11 @@ class Cube(Task):
     camera = CAMERA
     view = 0.73  # at the middle of the table
     control_dim = 5
+    full_command = (
+        *(f"{reach:g} m along {axis}" for reach, axis in zip(REACH, "xyz", strict=False)),
+        f"{REACH[ANGLE]:g} rad of yaw",
+        "the whole way of closing",
+    )
     control_dt = 0.05
     hold_steps = 25
     pose_entries = (

@@ -162,6 +162,7 @@ class JacoReach(Jaco):
 
     name = "jaco_reach"
     control_dim = 3
+    full_command = tuple(f"{STEP:g} m along {axis}" for axis in "xyz")
     pose_entries = tuple(PoseEntry(f"hand_{axis}", "m", "position") for axis in "xyz")
     robot = (0, 1, 2)
     factors: ClassVar[Mapping[str, Factor]] = FACTORS
@@ -205,6 +206,7 @@ class JacoPush(Jaco):
 
     name = "jaco_push"
     control_dim = 2
+    full_command = tuple(f"{STEP:g} m along {axis}" for axis in "xy")
     pose_entries = (
         PoseEntry("hand_x", "m", "position"),
         PoseEntry("hand_y", "m", "position"),

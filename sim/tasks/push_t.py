@@ -108,6 +108,7 @@ class PushT(Task):
     scene = SCENES / "push_t.xml"
     camera = "top"
     control_dim = 2
+    full_command = tuple(f"a target {REACH:g} m away along {axis}" for axis in "xy")
     control_dt = 0.1
     ctrl_rows = 10
     hold_steps = 5

@@ -79,6 +79,7 @@ class Reacher(Task):
     scene = SCENES / "reacher.xml"
     camera = "top"
     control_dim = 2
+    full_command = ("0.05 N·m at the shoulder", "0.05 N·m at the wrist")
     control_dt = 0.04
     hold_steps = 2
     pose_entries = (

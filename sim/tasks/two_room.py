@@ -63,6 +63,7 @@ class TwoRoom(Task):
     scene = SCENES / "two_room.xml"
     camera = "top"
     control_dim = 2
+    full_command = tuple(f"{SPEED:g} m/s along {axis}" for axis in "xy")
     control_dt = 0.1
     hold_steps = 50
     pose_entries = (PoseEntry("agent_x", "m", "position"), PoseEntry("agent_y", "m", "position"))

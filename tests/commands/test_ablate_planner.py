@@ -32,6 +32,14 @@ def test_options_are_changed_one_by_one_and_rows_carry_the_variant() -> None:
 
     config = row_config(varied, "jepa", Pairs(), 0)  # type: ignore[arg-type]
     assert (config.row, config.families) == ("modules/push_t@one_round", ("official",))
+    assert config.seeded_as == "official/push_t"  # every variant by the chance of the whole agent
+    assert row_config(settings, "jepa", Pairs(), 0).seeded_as == ""  # type: ignore[arg-type]
+    random = vary(settings, "one_round", {}).replace(method=("random",))
+    config = row_config(random, "random", Pairs(), None)  # type: ignore[arg-type]
+    assert (config.row, config.seeded_as) == (
+        "modules/push_t@random@one_round",
+        "official/push_t@random",
+    )
 
 
 def test_a_planner_without_search_has_nothing_to_take_away() -> None:

@@ -9,13 +9,16 @@ import pytest
 import torch
 from moving_square import tiny_encoder
 
+from export.commands import benchmark
 from planning.agent.mpc import MPCAgent
 from planning.agent.timing.profiling import TimedModel, TimedProposer, bench_plan
 from planning.optimizers import CEM
+from robot_wm.cli.compose import compose
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.protocols import ModelSpec, Proposer, WorldModel
 from robot_wm.world_models.jepa.benchmark import bench_encode, bench_training
 from robot_wm.world_models.jepa.training.config import TrainConfig
+from sim.tasks import TASKS
 
 SPEC = ModelSpec("toy", (-1.0,) * 4, (1.0,) * 4, 2, 0.1, context=3, horizon=3, image_size=8)
 ENCODE_S, ROLLOUT_S, PROPOSE_S = 0.004, 0.002, 0.003
@@ -48,6 +51,24 @@ def planned(model, repeats=4, **options):
     agent = MPCAgent(model, CEM(candidates=8, iterations=3, elites=2), horizon=3, **options)
     obs = {"image": np.zeros((8, 8, 3), np.uint8), "proprio": np.zeros(2, np.float32)}
     return agent, bench_plan(agent, obs, obs, repeats)
+
+
+def test_scenes_that_cannot_be_made_here_are_not_drawn(monkeypatch):
+    """Without the packages of the cube the other scenes are drawn, and the rest is measured."""
+    monkeypatch.setattr("sim.arms.ur5e.installed", lambda name: False)
+    monkeypatch.setattr("sim.benchmark.bench_rendering", lambda task, size: {"size": size})
+    rows = benchmark.rendering(compose(["task=cube"]))
+    drawn = {row["task"]: row["size"] for row in rows}
+    assert set(drawn) == set(TASKS) - {"cube"}
+    assert set(drawn.values()) == {96}
+
+
+@pytest.mark.parametrize(("task", "control", "period"), [("cube", 5, 0.05), ("jaco_reach", 3, 0.1)])
+def test_the_measured_planner_is_of_the_task(task, control, period):
+    words = (f"task={task}", "experiment=smoke")
+    settings = compose(words)
+    spec = benchmark.untrained_model(settings, benchmark.untrained_encoder(settings)).spec
+    assert (spec.control_dim, spec.control_dt, spec.image_size) == (control, period, 96)
 
 
 def test_plan_times_are_split_and_add_up():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from planning.commands.demo import able
+from robot_wm.commands.parts.artifacts import tasks_here
 from robot_wm.core.errors import ConfigError
 
 SCRIPT = """
@@ -50,9 +50,9 @@ def test_what_needs_torch_says_so(tmp_path):
 
 def test_a_scene_that_cannot_be_made_here_is_left_out_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr("sim.arms.ur5e.installed", lambda name: False)
-    assert able(("two_room", "cube", "jaco_reach")) == ["two_room", "jaco_reach"]
+    assert tasks_here(("two_room", "cube", "jaco_reach")) == ["two_room", "jaco_reach"]
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "cube is left out" in line
     assert "pip install -e '.[arms]'" in line
     with pytest.raises(ConfigError, match="ogbench"):
-        able(("cube",))
+        tasks_here(("cube",))

@@ -51,6 +51,33 @@ def test_every_configuration_composes_and_is_valid(
     cli.compose([f"method={name}" if group == "agent" else chosen]).check()
 
 
+@pytest.mark.parametrize("task", ["push_t", "cube", "jaco_push", "jaco_reach"])
+def test_pictures_of_every_size_become_64_tokens_unless_a_patch_is_given(task: str) -> None:
+    assert cli.compose([f"task={task}"]).encoder_config().tokens == 64
+    assert cli.compose([f"task={task}", "encoder.patch=16"]).encoder["patch"] == 16
+    for word in ("encoder=patches", "world_model=lewm"):
+        settings = cli.compose([f"task={task}", word])
+        patch = {**settings.encoder, **settings.world_model}["patch"]
+        assert settings.image_size == 8 * patch
+
+
+def test_an_encoder_is_pretrained_on_what_it_will_see() -> None:
+    """The planar scenes share one; another scene's would have been trained without it."""
+    tasks = [path.stem for path in (CONFIGS / "task").glob("*.yaml")]
+    seen = {task: cli.compose([f"task={task}"]).encoder_tasks for task in tasks}
+    planar = ("push_t", "two_room", "reacher")
+    assert {seen[task] for task in planar} == {planar}
+    for task in ("cube", "jaco_push", "jaco_reach"):
+        assert seen[task] == (task,)
+    assert cli.compose(["task=cube", "encoder_tasks=[cube,push_t]"]).encoder_tasks[1:] == planar[:1]
+
+
+@pytest.mark.parametrize("wrong", ["0", "-8", "big", "[64]", "[64,a]", "null", "1" + 400 * "0"])
+def test_an_impossible_picture_is_told_as_such(wrong: str) -> None:
+    with pytest.raises(ConfigError, match="image_size"):
+        cli.compose([f"image_size={wrong}"])
+
+
 def test_a_run_leaves_its_resolved_configuration_and_nothing_where_the_user_is(
     tmp_path: Path,
 ) -> None:

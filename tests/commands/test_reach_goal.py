@@ -77,6 +77,25 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
             pictured(tmp_path / name, 64)
 
 
+def test_a_camera_that_sends_blue_first_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = make("two_room")
+    image = env.reset(seed=1)[0]["image"]
+    env.close()
+    for order, code in ((1, 0), (-1, 2)):
+        Image.fromarray(image[..., ::order]).save(tmp_path / "goal.png")
+        words = (f"reach.image={tmp_path}/goal.png", "reach.steps=1")
+        assert cli.main(["reach-goal", "task=two_room", *words]) == code
+        assert ("RGB, not BGR" in capsys.readouterr().err) == bool(code)
+
+
+def test_a_goal_that_the_scene_drew_is_taken_whatever_the_planner_thinks_of_it(capsys) -> None:
+    """The arm folded before the dark half of the floor: one scene in a thousand looks exchanged."""
+    assert cli.main(["reach-goal", "task=cube", "reach.seed=1007", "reach.steps=1"]) == 1
+    assert "MISSED within 1 control steps" in capsys.readouterr().out
+
+
 def test_only_planners_from_pixels_can_be_sent(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["reach", "method=random"]) == 2
     assert "onnx" in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -113,7 +113,11 @@ def test_rows_say_their_split_and_no_table_takes_training_pairs_for_held_out(hom
 def stored(folder, kind, parents, facts):
     with atomic_folder(folder) as work:
         write_json(work / "config.json", {})
-        write_manifest(work, kind, parents, facts)
+        return write_manifest(work, kind, parents, facts)
+
+
+def without(values, key):
+    return {k: v for k, v in values.items() if k != key}
 
 
 def test_an_encoder_of_another_configuration_is_refused(home):
@@ -129,6 +133,20 @@ def test_an_encoder_of_another_configuration_is_refused(home):
             encoder(Session(asked("encoder_name=mine", word), TINY))
 
 
+def test_what_an_encoder_has_not_seen_is_told(home, capsys):
+    settings = asked("encoder_name=other")
+    facts = {"pretrain": settings.pretrain_config().to_json()}
+    seen = {f"dataset:two_room-{name}-smoke": "0" * 64 for name in ("nominal", "varied")}
+    stored(home / "encoders/other/encoder", "encoder", seen, facts)
+    with pytest.raises(DataError, match="two_room-nominal-smoke"):  # other episodes of that name
+        encoder(Session(settings, TINY))
+    words = (*TINY, "encoder_name=other", "encoder_tasks=[reacher]")
+    assert "seen nothing" not in capsys.readouterr().err
+    encoder(Session(compose(words), words))
+    told = "has seen nothing of reacher-nominal-smoke, reacher-varied-smoke in its pretraining"
+    assert told in capsys.readouterr().err
+
+
 def test_a_model_of_another_configuration_is_refused(home):
     settings = asked("encoder_name=mine", "name=mine", "data_name=smoke")
     config = json.loads(json.dumps(asdict(settings.train_config())))
@@ -140,6 +158,41 @@ def test_a_model_of_another_configuration_is_refused(home):
                       ("train.lr=0.1", "lr"), ("seed=1", "seed")):  # fmt: skip
         with pytest.raises(DataError, match=key):
             model(Session(asked(*words, word), TINY))
+
+
+@dataclass(frozen=True)
+class Grown:
+    a: int
+    new: float = 2.0
+    many: tuple[int, ...] = (1, 2)
+
+
+def test_what_came_later_had_its_default_before(tmp_path):
+    """An option that a stored artefact has never heard of was not given to it."""
+    old = {"a": 1, "gone": 3}
+    check_same(tmp_path, old, asdict(Grown(1)), "delete it", Grown)
+    with pytest.raises(DataError, match=r"made with new = 2\.0") as caught:
+        check_same(tmp_path, old, asdict(Grown(1, new=5.0)), "delete it", Grown)
+    assert caught.value.accepted.startswith("new = 5.0, as asked for now")
+    with pytest.raises(DataError, match=r"many = \[1,2\]"):
+        check_same(tmp_path, old, asdict(Grown(1, many=(1,))), "delete it", Grown)
+    check_same(tmp_path, {**old, "new": 5.0}, asdict(Grown(1, new=5.0)), "delete it", Grown)
+
+
+def test_older_artefacts_are_not_taken_for_what_they_cannot_be(home):
+    """Of every kind that is compared with a configuration: data, encoder, model."""
+    words = ("encoder_name=old", "name=old", "data_name=smoke", "train_on=[nowhere]")
+    settings = asked(*words)
+    facts = {"pretrain": without(settings.pretrain_config().to_json(), "color_jitter")}
+    made = stored(home / "encoders/old/encoder", "encoder", {}, facts)
+    encoder(Session(settings, TINY))
+    with pytest.raises(DataError, match="color_jitter"):
+        encoder(Session(asked(*words, "pretrain.color_jitter=0.5"), TINY))
+    config = without(json.loads(json.dumps(asdict(settings.train_config()))), "clip")
+    parents, facts = {"encoder": made["sha256"]}, {"config": config, "datasets": []}
+    stored(home / "models/two_room-old/world_model", "world_model", parents, facts)
+    with pytest.raises(DataError, match="clip"):
+        model(Session(asked(*words, "train.clip=0.125"), TINY))
 
 
 def test_keys_that_came_later_are_not_missed(tmp_path):

@@ -1,11 +1,15 @@
 """The doctor on machines that lack something."""
 
+import inspect
 from pathlib import Path
 
 import pytest
 
+from robot_wm.cli.registry import TASK_NEEDS
 from robot_wm.commands import doctor
 from robot_wm.commands.doctor import FAIL, OK, PACKAGES, WARN, Check
+from sim.arms.ur5e import NEEDS
+from sim.tasks import TASKS
 
 
 def test_renderer_takes_the_first_backend_that_starts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,9 +41,27 @@ def test_missing_packages_matter_more_or_less() -> None:
     found = {c.name: c for c in doctor.check_packages(versions) if c.state != OK}
     assert {name: c.state for name, c in found.items()} == {"torch": WARN, "onnxruntime": FAIL}
     assert "train" in found["torch"].found
-    assert "model.backend=torch" in found["torch"].found
+    assert "world_model.backend=torch" in found["torch"].found
     assert "demo" in found["onnxruntime"].found
     assert all("pip install" in c.mend for c in found.values())
+
+
+def test_what_an_arm_lacks_is_told_with_its_tasks() -> None:
+    """A package that only some scenes are made from stands in no command's needs."""
+    versions: dict[str, str | None] = dict.fromkeys(PACKAGES, "1.0")
+    versions["ogbench"] = versions["dm-control"] = None
+    found = {c.name: c for c in doctor.check_packages(versions) if c.state != OK}
+    assert found["ogbench"].found == "not installed (needed by task=cube)"
+    assert "'.[arms]'" in found["ogbench"].mend
+    assert found["dm-control"].found == "not installed (needed by task=jaco_push,jaco_reach)"
+    assert "'.[sim]'" in found["dm-control"].mend
+
+
+def test_scenes_need_what_the_doctor_says() -> None:
+    assert set(NEEDS) == set(TASK_NEEDS["cube"])
+    for name, make in TASKS.items():
+        source = inspect.getsource(inspect.getmodule(make))
+        assert ("sim.arms" in source) == (name in TASK_NEEDS), name
 
 
 def test_old_python_fails() -> None:

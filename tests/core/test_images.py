@@ -8,7 +8,16 @@ import pytest
 
 from robot_wm.core.config import convert
 from robot_wm.core.errors import ConfigError, InputError
-from robot_wm.core.images import Sides, Size, check_image, sides, size_of, spelled, token_grid
+from robot_wm.core.images import (
+    Sides,
+    Size,
+    check_image,
+    patch_of,
+    sides,
+    size_of,
+    spelled,
+    token_grid,
+)
 from robot_wm.core.specs import ModelSpec, spec_from_json, spec_to_json
 
 KIND = Annotated[Size, Sides(8, 1024)]
@@ -28,6 +37,14 @@ def test_a_size_is_a_number_or_height_and_width() -> None:
 def test_other_sizes_are_refused(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="image_size"):
         convert(KIND, wrong, "image_size")
+
+
+@pytest.mark.parametrize(
+    ("size", "patch"),
+    [(64, 8), (96, 12), (128, 16), (100, 10), ((48, 64), 8), (61, 1), (10**9, 1000)],
+)
+def test_a_picture_is_cut_into_about_64_patches(size: Size, patch: int) -> None:
+    assert patch_of(size) == patch
 
 
 def test_pictures_of_another_shape_are_refused() -> None:

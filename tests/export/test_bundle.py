@@ -1,6 +1,8 @@
 """The bundle against its source, and what the runtime refuses."""
 
+import contextlib
 import copy
+import itertools
 import json
 import shutil
 import socket
@@ -19,7 +21,7 @@ from tiny_jepa import SIZES, SPEC
 
 from export.build.bundle import ExportConfig, contract_of, export
 from export.build.external_weights import NAME as WEIGHTS
-from export.runtime.agent import agent_of, objective_of
+from export.runtime.agent import SHIPPED, agent_of, objective_of
 from export.runtime.bundle_spec import CONTRACT, GOLDEN, METADATA_KEY, parse, read_contract
 from export.runtime.latency import measure_apart
 from export.runtime.planner import OnnxPlanner
@@ -430,32 +432,57 @@ def test_reports_are_part_of_the_bundle_and_its_card(model, frames, tmp_path):
     OnnxWorldModel(tmp_path / "b")  # its hashes hold
 
 
-def test_the_example_drives_a_robot_in_another_process(tmp_path):
-    root = Path(__file__).parents[2]
-    examples, bundle = root / "examples", "two_room"
+@pytest.mark.parametrize("task", ["push_t", "two_room", "reacher", "cube"])
+def test_goals_with_red_and_blue_exchanged_are_refused_and_others_taken(task):
+    """Of shipped bundles, by held-out frames: the mistake that every OpenCV camera invites."""
+    model = OnnxWorldModel(SHIPPED / task, threads=1)
+    with np.load(SHIPPED.parent / "frames" / task / "frames.npz") as stored:
+        frames = next(iter(stored.values()))[::20]
+    taken = {order: 0 for order in (1, -1)}
+    for frame, order in itertools.product(frames, taken):
+        with contextlib.suppress(InputError):
+            model.check_goal(frame[..., ::order])
+            taken[order] += 1
+    assert taken[1] == len(frames) >= 10
+    assert taken[-1] <= 0.1 * len(frames)
+
+
+def driven_robot(robot, drive):
+    """Both ends of ``examples/`` in two processes: (exit code, said, complained) of each."""
+    examples = Path(__file__).parents[2] / "examples"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = ["--port", str(free.getsockname()[1])]
-    serve = [
-        sys.executable,
-        str(examples / "robot.py"),
-        "two_room",
-        "--steps",
-        "12",
-    ]
-    with subprocess.Popen([*serve, *port], stdout=subprocess.PIPE, text=True) as robot:
-        assert robot.stdout is not None
-        assert "waiting" in robot.stdout.readline()
+    serve = [sys.executable, str(examples / "robot.py"), "two_room", *robot, *port]
+    told = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(serve, **told) as scene:
+        assert "waiting" in scene.stdout.readline()
         driven = subprocess.run(
-            [sys.executable, str(examples / "drive.py"), str(bundle), *port,
-             "--log", str(tmp_path / "log")],
+            [sys.executable, str(examples / "drive.py"), "two_room", *drive, *port],
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
-        if driven.returncode:
-            robot.kill()
-        said = robot.stdout.read()
-    assert driven.stdout.startswith("12 control steps, faults: "), driven.stderr
-    assert said.startswith("12 control steps at 10 Hz, ")
-    assert said.strip().endswith("goal MISSED")  # in so few
-    assert robot.returncode == 1
+        try:
+            said = scene.communicate(timeout=60)
+        finally:
+            scene.kill()
+    return (scene.returncode, *said), (driven.returncode, driven.stdout, driven.stderr)
+
+
+def test_a_robot_with_another_camera_is_refused_before_anything_moves():
+    robot, driven = driven_robot(["--size", "48"], [])
+    assert (driven[0], driven[1]) == (2, "")
+    assert "pictures of 48x48 pixels" in driven[2]
+    assert (
+        "for two_room pictures of 64x64 pixels, actions of 2 numbers, one every 0.1 s" in driven[2]
+    )
+    assert robot[0] == 2
+    assert "Traceback" not in robot[2] + driven[2]
+
+
+def test_the_example_drives_a_robot_in_another_process(tmp_path):
+    robot, driven = driven_robot(["--steps", "12"], ["--log", str(tmp_path / "log")])
+    assert driven[1].startswith("12 control steps, faults: "), driven[2]
+    assert robot[1].startswith("12 control steps at 10 Hz, ")
+    assert robot[1].strip().endswith("goal MISSED")  # in so few
+    assert (robot[0], driven[0]) == (1, 0)
     (logged,) = EpisodeStore(tmp_path / "log", verify=True)
     assert (len(logged), logged.frames.shape[:2]) == (10, (3, 64))

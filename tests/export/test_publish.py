@@ -1,9 +1,11 @@
 """A bundle enters the package only if it reaches as many goals as its source."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
+from export.build import stage
 from export.commands import publish as publishing
 from planning.commands import evaluate
 from robot_wm.cli import settings
@@ -30,6 +32,27 @@ def session(monkeypatch, torch_pct, onnx_pct, *overrides):
 
     monkeypatch.setattr(evaluate, "evaluate_all", evaluated)
     return Session(compose(["publish=true", *overrides]), ())
+
+
+def test_a_bundle_tells_its_robot_what_a_full_command_is(tmp_path, monkeypatch):
+    told = []
+    size = SimpleNamespace(spec=SimpleNamespace(image_size=96))
+    monkeypatch.setattr(stage, "model", lambda *_: ("model", "encoder"))
+    monkeypatch.setattr(stage, "held_out_frames", lambda _: None)
+    monkeypatch.setattr("robot_wm.world_models.base.load_world_model", lambda *_: size)
+    reports = {
+        "parity": {"worst": 0.0, "plan": 0.0},
+        "latency": dict.fromkeys(("total_ms_p50", "total_ms_p99", "rss_mb", "bundle_mb"), 0.0),
+    }
+    monkeypatch.setattr(
+        "export.build.bundle.export", lambda _, config, *__: told.append(config) or reports
+    )
+    words = ("task=cube",)
+    stage.write(Session(compose(words), words), tmp_path / "bundle")
+    assert told[0].action_unit == (
+        "in [-1, 1]; 1 is 0.05 m along x, 0.05 m along y, 0.05 m along z, 0.3 rad of yaw, "
+        "the whole way of closing"
+    )
 
 
 def test_equal_success_is_published_with_its_reports(folder, tmp_path, monkeypatch):

@@ -53,6 +53,19 @@ def test_everything_goes_wrong_and_nothing_gets_out(found):
     assert found.passed
 
 
+def test_goals_are_pictures_that_the_planner_takes():
+    class Choosy:
+        spec = Wild().model.spec
+
+        def check_goal(self, image):
+            if np.array_equal(image, FRAMES[7]):
+                raise InputError("frame 7", "another", "choose one")
+
+    agent = Wild()
+    agent.model = Choosy()
+    assert stress_test(agent, QUICK, FRAMES, ticks=2_000, rate=0.1, length=10).passed
+
+
 def test_what_was_counted_can_be_written_down(found):
     told = json.loads(json.dumps(found.to_json()))
     assert told["ticks"] == 30_000

@@ -14,7 +14,7 @@ from sim.arms.kinematics import HOME, Arm
 from sim.collection.questions import disturbed
 from sim.policies.registry import make_policy
 from sim.rendering import Renderer
-from sim.tasks.cube import HIGH, LOW, REACH, Cube
+from sim.tasks.cube import HIGH, LOW, REACH, START, TABLE, Cube
 
 POSE = np.array([0.42, 0.0, 0.25, 0.3, 0.0, 0.5, 0.2, 0.02, 0.0, 0.0, 0.0])
 TURNS = orientation.ROTATIONS
@@ -156,6 +156,30 @@ def test_one_step_moves_the_gripper_by_a_share_of_the_command(entry, sign, blind
     steps = np.diff(drive(env, [action] * 4)[:, entry])[1:] * sign / REACH[entry]
     wanted = 0.43 if entry < 3 else 0.225
     np.testing.assert_allclose(steps, wanted, rtol=0.1)
+
+
+def test_zero_actions_let_the_arm_sink_and_not_below_its_box(blind, drive):
+    """As the package does: who holds this arm with zeros must know it."""
+    env = blind("cube")
+    put(env, POSE)
+    heights = drive(env, [np.zeros(5)] * 25)[:, 2]
+    assert ((np.diff(heights) < -5e-4) & (np.diff(heights) > -3e-3))[3:].all()
+    put(env, [*POSE[:2], LOW[2] + 0.01, *POSE[3:5], 0.5, 0.3, *POSE[7:]])
+    assert drive(env, [np.zeros(5)] * 40)[-1, 2] > LOW[2] - 0.01
+
+
+def test_how_much_of_the_start_is_beyond_the_picture(blind):
+    """The table, with cube and goals, is seen whole; of the gripper's box 15 % is not."""
+    env, rng = blind("cube"), np.random.default_rng(0)
+    env.reset(seed=0)
+    poses = np.zeros((4000, 11))
+    poses[:, :3] = rng.uniform(*START, (4000, 3))
+    poses[:, 5:8] = np.append(rng.uniform(*TABLE, (4000, 2)), np.full((4000, 1), 0.02), 1)
+    seen = env.paths(poses)
+    beyond = {name: ((at < 0) | (at > 1)).any(1).mean() for name, at in seen.items()}
+    assert beyond["cube"] == 0
+    assert beyond["gripper"] == pytest.approx(0.15, abs=0.02)
+    assert -0.25 < seen["gripper"].min() < seen["gripper"].max() < 1.3
 
 
 def test_the_target_stays_in_the_workspace(blind, drive):

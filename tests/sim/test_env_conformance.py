@@ -38,6 +38,11 @@ def test_spec_agrees_with_what_the_scene_returns(task):
 
 
 @every_task
+def test_every_number_of_an_action_is_told_in_units(task):
+    assert len(TASKS[task].full_command) == TASKS[task].control_dim
+
+
+@every_task
 @pytest.mark.parametrize("variation", [[], ["all"]])
 def test_restore_is_exact(task, variation):
     """Same state, same actions: the same states, poses and images, bit by bit."""

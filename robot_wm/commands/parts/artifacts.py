@@ -7,7 +7,7 @@ package adds one by an entry point of ``robot_wm.artifacts``.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib.util import find_spec
@@ -18,7 +18,7 @@ from robot_wm.cli.paths import SHIPPED
 from robot_wm.cli.settings import Settings
 from robot_wm.commands.parts.seen import check_size, encoder_of, no_shipped_encoder
 from robot_wm.core.aliases import current
-from robot_wm.core.errors import DataError, WeightsError
+from robot_wm.core.errors import ConfigError, DataError, WeightsError
 from robot_wm.core.images import Size
 from robot_wm.core.registry import Registry
 from robot_wm.core.storage.provenance import (
@@ -70,6 +70,26 @@ def scene(task: str, image_size: Size, **options: Any) -> Any:
 def tasks() -> Mapping[str, Any]:
     """Simulated tasks by name."""
     found: Mapping[str, Any] = make("tasks")
+    return found
+
+
+def tasks_here(names: Iterable[str]) -> list[str]:
+    """Those of the named tasks whose scenes can be made here; of others a line says why not.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found, refused = [], list[ConfigError]()
+    for name in names:
+        try:
+            tasks()[name]().check()
+        except ConfigError as error:
+            refused.append(error)
+            say(f"{name} is left out: {error.received}; {error.next_step}")
+        else:
+            found.append(name)
+    if not found:
+        raise refused[0]
     return found
 
 
@@ -198,6 +218,8 @@ def check_data(settings: Settings, folder: Path) -> None:
 def _check_encoder(session: Session, folder: Path) -> None:
     """Whether a stored encoder is of this configuration, and of the episodes that are stored.
 
+    Collections that it has not seen at all are told: it may do for them.
+
     Raises:
         DataError: it is not.
     """
@@ -214,18 +236,23 @@ def _check_encoder(session: Session, folder: Path) -> None:
 
     free = ("threads", "device", "log_every", "checkpoint_every", "monitor_every",
             "monitor_train", "monitor_test")  # fmt: skip
-    wanted = {k: v for k, v in settings.pretrain_config().to_json().items() if k not in free}
+    config: Any = settings.pretrain_config()
+    wanted = {k: v for k, v in config.to_json().items() if k not in free}
     if isinstance(settings.encoder_family, Untrained):
         wanted = settings.encoder_family.made_of(settings.encoder_config(), settings.seed)
     way_out = f"delete {folder.parent}"
-    check_same(folder, manifest["facts"].get("pretrain", {}), wanted, way_out)
+    check_same(folder, manifest["facts"].get("pretrain", {}), wanted, way_out, type(config))
+    unseen = []
     for task in settings.encoder_tasks:
         for collection in settings.pretrain_on:
             root = session.for_encoder(task).dataset_path(task, collection)
             known = manifest["parents"].get(f"dataset:{root.name}")
+            unseen += [] if known else [root.name]
             if known and is_dataset(root):
                 digest = open_episodes(root, verify=False).sha256
                 check_same(folder, {root.name: known}, {root.name: digest}, way_out)
+    if unseen and manifest["parents"]:
+        say(f"{folder} has seen nothing of {', '.join(unseen)} in its pretraining")
 
 
 def _check_model(settings: Settings, folder: Path) -> None:
@@ -238,12 +265,10 @@ def _check_model(settings: Settings, folder: Path) -> None:
         return
     facts = read_manifest(folder, "world_model", verify=False)["facts"]
     stored = current("train", facts.get("config", {}))
-    wanted = {
-        k: v
-        for k, v in current("train", asdict(settings.train_config())).items()
-        if k not in settings.family.free
-    }
-    check_same(folder, stored, wanted, f"delete {folder.parent}")
+    config = settings.train_config()
+    free = settings.family.free
+    wanted = {k: v for k, v in current("train", asdict(config)).items() if k not in free}
+    check_same(folder, stored, wanted, f"delete {folder.parent}", type(config))
 
 
 def _no_such_model(settings: Settings, name: str) -> WeightsError:

@@ -6,7 +6,7 @@ What safe writing needs (:mod:`robot_wm.core.storage.atomic_io`) can be imported
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -145,24 +145,44 @@ def _is_whole(path: Path, digest: str) -> bool:
 
 
 def check_same(
-    place: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any], way_out: str
+    place: Path,
+    stored: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    way_out: str,
+    config: type | None = None,
 ) -> None:
     """Refuse an artefact that was made with another configuration than the one asked for.
 
-    Only keys that both know are compared: an older artefact has the defaults of what came later.
+    An older artefact has the defaults of what came later, and does without what is gone.
+
+    Args:
+        config: dataclass of the configuration, which knows those defaults; keys that neither it nor
+            the artefact knows are not compared.
 
     Raises:
         DataError: some values differ; both are told.
     """
     ours: dict[str, Any] = parse_json(canonical_json(dict(wanted)))
-    differ = [k for k in sorted(stored.keys() & ours.keys()) if stored[k] != ours[k]]
+    made = {**(_defaults(config) if config else {}), **stored}
+    differ = [k for k in sorted(made.keys() & ours.keys()) if made[k] != ours[k]]
     if differ:
-        stored_values = "; ".join(f"{k} = {canonical_json(stored[k])}" for k in differ)
+        made_values = "; ".join(f"{k} = {canonical_json(made[k])}" for k in differ)
         raise DataError(
-            f"{place} was made with {stored_values}",
+            f"{place} was made with {made_values}",
             "; ".join(f"{k} = {canonical_json(ours[k])}" for k in differ) + ", as asked for now",
             f"ask for what is stored, give this run another `name=`, or {way_out}",
         )
+
+
+def _defaults(config: type) -> dict[str, Any]:
+    """Of the fields that have one, as files hold them."""
+    found = {}
+    for item in fields(config):
+        value = item.default if item.default_factory is MISSING else item.default_factory()
+        if value is not MISSING:
+            found[item.name] = asdict(value) if is_dataclass(value) else value  # type: ignore[arg-type]
+    plain: dict[str, Any] = parse_json(canonical_json(found))
+    return plain
 
 
 def check_parent(manifest: Mapping[str, Any], role: str, digest: str) -> None:
