@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robot_wm.core.errors import ConfigError, InputError
-from robot_wm.core.protocols import History, ModelSpec, check_actions, check_history, check_image
+from robot_wm.core.errors import ConfigError
+from robot_wm.core.protocols import History, ModelSpec, check_actions, check_clip, check_history
 from robot_wm.data.windows import Windows
 from robot_wm.encoders.base import Encoder
 
@@ -230,14 +230,7 @@ class GenerativeModel:
         Raises:
             InputError: pictures of another size, or another number of blocks.
         """
-        check_image(frames, self.spec.image_size)
-        wanted = (len(frames) - 1, self.spec.action_dim)
-        if np.shape(actions) != wanted or len(frames) < 2:
-            raise InputError(
-                f"{len(frames)} frames with actions {np.shape(actions)}",
-                f"two frames or more, and the blocks between them {wanted}",
-                "give the action of every model step",
-            )
+        check_clip(frames, actions, self.spec)
         latents = self.network.look(self._tensor(frames))
         found = self.network.surprise(latents, self._tensor(np.asarray(actions, np.float32)))
         return found.float().cpu().numpy()

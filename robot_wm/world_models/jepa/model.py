@@ -21,6 +21,7 @@ from robot_wm.core.protocols import (
     History,
     ModelSpec,
     check_actions,
+    check_clip,
     check_history,
     proposal_chance,
     spec_from_json,
@@ -69,7 +70,7 @@ class LatentSurprise:
     @torch.inference_mode()
     def surprise(self, frames: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """See :meth:`JEPAWorldModel.surprise`."""
-        check_history(History(frames, np.zeros((len(frames), 0)), actions), self.model.spec)
+        check_clip(frames, actions, self.model.spec)
         z, rows = self.model.embed_frames(frames), self.model.tensor(actions)
         # The first frame has no velocity, as in training.
         before, done = torch.cat([z[:1], z[:-2]]), torch.cat([0 * rows[:1], rows[:-1]])
@@ -214,7 +215,7 @@ class JEPAWorldModel:
         See :class:`robot_wm.core.protocols.Surprising` (Garrido et al. 2025, arXiv:2502.11831).
 
         Raises:
-            InputError: frames of another size, actions that are not ``[T-1, A]``.
+            InputError: see :func:`robot_wm.core.protocols.check_clip`.
         """
         return LatentSurprise(self, self.network.predictor).surprise(frames, actions)
 

@@ -7,7 +7,6 @@ world models, sees in that drawing with what it sees in the goal.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -17,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robot_wm.core.errors import ConfigError, InputError
-from robot_wm.core.protocols import History, ModelSpec, check_actions, check_history
+from robot_wm.core.errors import ConfigError
+from robot_wm.core.protocols import History, ModelSpec, check_actions
 from robot_wm.encoders.base import Encoder
 from robot_wm.world_models.pixels.frames import to_canvas, to_frames
 
@@ -120,23 +119,6 @@ class PixelModel(ABC, Generic[S, N]):
         """What it draws of a plan ``[H, A]``, uint8 ``[H, height, width, 3]`` (``Imagination``)."""
         features = self.imagine(state, self._tensor(actions)[None])[0, 0]
         return to_frames(self.pictures(features), self.spec.image_size)
-
-    def _check_course(self, frames: np.ndarray, actions: np.ndarray) -> None:
-        """Refuse what is no course of frames ``[T, …]`` with actions ``[T-1, A]``.
-
-        Raises:
-            InputError: other shapes or types; fewer than two frames.
-        """
-        check_history(History(frames, np.zeros((len(frames), 0), np.float32), actions), self.spec)
-        if len(frames) < 2:
-            raise InputError("one frame", "two or more", "give what came before it, too")
-
-
-def seed_of(history: History) -> int:
-    """A number that only what was seen and done decides: chance that is the same every time."""
-    digest = hashlib.sha256(np.ascontiguousarray(history.frames).tobytes())
-    digest.update(np.ascontiguousarray(history.actions, np.float32).tobytes())
-    return int.from_bytes(digest.digest()[:8], "big")
 
 
 def pushed(actions: Tensor, low: Tensor, high: Tensor) -> Tensor:
