@@ -51,7 +51,7 @@ class Place(Seen):
     xy: torch.Tensor
 
 
-class TrueModel(PixelModel[Place, nn.Module]):
+class TrueModel(PixelModel[nn.Module, Place]):
     """Knows the toy's physics and draws it exactly; ``speed`` 0 believes that nothing moves."""
 
     def __init__(self, cost="native", speed=SPEED):
@@ -100,7 +100,7 @@ def test_windows_are_recorded_ones_with_their_actions(store):
 
 def test_pictures_keep_their_pixels_and_squares_count_more():
     frames = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    assert (to_frames(to_canvas(torch.from_numpy(frames)), 64) == frames).all()
+    assert (to_frames(to_canvas(torch.from_numpy(frames)), 64).numpy() == frames).all()
     backdrop, images = torch.zeros(3, 64, 64), torch.zeros(1, 3, 64, 64)
     images[0, 0, 5, 7] = 0.5  # one pixel of the foreground, three numbers
     # Off by 0.1 everywhere: 0.01 for each number, and the pixel's three numbers once and 4 more.
@@ -176,7 +176,7 @@ def test_resuming_equals_never_having_stopped(name, store, tmp_path):
     family, config = WORLD_MODELS[name], TINY_RUNS[name]
 
     def make(out):
-        return lambda: family.training(config, data, out / "world_model")
+        return lambda: family.begin(config, data, out)
 
     for stop in (1, 3, None):
         fit(make(tmp_path / "halting"), tmp_path / "halting", stop_at=stop)

@@ -40,7 +40,7 @@ class Believed(Seen):
     seed: int
 
 
-class Dreamer(PixelModel[Believed, Network]):
+class Dreamer(PixelModel[Network, Believed]):
     """``WorldModel`` and ``Proposer``; it draws what it imagines."""
 
     def _lots(self, seed: int, steps: int) -> Tensor:

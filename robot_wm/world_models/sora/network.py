@@ -9,9 +9,9 @@ from torch import Tensor
 
 from robot_wm.core.protocols import ModelSpec
 from robot_wm.data.windows import Windows
-from robot_wm.world_models.generative.config import grid_of
-from robot_wm.world_models.generative.model import Generator, Imagined
-from robot_wm.world_models.generative.parts import Normalize
+from robot_wm.world_models.pixels.config import grid_of
+from robot_wm.world_models.pixels.generator import Generator, Imagined
+from robot_wm.world_models.pixels.parts import Normalize
 from robot_wm.world_models.sora.autoencoder import CELL, Autoencoder
 from robot_wm.world_models.sora.config import SoraConfig
 from robot_wm.world_models.sora.transformer import DiffusionTransformer

@@ -34,7 +34,7 @@ class Noticed(Seen):
     action: Tensor
 
 
-class WorldModels2018(PixelModel[Noticed, Network]):
+class WorldModels2018(PixelModel[Network, Noticed]):
     """``WorldModel``, ``Proposer``, ``Exportable``; it draws what it imagines."""
 
     @torch.inference_mode()
