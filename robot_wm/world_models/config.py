@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from robot_wm.core.aliases import stored
-from robot_wm.core.config import (
-    Count,
-    Device,
-    Natural,
-    NonNegative,
-    Positive,
-    Seed,
-    Within,
-    check_fields,
-)
+from robot_wm.core.config import Count, Device, Seed, Within, check_fields
 from robot_wm.core.errors import ConfigError
 from robot_wm.training.optim import warmup_cosine
+from robot_wm.training.schedule import Schedule
 
 Width = Annotated[int, Within(1, 4096)]
 # These may differ between a stored model and the run that uses it again, and between the two halves
@@ -28,25 +21,21 @@ FREE = ("threads", "eval_every", "checkpoint_every", "log_every", "device")
 
 
 @dataclass(frozen=True)
-class FamilyConfig:
+class RunConfig:
     """A training of any family.
 
     Attributes:
         task: must be the data set's.
-        horizon: blocks of a plan.
-        seed, threads, device: of torch; the command line sets the threads, here they are recorded.
-        eval_every, checkpoint_every, log_every: in steps.
+        seed, threads: of torch; the command line sets the threads, here they are recorded.
+        checkpoint_every, log_every: in steps.
 
     Raises:
         ConfigError: a value outside its range, or values that do not fit together.
     """
 
     task: str
-    horizon: Annotated[int, Within(1, 100)] = 5
     seed: Seed = 0
     threads: Annotated[int, Within(1, 1024)] = 2
-    device: Device = "cpu"
-    eval_every: Count = 2_000
     checkpoint_every: Count = 500
     log_every: Count = 100
 
@@ -61,11 +50,6 @@ class FamilyConfig:
         """Whether values fit together and what would, by names of fields (``"a, b"``)."""
         return {}
 
-    @property
-    def total(self) -> int:
-        """Optimizer steps of all stages."""
-        raise NotImplementedError
-
     def to_json(self, free: Sequence[str] = ()) -> dict[str, Any]:
         """Plain JSON without the fields of ``free``, by the names that files have always had."""
         plain = stored("train", json.loads(json.dumps(asdict(self))))
@@ -73,19 +57,28 @@ class FamilyConfig:
 
 
 @dataclass(frozen=True)
-class AveragedConfig(FamilyConfig):
-    """A training whose running average of weights is validated and shipped.
+class FamilyConfig(RunConfig, ABC):
+    """A training of a whole model, which is measured on the way.
 
     Attributes:
-        lr, warmup, weight_decay, clip, ema: AdamW with linear warm-up and cosine decay to 0 in each
-            stage, gradient norm clip, decay of the weight average.
+        horizon: blocks of a plan.
+        device: of torch.
+        eval_every: in steps.
     """
 
-    lr: Annotated[float, Within(above=0, high=10)] = 5e-4
-    warmup: Natural = 100
-    weight_decay: NonNegative = 0.01
-    clip: Positive = 1.0
-    ema: Annotated[float, Within(0, below=1)] = 0.999
+    horizon: Annotated[int, Within(1, 100)] = 5
+    device: Device = "cpu"
+    eval_every: Count = 2_000
+
+    @property
+    @abstractmethod
+    def total(self) -> int:
+        """Optimizer steps of all stages."""
+
+
+@dataclass(frozen=True)
+class AveragedConfig(Schedule, FamilyConfig):
+    """A training whose running average of weights is validated and shipped."""
 
     def span(self, step: int) -> tuple[int, int]:
         """Steps before the stage of a step (from 1), and steps of that stage."""

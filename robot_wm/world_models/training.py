@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -63,9 +64,9 @@ class FamilyTraining(Training):
         self.generators = {}
         self.last: dict[str, Any] = {}
 
+    @abstractmethod
     def model(self) -> WorldModel[Any]:
         """The model as it would be shipped now."""
-        raise NotImplementedError
 
     def begin(self, step: int, log: Log) -> None:
         """Find what an interrupted run has measured."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from robot_wm.core.config import Count, Fraction, Within
+from robot_wm.core.config import Count, Fraction, Natural, Within
 from robot_wm.world_models.config import AveragedConfig, Width
 
 
@@ -26,6 +26,7 @@ class CausalConfig(AveragedConfig):
 
     steps: Count = 4_000
     batch: Annotated[int, Within(2, 10**6)] = 64
+    warmup: Natural = 100
     ema: Annotated[float, Within(0, below=1)] = 0.998
     log_every: Count = 50
     history: Annotated[int, Within(2, 64)] = 3

@@ -60,6 +60,7 @@ class GeneratorConfig(AveragedConfig):
     """
 
     lr: Annotated[float, Within(above=0, high=10)] = 1e-3
+    warmup: Natural = 100
     ema: Annotated[float, Within(0, below=1)] = 0.99
     window: Annotated[int, Within(3, 4096)] = 4
     batch: Count = 8
