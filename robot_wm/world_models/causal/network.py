@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robot_wm.world_models.jepa.dynamics import Standardizer
+from robot_wm.world_models.standardizer import Standardizer
 from robot_wm.world_models.stored import FROZEN
 
 

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from robot_wm.core.protocols import ModelSpec
 from robot_wm.data.formats.base import EpisodeReader
-from robot_wm.data.normalization import Statistics
 from robot_wm.data.windows import Rows, WindowBatch, Windows
 from robot_wm.training.loop import generators_of
 from robot_wm.training.losses import prediction
@@ -68,10 +67,7 @@ class CausalTraining(AveragedTraining[CausalNetwork]):
         self.windows = Windows(stores, "train", config.history + 1, rows)
         held_out = Windows(stores, "validation", config.history + 1, rows)
         self.held_out = held_out.evenly_spaced(HELD_OUT) if len(held_out) else None
-        blocks = self.windows.actions or [np.zeros((0, 1))]
-        stats = Statistics.fit(np.concatenate(blocks))
-        network.scale.mean.copy_(torch.from_numpy(stats.mean))
-        network.scale.std.copy_(torch.from_numpy(stats.std))
+        network.scale.fit(np.concatenate(self.windows.actions or [np.zeros((0, 1))]))
         self.average(network)
 
     def loss(self, step: int) -> Tensor:

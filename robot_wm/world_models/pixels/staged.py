@@ -19,8 +19,8 @@ from robot_wm.training.loop import generators_of
 from robot_wm.training.run_log import Log
 from robot_wm.world_models.pixels.generator import GenerativeModel, Generator
 from robot_wm.world_models.pixels.measures import validate
-from robot_wm.world_models.pixels.parts import Normalize
 from robot_wm.world_models.pixels.training import DrawingTraining
+from robot_wm.world_models.standardizer import Standardizer
 from robot_wm.world_models.training import AveragedTraining
 
 VALIDATED, MEASURED = 24, 100  # windows of held-out episodes: of films, of what else is measured
@@ -55,7 +55,7 @@ class StagedTraining(DrawingTraining, AveragedTraining[Generator]):
         if not step:
             for network in (self.state.live, self.state.ema):
                 for module in network.modules():
-                    if isinstance(module, Normalize):
+                    if isinstance(module, Standardizer):
                         module.fit(np.concatenate(self.windows.actions))
 
     def loss(self, step: int) -> Tensor:

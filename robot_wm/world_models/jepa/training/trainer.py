@@ -18,7 +18,6 @@ from torch import Tensor
 
 from robot_wm.core.errors import DataError
 from robot_wm.core.storage.provenance import check_parent, read_manifest
-from robot_wm.data.normalization import Statistics
 from robot_wm.data.sequences import (
     Pair,
     SequenceDataset,
@@ -154,12 +153,11 @@ class WorldModelTraining(AveragedTraining[TrainingModule]):
     def _fit(self) -> None:
         c = self.config
         rows = [block_actions(s, i) for s in self.stores for i in usable(s, "train")]
-        stats = Statistics.fit(np.concatenate(rows) if rows else np.zeros((0, 1)))
         network = copy.deepcopy(self.live.network).cpu()
-        guide = self.live.guide.scale
-        for scale in (network.predictor.scale, network.proposer.scale, guide):
-            scale.mean.copy_(torch.from_numpy(stats.mean))
-            scale.std.copy_(torch.from_numpy(stats.std))
+        guide, scale = self.live.guide.scale, network.predictor.scale
+        scale.fit(np.concatenate(rows) if rows else np.zeros((0, 1)))
+        for other in (network.proposer.scale, guide):
+            other.load_state_dict(scale.state_dict())
         if c.latent_of:
             explained = load_submodules(
                 network, Path(c.latent_of), not c.embedding_steps, c.fine_tune
