@@ -2,7 +2,8 @@
 
 Is it the prediction or the cost that is good? ``native`` compares in the model's own latent;
 ``pixels`` what it draws with the goal picture; ``shared`` what the frozen encoder, the same for all
-world models, sees in that drawing with what it sees in the goal.
+world models, sees in that drawing with what it sees in the goal. Models of the canvas compare its
+tokens at unit variance, generators as they come: numbers of the two are not comparable.
 """
 
 from __future__ import annotations
