@@ -58,7 +58,9 @@ SHARED = ("robot_wm.core", "robot_wm.data", "robot_wm.__version__")
 LINES, MODULES, SHARE = 300, 12, 0.48
 FAMILIES = ("robot_wm.world_models", "robot_wm.pretraining.objectives", "robot_wm.language")
 HOUSE = (
-    "robot_wm.world_models.base", "robot_wm.world_models.jepa",
+    "robot_wm.world_models.base", "robot_wm.world_models.config", "robot_wm.world_models.jepa",
+    "robot_wm.world_models.standardizer", "robot_wm.world_models.stored",
+    "robot_wm.world_models.training",
     "robot_wm.pretraining.objectives.vjepa", "robot_wm.pretraining.objectives.vjepa_modules",
 )  # fmt: skip
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from planning.optimizers.array_api import array_namespace
 from robot_wm.core.errors import ConfigError
 
 Array = Any
@@ -69,17 +68,6 @@ class SumCost:
         for h in range(1, steps):
             total = total + weights[h] * step_costs[:, h]
         return total
-
-
-@dataclass(frozen=True)
-class Effort:
-    """``weight`` times the mean squared action, in the action's own unit squared."""
-
-    weight: float
-
-    def __call__(self, actions: Array) -> Array:
-        """``[N, H, A] -> [N]``."""
-        return self.weight * array_namespace(actions).mean(actions**2, axis=(1, 2))
 
 
 @dataclass(frozen=True)

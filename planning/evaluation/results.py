@@ -12,17 +12,10 @@ import numpy as np
 
 from planning.evaluation.goal_pairs import PairList
 from planning.evaluation.statistics import wilson
-from robot_wm.core.aliases import current
 from robot_wm.core.config import Count, Natural, Within
-from robot_wm.core.errors import ConfigError, DataError
-from robot_wm.core.storage.json_io import read_lines, write_lines
-from robot_wm.core.storage.provenance import (
-    provenance,
-    queue,
-    sha256_of,
-    usable_cores,
-)
-from robot_wm.core.storage.records import parse_record
+from robot_wm.core.errors import ConfigError
+from robot_wm.core.storage.measured_rows import add_measured, read_measured
+from robot_wm.core.storage.provenance import provenance, sha256_of, usable_cores
 
 if TYPE_CHECKING:
     from planning.evaluation.config import EvaluateConfig
@@ -217,6 +210,9 @@ class Known:
         train_seed, eval_seed: None where there is none.
         episodes, successes: numbers of episodes.
         success_pct: their share [%].
+
+    Raises:
+        ConfigError: a row name of another form, or a share that is not that of the numbers.
     """
 
     row: str
@@ -229,31 +225,19 @@ class Known:
     successes: Natural
     success_pct: Annotated[float, Within(0, 100)]
 
+    def __post_init__(self) -> None:
+        parse_row(self.row)
+        share = 100 * self.successes / self.episodes
+        if abs(share - self.success_pct) > 0.01:
+            raise ConfigError(
+                f"{self.successes} of {self.episodes} are {self.success_pct} %", f"{share:.4f} %",
+                "correct the row",
+            )  # fmt: skip
+
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """All rows of one results file.
-
-    Raises:
-        DataError: unreadable, or a line that is not a row.
-    """
-    names = Known.__dataclass_fields__
-    try:
-        rows = [current("row", row) for row in read_lines(path, whole=True)]
-    except DataError as error:
-        way = "restore the committed file"
-        raise DataError(error.received, "one JSON row per line", way) from error
-    for number, row in enumerate(rows, start=1):
-        source = f"row {number} of {path}"
-        columns = {k: row[k] for k in names if k in row}
-        known = parse_record(columns, Known, source, "restore the committed file")
-        parse_row(known.row)
-        share = 100 * known.successes / known.episodes
-        if abs(share - known.success_pct) > 0.01:
-            raise DataError(
-                f"{source}: {known.successes} of {known.episodes} are {known.success_pct} %",
-                f"{share:.4f} %", "restore the committed file",
-            )  # fmt: skip
-    return rows
+    """All rows of one results file, see :func:`read_measured`."""
+    return read_measured(path, Known)
 
 
 def find_row(
@@ -274,14 +258,5 @@ def find_row(
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Add a row; the same run done again replaces its row, and nothing else does.
-
-    The file is rewritten in one step, by one process at a time.
-    """
-
-    def same(other: Mapping[str, Any]) -> bool:
-        return all(other.get(key) == row.get(key) for key in RUN)
-
-    with queue(path):
-        others = [old for old in read_rows(path) if not same(old)] if path.exists() else []
-        write_lines(path, [*others, row])
+    """Add a row; the same run done again (:data:`RUN`) replaces its row, and nothing else does."""
+    add_measured(path, [dict(row)], Known, RUN)

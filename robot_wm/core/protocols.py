@@ -9,6 +9,7 @@ block's control actions, so ``A = block * control_dim`` and the planner never ne
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -22,8 +23,8 @@ from robot_wm.core.specs import EnvSpec, ModelSpec, check_spec, spec_from_json, 
 __all__ = [
     "Agent", "Editable", "EnvSpec", "Environment", "History", "ModelSpec", "Proposer", "State",
     "SurpriseReferences", "Surprising", "WorldModel",
-    "check_actions", "check_history", "check_image", "check_spec", "proposal_chance",
-    "spec_from_json", "spec_to_json",
+    "check_actions", "check_clip", "check_history", "check_image", "check_spec", "proposal_chance",
+    "seed_of", "spec_from_json", "spec_to_json",
 ]  # fmt: skip
 
 State = TypeVar("State")
@@ -85,6 +86,22 @@ def check_history(history: History, spec: ModelSpec) -> None:
             f"history actions of shape {history.actions.shape}",
             f"[{len(history.frames) - 1}, {spec.action_dim}]",
             "give the action of every model step, its control actions side by side",
+        )
+
+
+def check_clip(frames: np.ndarray, actions: np.ndarray, spec: ModelSpec) -> None:
+    """Refuse what is no clip for :class:`Surprising`: frames ``[T, …]``, actions ``[T-1, A]``.
+
+    Raises:
+        InputError: fewer than two frames, other shapes, frames of another size, NaN.
+    """
+    check_image(frames, spec.image_size)
+    wanted = (len(frames) - 1, spec.action_dim)
+    if len(frames) < 2 or np.shape(actions) != wanted or not np.isfinite(actions).all():
+        raise InputError(
+            f"{len(frames)} frames with actions of shape {np.shape(actions)}",
+            f"two frames or more, finite actions {list(wanted)}",
+            "give the block between two frames",
         )
 
 
@@ -201,6 +218,13 @@ class Editable(Protocol):
             actions: the blocks from then on ``[H, A]``.
         """
         ...
+
+
+def seed_of(history: History) -> int:
+    """A number that only what was seen and done decides: chance that is the same every time."""
+    digest = hashlib.sha256(np.ascontiguousarray(history.frames).tobytes())
+    digest.update(np.ascontiguousarray(history.actions, np.float32).tobytes())
+    return int.from_bytes(digest.digest()[:8], "big")
 
 
 def proposal_chance(

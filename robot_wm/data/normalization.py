@@ -37,15 +37,6 @@ class Statistics:
         """``(rows - mean) / std``, float32."""
         return ((rows - self.mean) / self.std).astype(np.float32)
 
-    def denormalize(self, rows: np.ndarray) -> np.ndarray:
-        """Inverse of :meth:`normalize`."""
-        return (np.asarray(rows, np.float64) * self.std + self.mean).astype(np.float32)
-
     def to_json(self) -> dict[str, list[float]]:
         """Readable form, kept beside the weights."""
         return {"mean": self.mean.tolist(), "std": self.std.tolist()}
-
-    @staticmethod
-    def from_json(value: dict[str, list[float]]) -> Statistics:
-        """Inverse of :meth:`to_json`."""
-        return Statistics(np.asarray(value["mean"]), np.asarray(value["std"]))

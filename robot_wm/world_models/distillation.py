@@ -5,19 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from robot_wm.core.config import (
-    Count,
-    Fraction,
-    Natural,
-    NonNegative,
-    Positive,
-    Within,
-    check_fields,
-)
+from robot_wm.core.config import Count, Fraction, Natural, Within, check_fields
+from robot_wm.training.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class DistillConfig:
+class DistillConfig(Schedule):
     """A latent that is learned from another model's, see ``robot-wm distill``.
 
     Attributes:
@@ -26,7 +19,6 @@ class DistillConfig:
         color_jitter: frames as recorded that are seen in colours changed at random, too
             (:mod:`robot_wm.data.color_jitter`), as a share of all of them; they are other
             looks.
-        lr, warmup, weight_decay, clip, ema: see ``world_models.jepa.training.config``.
         evaluate_every, checkpoint_every, log_every: in steps.
     """
 
@@ -35,10 +27,6 @@ class DistillConfig:
     other_looks: Fraction = 0.5
     color_jitter: Fraction = 0.0
     lr: Annotated[float, Within(above=0, high=10)] = 2e-3
-    warmup: Natural = 200
-    weight_decay: NonNegative = 0.01
-    clip: Positive = 1.0
-    ema: Annotated[float, Within(0, below=1)] = 0.999
     evaluate_every: Natural = 1_000
     checkpoint_every: Count = 1_000
     log_every: Natural = 100

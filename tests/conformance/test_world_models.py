@@ -14,7 +14,8 @@ from toy_family import FAMILY as LINEAR
 from toy_family import LinearConfig
 
 from robot_wm.cli.main import compose
-from robot_wm.core.protocols import History, Proposer, WorldModel
+from robot_wm.core.errors import InputError
+from robot_wm.core.protocols import History, Proposer, Surprising, WorldModel
 from robot_wm.core.storage.provenance import read_manifest
 from robot_wm.data.latent_cache import build_latents
 from robot_wm.encoders.base import load_encoder
@@ -161,6 +162,21 @@ def test_proposals_stay_within_bounds_and_depend_on_the_seed_alone(stored) -> No
     assert first.tobytes() == again.tobytes()
     assert (first >= np.float32(spec.action_low)).all()
     assert (first <= np.float32(spec.action_high)).all()
+
+
+def test_clips_that_are_none_are_refused(stored) -> None:
+    family, folder, data = stored
+    model = family.load(folder, data.encoder)
+    if not isinstance(model, Surprising):
+        return
+    clip = seen(0, 3, model.spec)
+    assert model.surprise(clip.frames, clip.actions).shape == (2,)
+    for frames, actions in (
+        (clip.frames[:1], clip.actions[:0]), (clip.frames, clip.actions[:1]),
+        (clip.frames, clip.actions + np.nan),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="two frames or more"):
+            model.surprise(frames, actions)
 
 
 def test_what_is_exported_costs_alike(stored) -> None:

@@ -204,14 +204,17 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not(data, tmp_path: Path) 
     ends = []
     for run, stops in (("straight", (None,)), ("twice", (2, None))):
         target = tmp_path / run / "world_model"
-        make = partial(LEWM._training, config, stores, rows, encoder, target, None)
+        make = partial(LEWM.begin, config, stores, rows, encoder, target, None)
         for stop in stops:
             fit(make, tmp_path / run, stop_at=stop)
         ends.append(load_file(target / "weights.safetensors"))
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
+    training = LEWM.begin(config, stores, rows, encoder, target, None)
+    training.held_out = None
+    assert training.evaluate(4) == {}  # nothing to measure is no fault
     other = replace(config, latent=4)
     with pytest.raises(WeightsError, match="another configuration"):
-        fit(partial(LEWM._training, other, stores, rows, encoder, target, None), tmp_path / "twice")
+        fit(partial(LEWM.begin, other, stores, rows, encoder, target, None), tmp_path / "twice")
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:

@@ -13,17 +13,17 @@ from planning.agent.protocols import Imagination
 from robot_wm.core.errors import ConfigError, DataError, InputError
 from robot_wm.core.protocols import History
 from robot_wm.core.storage.provenance import read_manifest
-from robot_wm.data.formats.base import open_stores, spec_of
+from robot_wm.data.formats.base import open_stores
 from robot_wm.data.windows import frame_windows
 from robot_wm.encoders.frozen import save_encoder
 from robot_wm.encoders.vit import VideoEncoder
 from robot_wm.training.loop import fit
 from robot_wm.world_models.base import WORLD_MODELS, TrainingData
-from robot_wm.world_models.generative.model import CHUNK, COSTS, GenerativeModel
-from robot_wm.world_models.generative.training import StagedTraining
-from robot_wm.world_models.generative.validation import validate
 from robot_wm.world_models.genie.config import GenieConfig, TrueGenieConfig
 from robot_wm.world_models.genie.network import Genie, TrueGenie
+from robot_wm.world_models.pixels.generator import CHUNK, GenerativeModel
+from robot_wm.world_models.pixels.measures import validate
+from robot_wm.world_models.pixels.model import COSTS
 from robot_wm.world_models.sora.config import SoraConfig
 from robot_wm.world_models.sora.network import Sora
 
@@ -151,20 +151,20 @@ def test_resuming_equals_never_having_stopped(name, store, tmp_path):
              "sora": ("autoencoder_steps",)}[name]  # fmt: skip
     small = {"width": 16, "depth": 1, "heads": 2, "batch": 2, "steps": 2, "horizon": 3}
     config = replace(SHORT[name], **small, **dict.fromkeys(steps, 2))
-    spec = spec_of(store, 2, 3)
+    save_encoder(tmp_path / "encoder", VideoEncoder(TINY), {}, {}, "random weights")
+    data = TrainingData([store.root], tmp_path / "encoder", lambda path: path)
 
     def make(out):
-        encoder, family = tiny_encoder(), WORLD_MODELS[name]
-        return lambda: StagedTraining(
-            name, config, [store], encoder, spec, out / "world_model",
-            lambda: family.network(config, spec),
-        )  # fmt: skip
+        return lambda: WORLD_MODELS[name].begin(config, data, out)
 
     whole = fit(make(tmp_path / "a"), tmp_path / "a")
     for stop in (1, config.total - 2, None):  # within a stage, and where the last one begins
         parts = fit(make(tmp_path / "b"), tmp_path / "b", stop_at=stop)
     one, other = ((folder / "weights.safetensors").read_bytes() for folder in (whole, parts))
     assert one == other
+    training = make(tmp_path / "c")()
+    training.held_out = frame_windows([store], "validation", 99)
+    assert training.evaluate(1) == {}  # nothing to measure is no fault
 
 
 class Told:

@@ -23,7 +23,7 @@ from robot_wm.world_models.jepa.projector import Embedding
 from robot_wm.world_models.jepa.training.config import TrainConfig
 from robot_wm.world_models.jepa.training.objective import TrainingModule
 from robot_wm.world_models.jepa.training.stages import Stage
-from robot_wm.world_models.jepa.training.trainer import learning_rate, train
+from robot_wm.world_models.jepa.training.trainer import train
 
 SMALL = {
     "task": "square", "batch": 48, "window": 8, "lr": 2e-3, "warmup": 20, "ema": 0.98, "threads": 1,
@@ -376,7 +376,7 @@ def test_longer_rollouts_count_only_at_the_end():
 def test_schedule_and_average_closed_forms():
     config = tiny_run(steps=100, embedding_steps=20, dynamics_steps=50, warmup=10, lr=1.0)
     for steps in [(1, 10, 55, 100), (101, 110, 115, 120), (121, 130, 150, 170)]:
-        rates = [learning_rate(config, step) for step in steps]
+        rates = [config.learning_rate(step) for step in steps]
         np.testing.assert_allclose(rates, [0.1, 1.0, 0.5, 0], atol=1e-12)
     target, source = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
     source.weight.data.fill_(3.0)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from robot_wm.world_models.generative.spacetime import (
+from robot_wm.world_models.pixels.spacetime import (
     Block,
     SpaceTime,
     causal,

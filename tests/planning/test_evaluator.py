@@ -257,6 +257,11 @@ def test_rows_of_the_same_identity_are_replaced(tmp_path):
     path.write_text('{"row": "a/b"}\n')
     with pytest.raises(DataError):
         append_row(path, row)
+    for wrong, said in (({"success_pct": 30.0}, r"row 2 of .*1 of 4 are 30.0 %"),
+                        ({"row": "a"}, "row 2 of .*row name 'a'")):  # fmt: skip
+        path.write_text("".join(json.dumps(r) + "\n" for r in (row, {**row, **wrong})))
+        with pytest.raises(DataError, match=said):
+            read_rows(path)
 
 
 def test_row_names():

@@ -5,9 +5,10 @@ As an installed package would bring it: nothing outside ``tests/`` knows of it.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -20,14 +21,14 @@ from robot_wm.core.protocols import (
     check_actions,
     check_history,
     proposal_chance,
-    spec_from_json,
     spec_to_json,
 )
-from robot_wm.core.storage.provenance import check_parent, read_manifest
+from robot_wm.core.storage.provenance import read_manifest
 from robot_wm.data.formats.base import EpisodeReader, open_episodes
 from robot_wm.data.sequences import block_actions
-from robot_wm.training.checkpoint import load_artifact, load_module, save_artifact
+from robot_wm.training.checkpoint import save_artifact
 from robot_wm.world_models.base import KIND, ExportParts, TrainingData
+from robot_wm.world_models.stored import load_network
 
 NAME, FIXED = "linear", 2
 
@@ -186,14 +187,13 @@ class LinearFamily:
     def load(
         self, folder: Path, encoder_folder: Path, cost: str = "", illustrate: bool = False
     ) -> LinearModel:
-        tensors, stored, manifest = load_artifact(folder, KIND)
         digest = read_manifest(encoder_folder, "encoder", verify=False)["sha256"]
-        check_parent(manifest, "encoder", digest)
-        spec = spec_from_json(stored["spec"])
-        move = nn.Linear(spec.action_dim, 2, bias=False).requires_grad_(False)
-        load_module(move, tensors, str(folder))
-        hashes = {**manifest["parents"], KIND: manifest["sha256"]}
-        return LinearModel(move, replace(spec, hashes=hashes))
+
+        def make(stored: Mapping[str, Any], spec: ModelSpec) -> tuple[nn.Linear, None]:
+            return nn.Linear(spec.action_dim, 2, bias=False), None
+
+        move, _, spec = load_network(folder, digest, make, LinearConfig)
+        return LinearModel(move, spec)
 
 
 FAMILY = LinearFamily()

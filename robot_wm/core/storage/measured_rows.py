@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from robot_wm.core.aliases import current
 from robot_wm.core.storage.json_io import read_lines, write_lines
 from robot_wm.core.storage.locks import queue
 from robot_wm.core.storage.records import parse_record
@@ -15,12 +16,16 @@ Row = dict[str, Any]
 
 
 def read_measured(path: Path, known: type) -> list[Row]:
-    """All rows of one file; further keys than those of the dataclass ``known`` are let through.
+    """All rows of one file, with today's names (:mod:`robot_wm.core.aliases`).
+
+    Args:
+        known: dataclass of what every row must have; further keys are let through.
 
     Raises:
         DataError: unreadable, or a line that is not a row.
     """
-    rows, names = read_lines(path, whole=True), [field.name for field in fields(known)]
+    rows = [current("row", row) for row in read_lines(path, whole=True)]
+    names = [field.name for field in fields(known)]
     for number, row in enumerate(rows, start=1):
         told = {name: row[name] for name in names if name in row}
         parse_record(told, known, f"row {number} of {path}", "restore the committed file")

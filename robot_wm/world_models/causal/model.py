@@ -6,19 +6,21 @@ it predicts, under the planner's blind search.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robot_wm.core.errors import InputError
 from robot_wm.core.protocols import (
     History,
     ModelSpec,
     check_actions,
+    check_clip,
     check_history,
-    check_image,
+    seed_of,
 )
 from robot_wm.world_models.base import ExportParts
 from robot_wm.world_models.causal.network import CausalNetwork
@@ -29,33 +31,44 @@ class CausalState:
     """Latents of the previous and the present frame ``[2, Z]`` and the block between ``[1, A]``.
 
     After a single frame both are equal and the block is zero: nothing moved.
+
+    Attributes:
+        seed: of all chance in imagining from here.
     """
 
     z: Tensor
     action: Tensor
+    seed: int
 
 
-class CausalModel:
-    """The contract's ``WorldModel``; ``Exportable`` and, with frames, ``Imagination``.
+N = TypeVar("N", bound=CausalNetwork)
+
+
+class LatentModel(ABC, Generic[N]):
+    """The contract's ``WorldModel`` over latents of whole frames; ``Surprising``.
 
     Args:
         network: the trained parts.
         spec: what the planner must know.
-        chunk: candidates that are rolled out at a time.
-        frames: training frames uint8 ``[F, h, w, 3]`` to show what is imagined; or none.
+        chunk: candidates that are rolled out at a time; 0 rolls all out at once.
     """
 
-    def __init__(
-        self,
-        network: CausalNetwork,
-        spec: ModelSpec,
-        chunk: int = 0,
-        frames: np.ndarray | None = None,
-    ) -> None:
+    def __init__(self, network: N, spec: ModelSpec, chunk: int = 0) -> None:
         self.network, self.spec, self.chunk = network.eval(), spec, chunk
-        if frames is not None:
-            self._frames, self._places = frames, self._latents(frames)
-            self.nearest_frames = self._nearest_frames  # an ability only with something to show
+
+    @abstractmethod
+    def costs(self, state: CausalState, goal: CausalState, actions: np.ndarray) -> Tensor:
+        """Costs ``[N, H]`` of a chunk of actions ``[N, H, A]``."""
+
+    @abstractmethod
+    def error(self, z: Tensor, actions: Tensor, y: Tensor, seed: int) -> Tensor:
+        """How wrong a next latent ``[Z]`` was foreseen.
+
+        Args:
+            z, actions: latents ``[1, T, Z]`` and the blocks that leave them ``[1, T, A]``.
+            y: what came.
+            seed: of all chance; the clip's first frame decides it.
+        """
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.array(array, np.float32)).to(self.network.scale.mean.device)
@@ -77,7 +90,66 @@ class CausalModel:
         z = self._latents(history.frames[-2:])
         known = len(z) > 1
         action = history.actions[-1] if known else np.zeros(self.spec.action_dim)
-        return CausalState(z if known else z.expand(2, -1), self._tensor(action)[None])
+        return CausalState(
+            z if known else z.expand(2, -1), self._tensor(action)[None], seed_of(history)
+        )
+
+    @torch.inference_mode()
+    def step_costs(self, state: CausalState, goal: CausalState, actions: np.ndarray) -> np.ndarray:
+        """Cost of each imagined step, float32 ``[N, H]``; see the contract.
+
+        Raises:
+            InputError: see :func:`robot_wm.core.protocols.check_actions`.
+        """
+        count = max(1, len(actions))
+        size = self.chunk or count
+        parts = [self.costs(state, goal, actions[i : i + size]) for i in range(0, count, size)]
+        found: np.ndarray = torch.cat(parts).cpu().numpy()
+        return found
+
+    @torch.inference_mode()
+    def surprise(self, frames: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """How wrong each next frame was foreseen (:meth:`error`), float32 ``[T-1]``.
+
+        Every prediction is made from the real frames before, as many as a rollout looks back on.
+
+        Args:
+            frames: uint8 ``[T, H, W, 3]``, a model step apart.
+            actions: float32 ``[T-1, A]``, the blocks between them.
+
+        Raises:
+            InputError: see :func:`robot_wm.core.protocols.check_clip`.
+        """
+        check_clip(frames, actions, self.spec)
+        z, rows = self._latents(frames), self._tensor(actions)
+        seed = seed_of(History.of_goal(frames[0]))  # what comes later is not to be known before
+        errors = []
+        for t in range(len(rows)):
+            seen = slice(max(0, t + 1 - self.network.context), t + 1)
+            errors.append(self.error(z[None, seen], rows[None, seen], z[t + 1], seed))
+        found: np.ndarray = torch.stack(errors).cpu().numpy()
+        return found
+
+
+class CausalModel(LatentModel[CausalNetwork]):
+    """A single course for every plan; ``Exportable`` and, with frames, ``Imagination``.
+
+    Args:
+        network, spec, chunk: see :class:`LatentModel`.
+        frames: training frames uint8 ``[F, h, w, 3]`` to show what is imagined; or none.
+    """
+
+    def __init__(
+        self,
+        network: CausalNetwork,
+        spec: ModelSpec,
+        chunk: int = 0,
+        frames: np.ndarray | None = None,
+    ) -> None:
+        super().__init__(network, spec, chunk)
+        if frames is not None:
+            self._frames, self._places = frames, self._latents(frames)
+            self.nearest_frames = self._nearest_frames  # an ability only with something to show
 
     @torch.inference_mode()
     def imagine(self, state: CausalState, actions: np.ndarray) -> Tensor:
@@ -90,48 +162,13 @@ class CausalModel:
         rows = self._tensor(actions)
         return self.network.rollout(state.z[:1], state.z[1:], state.action, rows)
 
-    @torch.inference_mode()
-    def step_costs(self, state: CausalState, goal: CausalState, actions: np.ndarray) -> np.ndarray:
-        """Cost of each imagined step, float32 ``[N, H]``; see the contract.
+    def costs(self, state: CausalState, goal: CausalState, actions: np.ndarray) -> Tensor:
+        """Mean squared distance to the goal."""
+        return self.network.costs(self.imagine(state, actions), goal.z[1:])
 
-        Raises:
-            InputError: see :func:`robot_wm.core.protocols.check_actions`.
-        """
-        size = self.chunk or max(1, len(actions))
-        parts = [
-            self.network.costs(self.imagine(state, actions[i : i + size]), goal.z[1:])
-            for i in range(0, len(actions), size)
-        ]
-        found = torch.cat(parts) if parts else torch.zeros(actions.shape[:2])
-        return found.cpu().numpy()
-
-    @torch.inference_mode()
-    def surprise(self, frames: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """How wrong each next frame was foreseen: mean squared latent error, float32 ``[T-1]``.
-
-        Every prediction is made from the real frames before, as many as it was trained with.
-
-        Args:
-            frames: uint8 ``[T, H, W, 3]``, a model step apart.
-            actions: float32 ``[T-1, A]``, the blocks between them.
-
-        Raises:
-            InputError: fewer than two frames, images or actions of another shape.
-        """
-        check_image(frames, self.spec.image_size)
-        wanted = (len(frames) - 1, self.spec.action_dim)
-        if len(frames) < 2 or np.shape(actions) != wanted:
-            raise InputError(
-                f"{len(frames)} frames with actions of shape {np.shape(actions)}",
-                f"two frames or more, actions {list(wanted)}", "give the block between two frames",
-            )  # fmt: skip
-        z, rows = self._latents(frames), self._tensor(actions)
-        errors = []
-        for t in range(len(rows)):
-            first = max(0, t + 1 - self.network.context)
-            ahead = self.network.predict(z[None, first : t + 1], rows[None, first : t + 1])[0, -1]
-            errors.append((ahead - z[t + 1]).square().mean())
-        return torch.stack(errors).cpu().numpy()
+    def error(self, z: Tensor, actions: Tensor, y: Tensor, seed: int) -> Tensor:
+        """Mean squared error of the latent."""
+        return (self.network.predict(z, actions)[0, -1] - y).square().mean()
 
     @torch.inference_mode()
     def _nearest_frames(self, state: CausalState, actions: np.ndarray) -> np.ndarray:

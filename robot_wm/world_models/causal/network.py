@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robot_wm.world_models.jepa.dynamics import Standardizer
-
-FROZEN = "frozen."
+from robot_wm.world_models.standardizer import Standardizer
+from robot_wm.world_models.stored import FROZEN
 
 
 class CausalBlock(nn.Module):
@@ -88,6 +87,10 @@ class CausalNetwork(nn.Module):
     def activations(self) -> int:
         """Numbers that live at once while one candidate is predicted, roughly."""
 
+    def numbers(self, horizon: int) -> int:
+        """Numbers that live at once while one candidate is imagined, roughly."""
+        return self.activations + horizon * self.latent
+
     @abstractmethod
     def embed(self, images: Tensor) -> Tensor:
         """Images uint8 ``[N, S, S, 3]``, each alone, to latents ``[N, Z]``."""
@@ -106,10 +109,6 @@ class CausalNetwork(nn.Module):
     def terms(self, z: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """What is added to the prediction error of latents ``[B, T, Z]`` of a batch, by name."""
         return {}
-
-    def frozen_state(self) -> dict[str, Tensor]:
-        """What is another artefact's: the submodule ``frozen``, if there is one."""
-        return {k: v for k, v in self.state_dict().items() if k.startswith(FROZEN)}
 
     def own_state(self) -> dict[str, Tensor]:
         """What this artefact stores."""

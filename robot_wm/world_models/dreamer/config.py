@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 from robot_wm.core.config import Count, Fraction, Natural, NonNegative, Positive, Within
-from robot_wm.core.errors import ConfigError
-from robot_wm.world_models.pixels.training import PixelConfig
+from robot_wm.world_models.pixels.config import PixelConfig
 
 Width = Annotated[int, Within(1, 8192)]
 
@@ -61,13 +61,10 @@ class DreamerConfig(PixelConfig):
     entropy: NonNegative = 3e-4
     slow: Fraction = 0.02
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.deter % self.blocks:
-            raise ConfigError(
-                f"deter {self.deter} in {self.blocks} blocks", "a multiple of the blocks",
-                "correct world_model.deter",
-            )  # fmt: skip
+    def checks(self) -> Mapping[str, tuple[bool, str]]:
+        """See the base."""
+        whole = self.deter % self.blocks == 0
+        return {**super().checks(), "deter, blocks": (whole, "a multiple of the blocks")}
 
     @property
     def total(self) -> int:

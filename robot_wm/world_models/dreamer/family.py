@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robot_wm.core.protocols import ModelSpec
 from robot_wm.data.windows import WindowBatch
 from robot_wm.training.ema import average
 from robot_wm.training.loop import generators_of
@@ -24,14 +23,14 @@ from robot_wm.world_models.dreamer.config import DreamerConfig
 from robot_wm.world_models.dreamer.model import Dreamer
 from robot_wm.world_models.dreamer.network import Network
 from robot_wm.world_models.dreamer.rssm import Belief, balanced_kl
+from robot_wm.world_models.pixels.family import PixelFamily
 from robot_wm.world_models.pixels.frames import pixel_loss, to_canvas
-from robot_wm.world_models.pixels.training import PixelFamily, PixelTraining
+from robot_wm.world_models.pixels.training import PixelTraining
 
 
 class DreamerTraining(PixelTraining):
     """See the module."""
 
-    name = "dreamer"
     about = (
         "A recurrent state-space model with categorical latents, trained to redraw frames and to "
         "foresee its latents one block of control steps ahead; actor and critic learned in what it "
@@ -44,15 +43,6 @@ class DreamerTraining(PixelTraining):
     def context(config: Any) -> int:
         """Frames that a history is filtered over."""
         return int(config.context)
-
-    @staticmethod
-    def network(config: Any, spec: ModelSpec) -> Network:
-        """World model, actor and critic."""
-        return Network(config, spec)
-
-    def model(self) -> Dreamer:
-        """As it would be shipped now."""
-        return Dreamer(self.state, self.encoder, self.spec, self.config.cost)
 
     def learning_rate(self, step: int) -> float:
         """Half a cosine in each stage, after a warm-up."""
@@ -121,4 +111,4 @@ class DreamerTraining(PixelTraining):
             average(self.state.slow_critic, self.state.critic, 1 - self.config.slow)
 
 
-FAMILY = PixelFamily(DreamerConfig, DreamerTraining, Dreamer)
+FAMILY = PixelFamily("dreamer", DreamerConfig, Network, Dreamer, DreamerTraining)

@@ -13,10 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robot_wm.core.protocols import History, check_history, proposal_chance
+from robot_wm.core.protocols import (
+    History,
+    check_clip,
+    check_history,
+    proposal_chance,
+    seed_of,
+)
 from robot_wm.world_models.dreamer.network import Network
 from robot_wm.world_models.dreamer.rssm import Belief, kl
-from robot_wm.world_models.pixels.model import PixelModel, Seen, seed_of
+from robot_wm.world_models.pixels.model import PixelModel, Seen
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Believed(Seen):
     seed: int
 
 
-class Dreamer(PixelModel[Believed, Network]):
+class Dreamer(PixelModel[Network, Believed]):
     """``WorldModel`` and ``Proposer``; it draws what it imagines."""
 
     def _lots(self, seed: int, steps: int) -> Tensor:
@@ -101,7 +107,7 @@ class Dreamer(PixelModel[Believed, Network]):
         Returns:
             float32 ``[T-1]``, of all frames but the first.
         """
-        self._check_course(frames, actions)
+        check_clip(frames, actions, self.spec)
         particles = self.network.config.particles
         seen = self.network.eyes(self._images(frames))
         told = self.network.shares(self._tensor(actions))

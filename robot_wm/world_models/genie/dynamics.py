@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robot_wm.world_models.generative.model import Imagined, seeded
-from robot_wm.world_models.generative.parts import two_layers
-from robot_wm.world_models.generative.spacetime import Past, SpaceTime, keep, side_by_side
+from robot_wm.world_models.pixels.generator import Imagined, seeded
+from robot_wm.world_models.pixels.parts import two_layers
+from robot_wm.world_models.pixels.spacetime import Past, SpaceTime, keep, side_by_side
 
 CORRUPTED = 0.2  # largest share of wrong tokens in true frames: its own will not be perfect either
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from robot_wm.core.images import Size
 from robot_wm.training.losses import moving
-from robot_wm.world_models.generative.config import grid_of
-from robot_wm.world_models.generative.parts import Standardize
-from robot_wm.world_models.generative.spacetime import SpaceTime, patches, pictures
 from robot_wm.world_models.genie.quantizer import VectorQuantizer
+from robot_wm.world_models.pixels.config import grid_of
+from robot_wm.world_models.pixels.parts import Standardize
+from robot_wm.world_models.pixels.spacetime import SpaceTime, patches, pictures
 
 
 class LatentActions(nn.Module):

@@ -12,14 +12,15 @@ from torch import Tensor
 from robot_wm.core.protocols import ModelSpec
 from robot_wm.data.windows import Windows
 from robot_wm.training.metrics import r2
-from robot_wm.world_models.generative.config import grid_of
-from robot_wm.world_models.generative.model import Generator, Imagined
-from robot_wm.world_models.generative.parts import Normalize, two_layers
 from robot_wm.world_models.genie.config import GenieConfig, TrueGenieConfig
 from robot_wm.world_models.genie.dynamics import MaskedDynamics
 from robot_wm.world_models.genie.latent_actions import LatentActions
 from robot_wm.world_models.genie.quantizer import perplexity
 from robot_wm.world_models.genie.tokenizer import Tokenizer
+from robot_wm.world_models.pixels.config import grid_of
+from robot_wm.world_models.pixels.generator import Generator, Imagined
+from robot_wm.world_models.pixels.parts import two_layers
+from robot_wm.world_models.standardizer import Standardizer
 
 
 class TrueGenie(Generator):
@@ -29,7 +30,7 @@ class TrueGenie(Generator):
         super().__init__()
         self.config, c = config, config
         lags = spec.context
-        self.normalize = Normalize(spec.action_dim)
+        self.normalize = Standardizer(spec.action_dim)
         self.tokenizer = Tokenizer(
             spec.image_size, c.patch, c.codes, c.code_width, c.width, c.tokenizer_depth, c.heads,
             lags, c.motion,

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from robot_wm.core.images import Size
 from robot_wm.encoders.transformer import Transformer, position_table
 from robot_wm.training.losses import moving
-from robot_wm.world_models.generative.config import grid_of
-from robot_wm.world_models.generative.parts import Background
-from robot_wm.world_models.generative.spacetime import SpaceTime, patches, pictures
 from robot_wm.world_models.genie.quantizer import VectorQuantizer
+from robot_wm.world_models.pixels.config import grid_of
+from robot_wm.world_models.pixels.parts import Background
+from robot_wm.world_models.pixels.spacetime import SpaceTime, patches, pictures
 
 
 class Tokenizer(nn.Module):

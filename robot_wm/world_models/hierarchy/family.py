@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from robot_wm.core.config import build
-from robot_wm.core.errors import ConfigError, WeightsError
-from robot_wm.core.protocols import spec_from_json
-from robot_wm.core.storage.provenance import MANIFEST, check_parent, storage_root
+from robot_wm.core.errors import WeightsError
+from robot_wm.core.protocols import ModelSpec
+from robot_wm.core.storage.provenance import MANIFEST, storage_root
 from robot_wm.data.sequences import open_pairs
 from robot_wm.encoders.base import load_encoder
-from robot_wm.training.checkpoint import full_precision, load_artifact, load_module
 from robot_wm.training.loop import fit
 from robot_wm.world_models.base import KIND, Evaluate, TrainingData
 from robot_wm.world_models.hierarchy.config import FREE, HierarchyConfig
@@ -24,6 +24,7 @@ from robot_wm.world_models.hierarchy.training import LOW, UPPER, UpperTraining
 from robot_wm.world_models.jepa.actor.dataset import RecordedRows
 from robot_wm.world_models.jepa.model import JEPAWorldModel
 from robot_wm.world_models.jepa.network import Network, Sizes
+from robot_wm.world_models.stored import load_network
 
 SHIPPED = Path(__file__).parents[2] / "weights"
 
@@ -64,31 +65,18 @@ class HierarchyFamily:
             ConfigError: an unknown cost.
         """
         encoder = load_encoder(encoder_folder)
-        tensors, described, manifest = load_artifact(folder, KIND)
-        check_parent(manifest, "encoder", encoder.sha256)
-        try:
-            config = build(HierarchyConfig, described["train"], "train")
-            spec, kind = spec_from_json(described["spec"]), cost or described["cost"]
-            network = Network(Sizes.stored(described, folder))
+
+        def make(stored: Mapping[str, Any], spec: ModelSpec) -> tuple[nn.ModuleDict, str]:
+            network = Network(Sizes.stored(stored, folder))
+            config = build(HierarchyConfig, stored["train"], "train")
             upper = UpperLevel(config, network.sizes.latent, network.sizes.action)
-        except (KeyError, TypeError, ConfigError) as error:
-            raise WeightsError(
-                f"{folder} has an unusable configuration: {error}",
-                "the keys of HierarchyConfig, Sizes and ModelSpec",
-                "train the world model again",
-            ) from error
-        for name, module in ((LOW, network), (UPPER, upper)):
-            load_module(module, _part(tensors, name), f"{name} level of {folder}")
-            module.requires_grad_(False)
-        spec = replace(spec, hashes={**manifest["parents"], KIND: manifest["sha256"]})
-        return HierarchicalModel(JEPAWorldModel(network, encoder, spec, kind), upper, spec)
+            return nn.ModuleDict({LOW: network, UPPER: upper}), cost or stored["cost"]
 
-
-def _part(tensors: dict[str, Any], name: str) -> dict[str, Any]:
-    """Tensors of one level."""
-    head = f"{name}."
-    whole = full_precision(tensors)
-    return {k.removeprefix(head): v for k, v in whole.items() if k.startswith(head)}
+        both, kind, spec = load_network(folder, encoder.sha256, make, HierarchyConfig)
+        low, upper = both[LOW], both[UPPER]
+        assert isinstance(low, Network)  # as it was made
+        assert isinstance(upper, UpperLevel)
+        return HierarchicalModel(JEPAWorldModel(low, encoder, spec, kind), upper, spec)
 
 
 def lower_level(config: HierarchyConfig) -> Path:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from robot_wm.world_models.hierarchy.config import HierarchyConfig
-from robot_wm.world_models.jepa.dynamics import ResidualMLP, Standardizer
+from robot_wm.world_models.jepa.dynamics import ResidualMLP
+from robot_wm.world_models.standardizer import Standardizer
 
 LEAST, MOST = 0.05, 1.0  # standard deviation of a component of codes in [-1, 1]
 SPREAD = 0.6  # of the noise around a component's mean, in its own standard deviations

@@ -47,9 +47,8 @@ class UpperTraining(LessonTraining):
         stores: Sequence[EpisodeReader], low: JEPAWorldModel, target: Path,
     ) -> None:  # fmt: skip
         torch.manual_seed(config.seed)  # within `fit`, which gives torch's generator back
-        super().__init__(
-            config, Averaged(fitted(config, low)), config.log_every, config.checkpoint_every
-        )
+        state = Averaged(fitted(config, low))
+        super().__init__(config, config.steps, state, config.log_every, config.checkpoint_every)
         self.name, self.config, self.rows, self.low = name, config, rows, low
         self.target = target
         self.able = np.flatnonzero(rows.left >= config.stride)
@@ -58,9 +57,9 @@ class UpperTraining(LessonTraining):
                 f"no demonstration of {config.stride} blocks", "longer episodes",
                 "lower world_model.stride, or collect longer episodes",
             )  # fmt: skip
-        decisive = {k: v for k, v in asdict(config).items() if k not in FREE}
         self.facts = {
-            "family": name, "config": decisive, "datasets": [store.sha256 for store in stores],
+            "family": name, "config": config.to_json(FREE),
+            "datasets": [store.sha256 for store in stores],
         }  # fmt: skip
         hashes = low.spec.hashes
         self.parents = {"encoder": hashes["encoder"], "latent": hashes[KIND]}

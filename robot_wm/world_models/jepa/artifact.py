@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from robot_wm.core.errors import ConfigError, DataError, WeightsError
 from robot_wm.core.protocols import ModelSpec, spec_to_json
-from robot_wm.core.storage.markdown import card, table
 from robot_wm.data.formats.base import spec_of
 from robot_wm.data.sequences import Pair
 from robot_wm.encoders.base import Encoder
@@ -19,6 +18,10 @@ from robot_wm.world_models.jepa.model import CONTEXT, KIND
 from robot_wm.world_models.jepa.network import Network, Sizes, candidate_bytes
 from robot_wm.world_models.jepa.training.config import TrainConfig
 
+ABOUT = (
+    "Predicts the compact latent of the next frame, one block of control steps ahead, over a "
+    "frozen video encoder, and judges plans by their distance to a goal image."
+)
 # Sizes that the training configuration chooses; the others follow from the data.
 CHOSEN = tuple(f.name for f in fields(Sizes) if f.name in TrainConfig.__dataclass_fields__)
 
@@ -122,28 +125,8 @@ def load_submodules(network: Network, folder: Path, embedded: bool, whole: bool)
     return explained
 
 
-def card_of(config: TrainConfig, facts: Mapping[str, Any], parents: Mapping[str, str]) -> str:
-    """The model card, Markdown."""
-    measured = facts["last"].get("validation", {})
-    return card(
-        f"World model for `{config.task}`",
-        "Predicts the compact latent of the next frame, one block of control steps ahead, over a "
-        "frozen video encoder, and judges plans by their distance to a goal image.",
-        [
-            f"Parents: {', '.join(f'{role} `{sha[:12]}`' for role, sha in parents.items())}",
-            f"{facts['parameters']:,} parameters in half precision, {_stages(config)}, "
-            f"seed {config.seed}; weights are the running average at the last step",
-            f"The fixed reduction keeps {facts['explained_variance']:.1%} of the token variance",
-            "Trained for this scene, camera and robot only; it has no notion of safety",
-        ],
-        table(
-            ["held-out episodes", "value"],
-            [[name, f"{value:.3f}"] for name, value in measured.items()],
-        ),
-    )
-
-
-def _stages(config: TrainConfig) -> str:
+def how_trained(config: TrainConfig) -> str:
+    """Precision, stages, seed and average, in words for the card."""
     first = f"{config.steps:,} steps of {config.batch} windows"
     if config.latent_of:
         first = "all" if config.fine_tune else "the projector"
@@ -155,4 +138,8 @@ def _stages(config: TrainConfig) -> str:
         if config.embedding_steps
         else ""
     )
-    return f"{first}, {second}then {config.dynamics_steps:,} of {config.dynamics_batch} windows"
+    last = f"then {config.dynamics_steps:,} of {config.dynamics_batch} windows"
+    return (
+        f" in half precision, {first}, {second}{last}, seed {config.seed}; weights are the running "
+        "average at the last step"
+    )

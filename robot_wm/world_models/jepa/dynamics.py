@@ -9,29 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-
-class Standardizer(nn.Module):
-    """To zero mean and unit variance, fitted on the training split: of blocks, or of latents.
-
-    Args:
-        size: of the last dimension.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("std", torch.ones(size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Standardised ``(x - mean) / std``, per number of the last axis."""
-        return (x - self.mean) / self.std
-
-    def inverse(self, normal: Tensor) -> Tensor:
-        """Unit variance to its own unit."""
-        return normal * self.std + self.mean
+from robot_wm.world_models.standardizer import Standardizer
 
 
 class GatedBlock(nn.Module):

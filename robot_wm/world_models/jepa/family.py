@@ -23,8 +23,8 @@ from robot_wm.world_models.jepa.actor.trainer import ActorConfig, train_actor
 from robot_wm.world_models.jepa.artifact import own_sizes
 from robot_wm.world_models.jepa.distillation.trainer import distill
 from robot_wm.world_models.jepa.model import NAME, JEPAWorldModel
-from robot_wm.world_models.jepa.training.config import TrainConfig
-from robot_wm.world_models.jepa.training.trainer import FREE, train
+from robot_wm.world_models.jepa.training.config import FREE, TrainConfig
+from robot_wm.world_models.jepa.training.trainer import train
 from robot_wm.world_models.jepa.visualization import SHEET, NearestFrameDecoder
 
 

@@ -9,27 +9,26 @@ with a cost at every step), in a latent whose changes are alike in every directi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from robot_wm.core.errors import ConfigError, WeightsError
+from robot_wm.core.errors import ConfigError
 from robot_wm.core.protocols import (
     History,
     ModelSpec,
     check_actions,
+    check_clip,
     check_history,
     proposal_chance,
-    spec_from_json,
 )
-from robot_wm.core.storage.provenance import check_parent
 from robot_wm.encoders.base import Encoder, load_encoder
-from robot_wm.training.checkpoint import full_precision, load_artifact, load_module
 from robot_wm.world_models.base import ExportParts
 from robot_wm.world_models.jepa.network import Encode, Network, Propose, Sizes, StepCosts
+from robot_wm.world_models.stored import load_network
 
 KIND, NAME = "world_model", "jepa"  # of its artefacts; of its family
 CONTEXT = 2
@@ -69,7 +68,7 @@ class LatentSurprise:
     @torch.inference_mode()
     def surprise(self, frames: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """See :meth:`JEPAWorldModel.surprise`."""
-        check_history(History(frames, np.zeros((len(frames), 0)), actions), self.model.spec)
+        check_clip(frames, actions, self.model.spec)
         z, rows = self.model.embed_frames(frames), self.model.tensor(actions)
         # The first frame has no velocity, as in training.
         before, done = torch.cat([z[:1], z[:-2]]), torch.cat([0 * rows[:1], rows[:-1]])
@@ -112,22 +111,13 @@ class JEPAWorldModel:
             DataError: the encoder is not the one this model was trained on.
         """
         encoder = load_encoder(encoder_folder)
-        tensors, config, manifest = load_artifact(folder, KIND)
-        check_parent(manifest, "encoder", encoder.sha256)
-        try:
-            network = Network(Sizes.stored(config, folder))
-            spec = spec_from_json(config["spec"])
-            kind = cost or config["cost"]
-        except (KeyError, TypeError, ConfigError) as error:
-            raise WeightsError(
-                f"{folder} has an unusable configuration: {error}",
-                "the keys of Sizes and ModelSpec",
-                "train the world model again",
-            ) from error
-        load_module(network, full_precision(tensors), str(folder))
-        network.requires_grad_(False)
-        hashes = {**manifest["parents"], KIND: manifest["sha256"]}
-        return JEPAWorldModel(network, encoder, replace(spec, hashes=hashes), kind)
+        network, kind, spec = load_network(
+            folder,
+            encoder.sha256,
+            lambda stored, _: (Network(Sizes.stored(stored, folder)), cost or stored["cost"]),
+            Sizes,
+        )
+        return JEPAWorldModel(network, encoder, spec, kind)
 
     @property
     def _device(self) -> torch.device:
@@ -214,7 +204,7 @@ class JEPAWorldModel:
         See :class:`robot_wm.core.protocols.Surprising` (Garrido et al. 2025, arXiv:2502.11831).
 
         Raises:
-            InputError: frames of another size, actions that are not ``[T-1, A]``.
+            InputError: see :func:`robot_wm.core.protocols.check_clip`.
         """
         return LatentSurprise(self, self.network.predictor).surprise(frames, actions)
 

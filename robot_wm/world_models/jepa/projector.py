@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robot_wm.core.errors import DataError
-from robot_wm.world_models.jepa.dynamics import ResidualMLP, Standardizer
+from robot_wm.world_models.jepa.dynamics import ResidualMLP
+from robot_wm.world_models.standardizer import Standardizer
 
 
 def grid_places(rows: int, columns: int) -> Tensor:

@@ -6,18 +6,39 @@ Without torch: rows are plain numbers, and a verdict follows from them alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from robot_wm.core.errors import DataError
-from robot_wm.core.storage.json_io import read_lines, write_lines
 from robot_wm.core.storage.markdown import table
-from robot_wm.core.storage.provenance import queue
+from robot_wm.core.storage.measured_rows import add_measured
 
 Row = dict[str, Any]
 DETERMINISTIC, LEAKY = "deterministic", "leaky"
 IDENTITY = ("scene", "task", "model", "train_seed", "steps", "model_sha256")
 BELOW, APART, AUROC = 30.0, 5.0, 95.0  # per cent
+
+
+@dataclass(frozen=True)
+class Known:
+    """What every row says and a verdict counts on.
+
+    Attributes:
+        model: see :func:`name_of`.
+        nats: of z.
+        energy_auroc_pct: of true against swapped futures.
+        best_over_deterministic, lent_over_prior: ratios of errors, the latter with its interval.
+    """
+
+    scene: str
+    model: str
+    nats: float
+    energy_auroc_pct: float
+    best_over_deterministic: float
+    lent_over_prior: float
+    lent_over_prior_low: float
+    lent_over_prior_high: float
 
 
 def name_of(variable: str, leaky: bool = False) -> str:
@@ -104,11 +125,4 @@ def render(rows: Sequence[Mapping[str, Any]], variables: Sequence[str]) -> str:
 
 def add_rows(path: Path, rows: Sequence[Row]) -> None:
     """Add rows; the same models measured again replace theirs."""
-
-    def identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
-        return tuple(row.get(key) for key in IDENTITY)
-
-    fresh = {identity(row) for row in rows}
-    with queue(path):
-        old = read_lines(path, whole=True) if path.exists() else []
-        write_lines(path, [*(row for row in old if identity(row) not in fresh), *rows])
+    add_measured(path, rows, Known, IDENTITY)

@@ -85,6 +85,10 @@ class LatentVariableNetwork(CausalNetwork):
         """See the base: about sixteen of the predictor's width per frame, in every course."""
         return self.config.draws * 16 * self.context * self.config.width
 
+    def numbers(self, horizon: int) -> int:
+        """See the base."""
+        return self.activations + self.config.draws * horizon * self.latent
+
     @torch.no_grad()
     def fit(self, tokens: Tensor) -> None:
         """Mean and leading principal components of training tokens ``[N, P, D]``, blurred.

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor
 
 from robot_wm.training.loop import generators_of
 from robot_wm.world_models.causal.training import CausalTraining
 from robot_wm.world_models.latent_variable.config import LatentVariableConfig
-from robot_wm.world_models.latent_variable.model import LatentVariableModel
 from robot_wm.world_models.latent_variable.network import LatentVariableNetwork
 
 
@@ -32,13 +29,4 @@ class LatentVariableTraining(CausalTraining):
         size = self._network.variable.size
         chance = torch.rand(*actions.shape[:2], size, generator=generator).to(rows.device)
         gaps, kl = self._network.losses(rows[:, :-1], actions, rows[:, 1:], chance)
-        self.terms = {
-            "prediction": gaps.mean().detach(), "kl": self.config.beta * kl.mean().detach(),
-        }  # fmt: skip
-        return gaps.mean() + self.config.beta * kl.mean()
-
-    def model(self) -> LatentVariableModel:  # type: ignore[override]
-        """The averaged model as it would be shipped now."""
-        network = copy.deepcopy(self.state.ema)
-        assert isinstance(network, LatentVariableNetwork)
-        return LatentVariableModel(network, self.spec)
+        return self.summed({"prediction": gaps.mean(), "kl": self.config.beta * kl.mean()})

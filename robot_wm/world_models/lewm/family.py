@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robot_wm.core.images import Size
+from robot_wm.core.protocols import ModelSpec
 from robot_wm.data.formats.base import EpisodeReader
 from robot_wm.data.windows import Rows
 from robot_wm.encoders.base import Encoder
@@ -18,11 +18,9 @@ class LeWMFamily(CausalFamily):
 
     name, config = "lewm", LeWMConfig
 
-    def network(
-        self, config: LeWMConfig, image_size: Size, action: int, encoder: Encoder
-    ) -> LeWMNetwork:
+    def network(self, config: LeWMConfig, spec: ModelSpec, encoder: Encoder) -> LeWMNetwork:
         """Its own encoder; the frozen one is a parent in name alone."""
-        return LeWMNetwork(config, image_size, action)
+        return LeWMNetwork(config, spec.image_size, spec.action_dim)
 
     def rows(self, stores: Sequence[EpisodeReader], data: TrainingData, encoder: Encoder) -> Rows:
         """The pictures."""

@@ -20,8 +20,7 @@ from robot_wm.encoders.vit import EncoderConfig, VideoEncoder
 from robot_wm.training.regularizers import sigreg
 from robot_wm.world_models.causal.config import CausalConfig
 from robot_wm.world_models.causal.network import CausalBlock, CausalNetwork, frame_mask
-
-Width = Annotated[int, Within(1, 4096)]
+from robot_wm.world_models.config import Width
 
 
 @dataclass(frozen=True)

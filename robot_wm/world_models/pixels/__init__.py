@@ -1,1 +1,1 @@
-"""What world models that learn from raw frames share: pictures, costs, training, measures."""
+"""What world models that draw what they imagine share: costs, training, measures, parts."""

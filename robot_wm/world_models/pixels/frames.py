@@ -7,7 +7,6 @@ resampled, and what is imagined is resampled back.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -26,12 +25,11 @@ def to_canvas(frames: Tensor) -> Tensor:
     return F.interpolate(images, (CANVAS, CANVAS), mode="bilinear", align_corners=False)
 
 
-def to_frames(images: Tensor, size: Size) -> np.ndarray:
+def to_frames(images: Tensor, size: Size) -> Tensor:
     """Images ``[N, 3, 64, 64]`` to frames uint8 ``[N, height, width, 3]``."""
     if images.shape[2:] != sides(size):
         images = F.interpolate(images, sides(size), mode="bilinear", align_corners=False)
-    pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).cpu().numpy()
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def drawn_onto(backdrop: Tensor, logits: Tensor) -> Tensor:

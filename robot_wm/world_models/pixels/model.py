@@ -1,29 +1,88 @@
-"""A model that learned from raw frames, behind the contract, under any of three costs.
+"""Models that draw what they imagine, behind the contract, under any of three costs.
 
 Is it the prediction or the cost that is good? ``native`` compares in the model's own latent;
 ``pixels`` what it draws with the goal picture; ``shared`` what the frozen encoder, the same for all
-world models, sees in that drawing with what it sees in the goal.
+world models, sees in that drawing with what it sees in the goal. Models of the canvas compare its
+tokens at unit variance, generators as they come: numbers of the two are not comparable.
 """
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robot_wm.core.errors import ConfigError, InputError
-from robot_wm.core.protocols import History, ModelSpec, check_actions, check_history
+from robot_wm.core.errors import ConfigError
+from robot_wm.core.protocols import History, ModelSpec, check_actions
 from robot_wm.encoders.base import Encoder
 from robot_wm.world_models.pixels.frames import to_canvas, to_frames
 
-COSTS = ("native", "pixels", "shared")
+Cost = Literal["native", "pixels", "shared"]
+COSTS = get_args(Cost)
 AT_ONCE = 256  # pictures drawn at a time
+
+N = TypeVar("N", bound=nn.Module)
+S = TypeVar("S")
+
+
+class DrawingModel(ABC, Generic[N, S]):
+    """:class:`robot_wm.core.protocols.WorldModel`, ``Imagination``.
+
+    Args:
+        network: the trained parts.
+        encoder: the frozen one, for the cost ``shared`` alone.
+        spec: what the planner must know.
+        cost: one of :data:`COSTS`.
+
+    Raises:
+        ConfigError: an unknown cost.
+    """
+
+    def __init__(self, network: N, encoder: Encoder, spec: ModelSpec, cost: str = "native") -> None:
+        if cost not in COSTS:
+            raise ConfigError(f"cost {cost!r}", f"one of {COSTS}", "name one of them")
+        self.network, self.encoder, self.spec, self.cost = network.eval(), encoder, spec, cost
+
+    @abstractmethod
+    def encode(self, history: History) -> S:
+        """See the contract."""
+
+    @abstractmethod
+    def costs(self, state: S, goal: S, actions: Tensor) -> Tensor:
+        """Costs ``[N, H]`` of actions ``[N, H, A]``, of the kind ``self.cost``."""
+
+    @abstractmethod
+    def frames(self, state: S, actions: Tensor) -> Tensor:
+        """What a plan ``[H, A]`` is imagined to look like, uint8 ``[H, height, width, 3]``."""
+
+    def _tensor(self, array: Any, dtype: Any = np.float32) -> Tensor:
+        device = next(self.network.parameters()).device
+        return torch.from_numpy(np.array(array, dtype)).to(device)
+
+    @torch.inference_mode()
+    def step_costs(self, state: S, goal: S, actions: np.ndarray) -> np.ndarray:
+        """Cost of each imagined step, float32 ``[N, H]``; see the contract.
+
+        Raises:
+            InputError: see :func:`robot_wm.core.protocols.check_actions`.
+        """
+        check_actions(actions, self.spec)
+        return self.costs(state, goal, self._tensor(actions)).cpu().numpy()
+
+    @torch.inference_mode()
+    def nearest_frames(self, state: S, actions: np.ndarray) -> np.ndarray:
+        """What it draws of a plan ``[H, A]``, uint8 ``[H, height, width, 3]``.
+
+        Raises:
+            InputError: see :func:`robot_wm.core.protocols.check_actions`.
+        """
+        check_actions(actions[None], self.spec)
+        return self.frames(state, self._tensor(actions)).cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -37,37 +96,18 @@ class Seen:
     frame: np.ndarray
 
 
-S = TypeVar("S", bound=Seen)
-N = TypeVar("N", bound=nn.Module)
+Sight = TypeVar("Sight", bound=Seen)
 
 
-class PixelModel(ABC, Generic[S, N]):
-    """:class:`robot_wm.core.protocols.WorldModel` that can draw what it imagines.
+class PixelModel(DrawingModel[N, Sight]):
+    """A model of the canvas (``pixels.frames``).
 
     Letters: ``P`` imagined courses of one candidate (1 where nothing is drawn by lot), ``F`` size
     of the features that describe an imagined moment.
-
-    Args:
-        network: the trained parts.
-        encoder: the frozen one, for the cost ``shared``.
-        spec: what the planner must know.
-        cost: one of :data:`COSTS`.
-
-    Raises:
-        ConfigError: an unknown cost.
     """
 
-    def __init__(self, network: N, encoder: Encoder, spec: ModelSpec, cost: str) -> None:
-        if cost not in COSTS:
-            raise ConfigError(f"cost {cost!r}", f"one of {COSTS}", "name one of them")
-        self.network, self.encoder, self.spec, self.cost = network.eval(), encoder, spec, cost
-
     @abstractmethod
-    def encode(self, history: History) -> S:
-        """See the contract."""
-
-    @abstractmethod
-    def imagine(self, state: S, actions: Tensor) -> Tensor:
+    def imagine(self, state: Sight, actions: Tensor) -> Tensor:
         """Features ``[P, N, H, F]`` after each block of ``[N, H, A]``, pure."""
 
     @abstractmethod
@@ -75,68 +115,39 @@ class PixelModel(ABC, Generic[S, N]):
         """Images ``[M, 3, 64, 64]`` in 0 … 1 of features ``[M, F]``."""
 
     @abstractmethod
-    def distance(self, features: Tensor, goal: S) -> Tensor:
+    def distance(self, features: Tensor, goal: Sight) -> Tensor:
         """The native cost of features ``[P, N, H, F]``, as ``[P, N, H]``."""
-
-    def _tensor(self, array: Any) -> Tensor:
-        device = next(self.network.parameters()).device
-        return torch.from_numpy(np.array(array, np.float32)).to(device)
 
     def _images(self, frames: np.ndarray) -> Tensor:
         """Frames ``[T, height, width, 3]`` on the canvas, one by one: equal frames, equal bytes."""
-        device = next(self.network.parameters()).device
-        return torch.cat([to_canvas(torch.from_numpy(f[None].copy()).to(device)) for f in frames])
+        return torch.cat([to_canvas(self._tensor(frame[None], np.uint8)) for frame in frames])
 
-    @torch.inference_mode()
-    def step_costs(self, state: S, goal: S, actions: np.ndarray) -> np.ndarray:
-        """Cost of each imagined step, float32 ``[N, H]``; see the contract.
-
-        Raises:
-            InputError: see :func:`robot_wm.core.protocols.check_actions`.
-        """
-        check_actions(actions, self.spec)
-        features = self.imagine(state, self._tensor(actions))
+    def costs(self, state: Sight, goal: Sight, actions: Tensor) -> Tensor:
+        """Mean over the courses."""
+        features = self.imagine(state, actions)
         if self.cost == "native":
             costs = self.distance(features, goal)
         else:
             rows = features.flatten(0, 2).split(AT_ONCE)
             compare = self._pixels if self.cost == "pixels" else self._shared
             costs = torch.cat([compare(self.pictures(part), goal) for part in rows])
-        return costs.reshape(features.shape[:3]).mean(dim=0).cpu().numpy()
+        return costs.reshape(features.shape[:3]).mean(dim=0)
 
-    def _pixels(self, images: Tensor, goal: S) -> Tensor:
+    def frames(self, state: Sight, actions: Tensor) -> Tensor:
+        """Of the first course."""
+        images = self.pictures(self.imagine(state, actions[None])[0, 0])
+        return to_frames(images, self.spec.image_size)
+
+    def _pixels(self, images: Tensor, goal: Sight) -> Tensor:
         """Mean squared error to the goal picture."""
         return (images - self._images(goal.frame[None])).square().mean(dim=(1, 2, 3))
 
-    def _shared(self, images: Tensor, goal: S) -> Tensor:
+    def _shared(self, images: Tensor, goal: Sight) -> Tensor:
         """Mean squared error of the frozen encoder's tokens, each of unit variance."""
-        drawn = np.concatenate([to_frames(images, self.spec.image_size), goal.frame[None]])
-        tokens = self.encoder.encode_frames(drawn)
+        drawn = to_frames(images, self.spec.image_size).cpu().numpy()
+        tokens = self.encoder.encode_frames(np.concatenate([drawn, goal.frame[None]]))
         tokens = F.layer_norm(tokens, tokens.shape[-1:])
         return (tokens[:-1] - tokens[-1:]).square().mean(dim=(1, 2))
-
-    @torch.inference_mode()
-    def nearest_frames(self, state: S, actions: np.ndarray) -> np.ndarray:
-        """What it draws of a plan ``[H, A]``, uint8 ``[H, height, width, 3]`` (``Imagination``)."""
-        features = self.imagine(state, self._tensor(actions)[None])[0, 0]
-        return to_frames(self.pictures(features), self.spec.image_size)
-
-    def _check_course(self, frames: np.ndarray, actions: np.ndarray) -> None:
-        """Refuse what is no course of frames ``[T, …]`` with actions ``[T-1, A]``.
-
-        Raises:
-            InputError: other shapes or types; fewer than two frames.
-        """
-        check_history(History(frames, np.zeros((len(frames), 0), np.float32), actions), self.spec)
-        if len(frames) < 2:
-            raise InputError("one frame", "two or more", "give what came before it, too")
-
-
-def seed_of(history: History) -> int:
-    """A number that only what was seen and done decides: chance that is the same every time."""
-    digest = hashlib.sha256(np.ascontiguousarray(history.frames).tobytes())
-    digest.update(np.ascontiguousarray(history.actions, np.float32).tobytes())
-    return int.from_bytes(digest.digest()[:8], "big")
 
 
 def pushed(actions: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from robot_wm.core.images import Size
 from robot_wm.training.losses import moving
-from robot_wm.world_models.generative.config import grid_of
-from robot_wm.world_models.generative.parts import Background
-from robot_wm.world_models.generative.spacetime import patches
+from robot_wm.world_models.pixels.config import grid_of
+from robot_wm.world_models.pixels.parts import Background
+from robot_wm.world_models.pixels.spacetime import patches
 
 CELL = 8  # pixels along the side of a cell
 

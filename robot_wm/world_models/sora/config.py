@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from robot_wm.core.config import Count, Fraction, NonNegative, Within
-from robot_wm.world_models.generative.config import GeneratorConfig, Stage, Width
+from robot_wm.world_models.config import Width
+from robot_wm.world_models.pixels.config import GeneratorConfig, Stage
 
 
 @dataclass(frozen=True)

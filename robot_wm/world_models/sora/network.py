@@ -9,12 +9,12 @@ from torch import Tensor
 
 from robot_wm.core.protocols import ModelSpec
 from robot_wm.data.windows import Windows
-from robot_wm.world_models.generative.config import grid_of
-from robot_wm.world_models.generative.model import Generator, Imagined
-from robot_wm.world_models.generative.parts import Normalize
+from robot_wm.world_models.pixels.config import grid_of
+from robot_wm.world_models.pixels.generator import Generator, Imagined
 from robot_wm.world_models.sora.autoencoder import CELL, Autoencoder
 from robot_wm.world_models.sora.config import SoraConfig
 from robot_wm.world_models.sora.transformer import DiffusionTransformer
+from robot_wm.world_models.standardizer import Standardizer
 
 SCALED = 500  # windows over which latents get unit spread
 
@@ -26,7 +26,7 @@ class Sora(Generator):
         super().__init__()
         self.config, c = config, config
         self.grid = grid_of(spec.image_size, CELL * c.patch)
-        self.normalize = Normalize(spec.action_dim)
+        self.normalize = Standardizer(spec.action_dim)
         self.autoencoder = Autoencoder(spec.image_size, c.channels, c.latent, c.kl, c.motion)
         self.dynamics = DiffusionTransformer(
             c.patch**2 * c.latent, spec.action_dim, c.width, c.depth, c.heads, self.grid,

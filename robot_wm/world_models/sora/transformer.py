@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from robot_wm.encoders.transformer import sincos
 from robot_wm.training.losses import motion_weights
-from robot_wm.world_models.generative.model import seeded
-from robot_wm.world_models.generative.parts import two_layers
-from robot_wm.world_models.generative.spacetime import Past, SpaceTime, keep, side_by_side
+from robot_wm.world_models.pixels.generator import seeded
+from robot_wm.world_models.pixels.parts import two_layers
+from robot_wm.world_models.pixels.spacetime import Past, SpaceTime, keep, side_by_side
 from robot_wm.world_models.sora.flow import between, euler, levels
 
 TURNS = 30.0  # radians that the fastest of the numbers which code τ turns by

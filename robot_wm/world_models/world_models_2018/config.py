@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from robot_wm.core.config import Count, Natural, NonNegative, Positive, Within
-from robot_wm.world_models.pixels.training import PixelConfig
-
-Width = Annotated[int, Within(1, 4096)]
+from robot_wm.world_models.config import Width
+from robot_wm.world_models.pixels.config import PixelConfig
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robot_wm.core.protocols import ModelSpec
 from robot_wm.core.system.progress import progress
 from robot_wm.data.windows import Windows
 from robot_wm.training.loop import generators_of
 from robot_wm.training.optim import warmup_cosine
+from robot_wm.world_models.pixels.family import PixelFamily
 from robot_wm.world_models.pixels.frames import pixel_loss, to_canvas
-from robot_wm.world_models.pixels.training import PixelFamily, PixelTraining
+from robot_wm.world_models.pixels.training import PixelTraining
 from robot_wm.world_models.world_models_2018.config import WorldModels2018Config
 from robot_wm.world_models.world_models_2018.controller import Dreams, evolve, library
 from robot_wm.world_models.world_models_2018.model import WorldModels2018
@@ -36,7 +36,6 @@ WARMUP = 100  # steps
 class WorldModels2018Training(PixelTraining):
     """See the module."""
 
-    name = "world_models"
     about = (
         "A VAE sees, a recurrent mixture-density network predicts its 32 numbers one block of "
         "control steps ahead, a linear controller was evolved in what both imagine "
@@ -45,20 +44,11 @@ class WorldModels2018Training(PixelTraining):
     config: WorldModels2018Config
     state: Network
 
-    def __init__(self, config: WorldModels2018Config, *rest: Any) -> None:
-        super().__init__(config, *rest)
-        if config.generations:
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        if self.config.generations:
             library()  # missing, it is to be known now and not after the training
         self.latents: Latents | None = None
-
-    @staticmethod
-    def network(config: Any, spec: ModelSpec) -> Network:
-        """All three parts."""
-        return Network(config, spec)
-
-    def model(self) -> WorldModels2018:
-        """As it would be shipped now."""
-        return WorldModels2018(self.state, self.encoder, self.spec, self.config.cost)
 
     def learning_rate(self, step: int) -> float:
         """Half a cosine in each part, after a short warm-up."""
@@ -170,4 +160,6 @@ class Latents:
         return Dreams(z_prev, z, self.actions[torch.from_numpy(start)], z_goal, uniform, normal)
 
 
-FAMILY = PixelFamily(WorldModels2018Config, WorldModels2018Training, WorldModels2018)
+FAMILY = PixelFamily(
+    "world_models", WorldModels2018Config, Network, WorldModels2018, WorldModels2018Training
+)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from robot_wm.core.errors import ConfigError
-from robot_wm.core.protocols import History, check_history, proposal_chance
+from robot_wm.core.protocols import History, check_clip, check_history, proposal_chance
 from robot_wm.world_models.base import ExportParts
 from robot_wm.world_models.pixels.frames import to_canvas
 from robot_wm.world_models.pixels.model import PixelModel, Seen
@@ -34,7 +34,7 @@ class Noticed(Seen):
     action: Tensor
 
 
-class WorldModels2018(PixelModel[Noticed, Network]):
+class WorldModels2018(PixelModel[Network, Noticed]):
     """``WorldModel``, ``Proposer``, ``Exportable``; it draws what it imagines."""
 
     @torch.inference_mode()
@@ -83,7 +83,7 @@ class WorldModels2018(PixelModel[Noticed, Network]):
         Returns:
             float32 ``[T-1]``, of all frames but the first.
         """
-        self._check_course(frames, actions)
+        check_clip(frames, actions, self.spec)
         z = self.network.vae.encode(self._images(frames))[0]
         mixture = self.network.course(z[None], self._tensor(actions)[None])
         return negative_log_likelihood(mixture, z[None, 1:])[0].cpu().numpy()

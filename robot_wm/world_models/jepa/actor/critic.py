@@ -23,7 +23,6 @@ from robot_wm.core.config import (
     Fraction,
     Natural,
     NonNegative,
-    Positive,
     Seed,
     Within,
     check_fields,
@@ -31,13 +30,14 @@ from robot_wm.core.config import (
 from robot_wm.training.ema import Averaged
 from robot_wm.training.loop import fit, generators_of
 from robot_wm.training.losses import log_steps
+from robot_wm.training.schedule import Schedule
 from robot_wm.world_models.jepa.actor.dataset import Taught
 from robot_wm.world_models.jepa.actor.lesson_training import LessonTraining
 from robot_wm.world_models.jepa.dynamics import GoalDistance
 
 
 @dataclass(frozen=True)
-class CriticConfig:
+class CriticConfig(Schedule):
     """How a critic is tuned on lessons.
 
     Attributes:
@@ -46,7 +46,6 @@ class CriticConfig:
         hindsight: rows whose goal is a later state of the same way, as a share of ``batch``.
         imagined: share of the lesson rows that are seen in imagination.
         ahead: control steps to a goal in hindsight, at most.
-        lr, warmup, weight_decay, clip, ema: see ``world_models.jepa.training.config``.
         seed: of the rows.
     """
 
@@ -55,11 +54,6 @@ class CriticConfig:
     hindsight: NonNegative = 0.5
     imagined: Fraction = 0.5
     ahead: Count = 40
-    lr: Annotated[float, Within(above=0, high=10)] = 5e-4
-    warmup: Natural = 200
-    weight_decay: NonNegative = 0.01
-    clip: Positive = 1.0
-    ema: Annotated[float, Within(0, below=1)] = 0.999
     seed: Seed = 77
 
     def __post_init__(self) -> None:
@@ -109,7 +103,7 @@ class CriticTraining(LessonTraining):
         checkpoint_every: int,
     ) -> None:
         state = Averaged(copy.deepcopy(tuned).train().requires_grad_(True))
-        super().__init__(config, state, log_every, checkpoint_every)
+        super().__init__(config, config.steps, state, log_every, checkpoint_every)
         self.config, self.taught, self.tuned, self.out = config, taught, tuned, out
         self.identity = {**asdict(config), **facts}
 

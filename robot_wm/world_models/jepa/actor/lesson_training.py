@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,23 +11,7 @@ from torch import Tensor
 from robot_wm.training.ema import Averaged
 from robot_wm.training.loop import Pace, Training
 from robot_wm.training.optim import warmup_cosine
-
-
-class Schedule(Protocol):
-    """The options that both configurations have, see ``world_models.jepa.training.config``."""
-
-    @property
-    def steps(self) -> int: ...  # noqa: D102  (as there)
-    @property
-    def lr(self) -> float: ...  # noqa: D102
-    @property
-    def warmup(self) -> int: ...  # noqa: D102
-    @property
-    def weight_decay(self) -> float: ...  # noqa: D102
-    @property
-    def clip(self) -> float: ...  # noqa: D102
-    @property
-    def ema(self) -> float: ...  # noqa: D102
+from robot_wm.training.schedule import Schedule
 
 
 class LessonTraining(Training):
@@ -40,12 +24,13 @@ class LessonTraining(Training):
     state: Averaged[Any]
 
     def __init__(
-        self, schedule: Schedule, state: Averaged[Any], log_every: int, checkpoint_every: int
-    ) -> None:
+        self, schedule: Schedule, steps: int, state: Averaged[Any], log_every: int,
+        checkpoint_every: int,
+    ) -> None:  # fmt: skip
         self.schedule, self.state, self.trained = schedule, state, state.live
         self.generators = {}
         self.pace = Pace(
-            schedule.steps, log_every, 0, checkpoint_every, schedule.weight_decay, schedule.clip
+            steps, log_every, 0, checkpoint_every, schedule.weight_decay, schedule.clip
         )
         self.last = torch.zeros(())
 
@@ -53,7 +38,7 @@ class LessonTraining(Training):
         """Linear warm-up, then half a cosine to 0."""
         c = self.schedule
         # Peak times a share, in this order: otherwise the last bit differs from earlier trainings.
-        return c.lr * warmup_cosine(1.0, step, c.steps, c.warmup)
+        return c.lr * warmup_cosine(1.0, step, self.pace.steps, c.warmup)
 
     @abstractmethod
     def drawn_loss(self, step: int) -> Tensor:

@@ -13,7 +13,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from robot_wm.world_models.jepa.dynamics import LatentPredictor, ResidualMLP, Standardizer
+from robot_wm.world_models.jepa.dynamics import LatentPredictor, ResidualMLP
+from robot_wm.world_models.standardizer import Standardizer
 
 LEAST, MOST = 0.05, 1.5  # standard deviation of a component, in those of the blocks
 GOLDEN = 0.6180339887498949  # later blocks shift the uniform number by it, modulo 1

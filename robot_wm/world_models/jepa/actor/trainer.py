@@ -24,7 +24,6 @@ from robot_wm.core.config import (
     Fraction,
     Natural,
     NonNegative,
-    Positive,
     Seed,
     Within,
     check_fields,
@@ -36,6 +35,7 @@ from robot_wm.training.checkpoint import (
 )
 from robot_wm.training.ema import Averaged
 from robot_wm.training.loop import fit, generators_of
+from robot_wm.training.schedule import Schedule
 from robot_wm.world_models.jepa.actor.critic import CriticConfig, train_critic, validate_critic
 from robot_wm.world_models.jepa.actor.dataset import Draw, RecordedRows, Taught
 from robot_wm.world_models.jepa.actor.lesson_training import LessonTraining
@@ -48,7 +48,7 @@ FREE = ("threads", "checkpoint_every", "log_every")
 
 
 @dataclass(frozen=True)
-class ActorConfig:
+class ActorConfig(Schedule):
     """How an actor is trained.
 
     Attributes:
@@ -59,7 +59,6 @@ class ActorConfig:
         lost: share of the rows without what was before, as a first frame has none.
         ahead: control steps to a goal in hindsight, at most.
         heads, width, blocks: of :class:`Actor`.
-        lr, warmup, weight_decay, clip, ema: see ``world_models.jepa.training.config``.
         cost: of the model that comes out, see :class:`JEPAWorldModel`; empty keeps the parent's. A
             critic that knows far goals may judge better alone (docs/log.md).
         half: compute in bfloat16. Measure first: small networks may lose by it (docs/log.md).
@@ -79,10 +78,6 @@ class ActorConfig:
     width: Annotated[int, Within(1, 4096)] = 256
     blocks: Annotated[int, Within(1, 4096)] = 6
     lr: Annotated[float, Within(above=0, high=10)] = 1e-3
-    warmup: Natural = 200
-    weight_decay: NonNegative = 0.01
-    clip: Positive = 1.0
-    ema: Annotated[float, Within(0, below=1)] = 0.999
     cost: Literal["", "latent", "distance", "both"] = ""
     half: bool = False
     seed: Seed = 0
@@ -135,7 +130,7 @@ class ActorTraining(LessonTraining):
         facts: Mapping[str, Any],
     ) -> None:
         state = Averaged(actor_of(config, model, taught))
-        super().__init__(config, state, config.log_every, config.checkpoint_every)
+        super().__init__(config, config.steps, state, config.log_every, config.checkpoint_every)
         self.config, self.taught, self.recorded = config, taught, recorded
         self.model, self.parent, self.out = model, parent, out
         _, self.stored, self.manifest = load_artifact(parent, KIND)

@@ -33,7 +33,7 @@ from robot_wm.training.loop import Pace, Training, fit, generators_of
 from robot_wm.training.optim import warmup_cosine
 from robot_wm.training.run_log import Log
 from robot_wm.world_models.distillation import FREE, DistillConfig
-from robot_wm.world_models.jepa.artifact import grid_of
+from robot_wm.world_models.jepa.artifact import ABOUT, grid_of
 from robot_wm.world_models.jepa.distillation.dataset import (
     FrameBatch,
     FrameDataset,
@@ -281,8 +281,7 @@ def _card(
 ) -> str:
     return card(
         f"World model for `{task}`, on another encoder",
-        "Predicts the compact latent of the next frame, one block of control steps ahead, over a "
-        "frozen video encoder, and judges plans by their distance to a goal image.",
+        ABOUT,
         [
             f"Parents: {', '.join(f'{role} `{sha[:12]}`' for role, sha in parents.items())}",
             f"{facts['parameters']:,} parameters in half precision. Projector and embedding "

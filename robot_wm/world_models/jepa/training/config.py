@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
 
-from robot_wm.core.config import (
-    Count,
-    Device,
-    Fraction,
-    Natural,
-    NonNegative,
-    Positive,
-    Seed,
-    Within,
-    check_fields,
-)
-from robot_wm.core.errors import ConfigError
+from robot_wm.core.config import Count, Fraction, Natural, NonNegative, Within
+from robot_wm.world_models.config import FREE as COMMON
+from robot_wm.world_models.config import AveragedConfig
 from robot_wm.world_models.jepa.model import COSTS
 from robot_wm.world_models.jepa.projector import Embedding
 from robot_wm.world_models.jepa.training.stages import (
@@ -27,9 +19,12 @@ from robot_wm.world_models.jepa.training.stages import (
     Stage,
 )
 
+# The latent's own hash is a parent.
+FREE = (*COMMON, "latent_of")
+
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(AveragedConfig):
     """World-model training in three stages; the defaults make a network of about 2.6 M parameters.
 
     First the projector learns a latent that keeps the pose and can be predicted. Then it is fixed,
@@ -38,7 +33,6 @@ class TrainConfig:
     fraction of the price per window. ``stages`` has them one by one.
 
     Attributes:
-        task: must be the data set's.
         steps, batch, window: of the first stage: optimiser steps, windows a step, block frames per
             window (of the last as well).
         embedding_steps, embedding_episodes, embedding_frames: of the second stage: optimiser steps,
@@ -52,13 +46,9 @@ class TrainConfig:
             distance go on learning from there.
         interpolation: share of the weights tuning began with in what is shipped. The mean of a
             model before and after tuning often beats both (Wortsman et al. 2022, arXiv:2109.01903).
-        lr, warmup, weight_decay, clip, ema: AdamW with linear warm-up and cosine decay to 0 in each
-            stage, gradient norm clip, decay of the weight average that is validated and shipped.
-        seed, threads, device: of torch; the command line sets the threads, here they are recorded.
-        eval_every, checkpoint_every, log_every: in steps.
         reduced, channels, keypoints: projector (see ``jepa.Sizes``).
         embedding, embedding_width, embedding_blocks, slow: see ``jepa.Sizes``.
-        width, blocks, horizon, heads: see ``jepa.Sizes``.
+        width, blocks, heads: see ``jepa.Sizes``.
         proposer_width, proposer_blocks, distance_width, distance_blocks: see ``jepa.Sizes``.
         reconstructed: leading components per token that the feature decoder must rebuild.
         motion: extra weight of tokens that change, in units of their mean change.
@@ -78,12 +68,9 @@ class TrainConfig:
         demonstration_noise: the proposer learns from expert episodes with up to this action noise;
             from all episodes where there are no such.
         cost: the shipped model's step cost, see ``jepa.COSTS``.
-
-    Raises:
-        ConfigError: a value outside its range.
     """
 
-    task: str
+    warmup: Natural = 500
     steps: Natural = 20_000
     embedding_steps: Natural = 0
     dynamics_steps: Count = 20_000
@@ -96,17 +83,6 @@ class TrainConfig:
     latent_of: str = ""
     fine_tune: bool = False
     interpolation: Annotated[float, Within(0, below=1)] = 0.0
-    lr: Annotated[float, Within(above=0, high=10)] = 5e-4
-    warmup: Natural = 500
-    weight_decay: NonNegative = 0.01
-    clip: Positive = 1.0
-    ema: Annotated[float, Within(0, below=1)] = 0.999
-    seed: Seed = 0
-    threads: Annotated[int, Within(1, 1024)] = 2
-    device: Device = "cpu"
-    eval_every: Count = 2_000
-    checkpoint_every: Count = 500
-    log_every: Count = 100
     reduced: Annotated[int, Within(1, 4096)] = 64
     channels: Annotated[int, Within(1, 4096)] = 64
     keypoints: Annotated[int, Within(1, 4096)] = 32
@@ -116,7 +92,6 @@ class TrainConfig:
     slow: Annotated[int, Within(0, 4096)] = 0
     width: Annotated[int, Within(1, 4096)] = 192
     blocks: Annotated[int, Within(1, 4096)] = 6
-    horizon: Annotated[int, Within(1, 100)] = 5
     heads: Annotated[int, Within(1, 4096)] = 8
     proposer_width: Annotated[int, Within(1, 4096)] = 192
     proposer_blocks: Annotated[int, Within(1, 4096)] = 6
@@ -182,10 +157,15 @@ class TrainConfig:
             start += stage.steps
         return self.stages[-1], start
 
-    def __post_init__(self) -> None:
-        check_fields(self, "train")
-        _ = self.stages  # each of which checks itself
-        checks = {
+    def span(self, step: int) -> tuple[int, int]:
+        """See the base."""
+        stage, start = self.stage_of(step)
+        return start, stage.steps
+
+    def checks(self) -> Mapping[str, tuple[bool, str]]:
+        """See the base; the stages check themselves."""
+        _ = self.stages
+        return {
             "steps, latent_of": (
                 self.steps == 0 if self.latent_of else self.steps >= 1,
                 "at least 1, or 0 with the latent of another model",
@@ -222,7 +202,3 @@ class TrainConfig:
                 "0 or more each, not all 0",
             ),
         }
-        for name, (good, accepted) in checks.items():
-            if not good:
-                values = ", ".join(repr(getattr(self, key)) for key in name.split(", "))
-                raise ConfigError(f"{name} = {values}", accepted, "change the training config")

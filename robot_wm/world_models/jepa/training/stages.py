@@ -19,9 +19,9 @@ from robot_wm.world_models.jepa.projector import Embedding
 
 if TYPE_CHECKING:
     from robot_wm.data.sequences import SequenceDataset
-    from robot_wm.world_models.jepa.dynamics import Standardizer
     from robot_wm.world_models.jepa.model import Network
     from robot_wm.world_models.jepa.training.objective import TrainingModule
+    from robot_wm.world_models.standardizer import Standardizer
 
 PAIRS = 2**14
 

@@ -7,26 +7,17 @@ that all trainings share.
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from robot_wm.core.aliases import stored
 from robot_wm.core.errors import DataError
-from robot_wm.core.protocols import spec_to_json
-from robot_wm.core.storage.provenance import (
-    check_parent,
-    read_manifest,
-    sha256_of,
-)
-from robot_wm.data.normalization import Statistics
+from robot_wm.core.storage.provenance import check_parent, read_manifest
 from robot_wm.data.sequences import (
     Pair,
     SequenceDataset,
@@ -36,26 +27,23 @@ from robot_wm.data.sequences import (
     usable,
 )
 from robot_wm.encoders.base import Encoder
-from robot_wm.training.checkpoint import (
-    full_precision,
-    half_precision,
-    save_artifact,
-)
-from robot_wm.training.ema import Averaged
-from robot_wm.training.loop import Pace, Training, fit, generators_of
-from robot_wm.training.optim import warmup_cosine
+from robot_wm.training.checkpoint import full_precision, half_precision
+from robot_wm.training.loop import fit, generators_of
 from robot_wm.training.run_log import Log
-from robot_wm.world_models.jepa.artifact import build_spec, card_of, check_robot, load_submodules
+from robot_wm.world_models.base import Evaluate
+from robot_wm.world_models.jepa.artifact import (
+    ABOUT,
+    build_spec,
+    check_robot,
+    how_trained,
+    load_submodules,
+)
 from robot_wm.world_models.jepa.model import KIND, NAME, JEPAWorldModel
-from robot_wm.world_models.jepa.training.config import TrainConfig
+from robot_wm.world_models.jepa.training.config import FREE, TrainConfig
 from robot_wm.world_models.jepa.training.objective import TrainingModule
 from robot_wm.world_models.jepa.training.stages import Stage
 from robot_wm.world_models.jepa.visualization import SHEET, contact_sheet
-
-Evaluate = Callable[[JEPAWorldModel], Mapping[str, Any]]
-
-# These may change between the two halves of a resumed run; everything else decides the result.
-FREE = ("threads", "eval_every", "checkpoint_every", "log_every", "device", "latent_of")
+from robot_wm.world_models.training import AveragedTraining
 
 
 def train(
@@ -101,7 +89,7 @@ def train(
     return fit(make, out, resume)
 
 
-class WorldModelTraining(Training):
+class WorldModelTraining(AveragedTraining[TrainingModule]):
     """The network and its training heads, learning from windows of latents, stage after stage.
 
     Args:
@@ -112,7 +100,8 @@ class WorldModelTraining(Training):
         evaluate: see :func:`train`.
     """
 
-    title, section = "train", "train"
+    titled, about, free = "World model for `{task}`", ABOUT, FREE
+    config: TrainConfig
 
     def __init__(
         self,
@@ -122,44 +111,27 @@ class WorldModelTraining(Training):
         target: Path,
         evaluate: Evaluate | None,
     ) -> None:
-        self.config, self.pairs, self.encoder, self.target = config, pairs, encoder, target
-        self.closed_loop = evaluate
-        hashes = [store.sha256 for store, _ in pairs]
-        joint = hashes[0] if len(hashes) == 1 else sha256_of(hashes)
-        self.parents = {"encoder": encoder.sha256, "dataset": joint}
+        self.pairs, self.encoder, parents = pairs, encoder, dict[str, str]()
         if config.latent_of:
             manifest = read_manifest(Path(config.latent_of), KIND)
             check_parent(manifest, "encoder", encoder.sha256)
-            self.parents["latent"] = manifest["sha256"]
-        self.spec, sizes = build_spec(config, pairs, encoder)
+            parents["latent"] = manifest["sha256"]
+        spec, sizes = build_spec(config, pairs, encoder)
         if config.fine_tune:
-            check_robot(Path(config.latent_of), self.spec)
+            check_robot(Path(config.latent_of), spec)
+        stores = [store for store, _ in pairs]
+        super().__init__(NAME, config, stores, encoder.sha256, spec, target, evaluate, parents)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            live = TrainingModule(sizes, config, self.spec.control_dim)
-        self.state: Averaged[TrainingModule] = Averaged(live).to(config.device)
-        self.trained = self.live = self.state.live
+            live = TrainingModule(sizes, config, spec.control_dim)
+        self.average(live)
         self.ema = self.state.ema
-        self.generators = {}
-        decisive = {k: v for k, v in stored("train", asdict(config)).items() if k not in FREE}
-        decisive |= {key: list(decisive[key]) for key in ("rollout", "settle_rollout", "shares")}
-        self.identity = {**decisive, "parents": self.parents}
-        self.pace = Pace(
-            config.total, config.log_every, config.eval_every, config.checkpoint_every,
-            config.weight_decay, config.clip,
-        )  # fmt: skip
         self.stage: Stage | None = None
-        self.last: dict[str, Any] = {}
-        self.terms: dict[str, Tensor] = {}
-
-    def learning_rate(self, step: int) -> float:
-        """See :func:`learning_rate`."""
-        return learning_rate(self.config, step)
 
     def begin(self, step: int, log: Log) -> None:
         """Fit the fixed parts on the training split, then hold its windows in memory."""
+        super().begin(step, log)
         c = self.config
-        self.last = next((record for record in reversed(log.past) if "validation" in record), {})
         if not step:
             self._fit()
         network = copy.deepcopy(self.live.network).cpu().eval()
@@ -179,14 +151,13 @@ class WorldModelTraining(Training):
         self.held_out = held_out.evenly_spaced(512, rng) if len(held_out) else None
 
     def _fit(self) -> None:
-        c, stores = self.config, [store for store, _ in self.pairs]
-        rows = [block_actions(s, i) for s in stores for i in usable(s, "train")]
-        stats = Statistics.fit(np.concatenate(rows) if rows else np.zeros((0, 1)))
+        c = self.config
+        rows = [block_actions(s, i) for s in self.stores for i in usable(s, "train")]
         network = copy.deepcopy(self.live.network).cpu()
-        guide = self.live.guide.scale
-        for scale in (network.predictor.scale, network.proposer.scale, guide):
-            scale.mean.copy_(torch.from_numpy(stats.mean))
-            scale.std.copy_(torch.from_numpy(stats.std))
+        guide, scale = self.live.guide.scale, network.predictor.scale
+        scale.fit(np.concatenate(rows) if rows else np.zeros((0, 1)))
+        for other in (network.proposer.scale, guide):
+            other.load_state_dict(scale.state_dict())
         if c.latent_of:
             explained = load_submodules(
                 network, Path(c.latent_of), not c.embedding_steps, c.fine_tune
@@ -222,14 +193,11 @@ class WorldModelTraining(Training):
         stage, start = self.config.stage_of(step)
         if stage is not self.stage:
             self._enter(stage, first=step == start + 1)
-        terms = stage.loss(self.live, self.windows, step - start, rng, generator)
-        self.terms = {name: value.detach() for name, value in terms.items()}
-        return torch.stack(list(terms.values())).sum()
+        return self.summed(stage.loss(self.live, self.windows, step - start, rng, generator))
 
     def after_step(self, step: int, norm: Tensor) -> None:
         """Move the average; in the end, towards what fine-tuning began with."""
-        _, start = self.config.stage_of(step)
-        self.state.update(self.config.ema, step - start)
+        super().after_step(step, norm)
         if step == self.config.total and self.config.interpolation:
             self._interpolate()
 
@@ -241,58 +209,33 @@ class WorldModelTraining(Training):
         for weight, first in both:
             weight.data.lerp_(first.data.to(weight), self.config.interpolation)
 
-    def line(self) -> dict[str, Any]:
-        """Loss and terms of the last step."""
-        total = torch.stack(list(self.terms.values())).sum()
-        return {"loss": float(total), "terms": {k: float(v) for k, v in self.terms.items()}}
-
     def model(self) -> JEPAWorldModel:
         """The averaged model as it would be shipped now, rounded to half precision."""
         network = copy.deepcopy(self.ema.network)
         network.load_state_dict(full_precision(half_precision(network)))
         return JEPAWorldModel(network, self.encoder, self.spec, self.config.cost)
 
-    def evaluate(self, step: int) -> dict[str, Any]:
-        """Validate where something predicts; closed loop once there is something to plan with."""
-        values: dict[str, Any] = {}
+    @property
+    def plans(self) -> bool:
+        """Whether there is something to plan with."""
         assert self.stage is not None  # a step was taken
-        if self.held_out is not None and self.stage.predicts:
-            found = self.ema.validate(self.held_out, self.stage.plans)
-            # Where nothing moves in a handful of episodes, a share of it has no meaning.
-            values["validation"] = {k: v for k, v in found.items() if math.isfinite(v)}
-        if self.closed_loop is not None and self.stage.plans:
-            values["closed_loop"] = dict(self.closed_loop(self.model()))
-        if values:
-            self.last = {"step": step, **values}
-        return values
+        return self.stage.plans
+
+    def validate(self) -> Mapping[str, float]:
+        """Measures of held-out windows, where something predicts."""
+        if self.held_out is None or self.stage is None or not self.stage.predicts:
+            return {}
+        return self.ema.validate(self.held_out, self.stage.plans)
 
     def finish(self) -> Path:
         """Write the artefact."""
-        c, network = self.config, self.model().network
-        count = sum(p.numel() for p in network.parameters())
-        facts = {
-            "family": NAME,
-            "config": self.identity,
-            "datasets": [s.sha256 for s, _ in self.pairs],
-            "parameters": count,
-            "explained_variance": float(self.ema.explained),
-            "last": {k: v for k, v in self.last.items() if k != "seconds"},
-        }
-        sizes = asdict(network.sizes)
-        described = {"spec": spec_to_json(self.spec), "sizes": sizes, "cost": c.cost}
-        sheet = contact_sheet([store for store, _ in self.pairs], c.seed)
-        save_artifact(
-            self.target, KIND, half_precision(network), described, self.parents, facts,
-            card_of(c, facts, self.parents), {SHEET: sheet},
+        c, network, explained = self.config, self.model().network, float(self.ema.explained)
+        return self.save(
+            half_precision(network), {"sizes": asdict(network.sizes), "cost": c.cost},
+            sum(p.numel() for p in network.parameters()), how_trained(c),
+            [f"The fixed reduction keeps {explained:.1%} of the token variance"],
+            {SHEET: contact_sheet(self.stores, c.seed)}, explained_variance=explained,
         )  # fmt: skip
-        return self.target
-
-
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, then half a cosine to 0, once in every stage. Steps count from 1."""
-    stage, start = config.stage_of(step)
-    warmup = min(config.warmup, stage.steps)
-    return warmup_cosine(config.lr, step - start, stage.steps, warmup)
 
 
 def _listed(paths: Path | Sequence[Path]) -> list[Path]:

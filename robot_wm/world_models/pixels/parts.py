@@ -2,35 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from robot_wm.core.images import Size, sides
-from robot_wm.data.normalization import Statistics
 from robot_wm.data.windows import Windows
-
-
-class Normalize(nn.Module):
-    """Blocks ``[..., A]`` of zero mean and unit spread, by statistics that travel with weights."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("std", torch.ones(size))
-
-    def fit(self, actions: np.ndarray) -> None:
-        """Take the statistics of recorded blocks ``[F, A]``."""
-        found = Statistics.fit(actions)
-        self.mean.copy_(torch.from_numpy(found.mean))
-        self.std.copy_(torch.from_numpy(found.std))
-
-    def forward(self, actions: Tensor) -> Tensor:
-        """Normalised blocks."""
-        return (actions - self.mean) / self.std
 
 
 class Standardize(nn.Module):

@@ -1,11 +1,7 @@
-"""A world model that generates pictures, behind the contract.
+"""A world model that generates pictures of full size, behind the contract.
 
-Three costs (all are means of squares, so that only what is compared differs):
-
-* ``native``: what the model itself predicts, against its own look at the goal picture alone;
-* ``pixels``: the imagined picture against the goal picture, in [0, 1];
-* ``shared``: the frozen encoder's tokens of both pictures. It compares predictions: models that
-  share it differ in nothing else.
+All its costs (``pixels.model``) are means of squares, so that only what is compared differs.
+``native`` compares what the model itself predicts with its own look at the goal picture alone.
 
 What is random in imagining is drawn from a seed that :meth:`GenerativeModel.encode` takes from the
 history, and is the same for all candidates (common random numbers).
@@ -23,12 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robot_wm.core.errors import ConfigError, InputError
-from robot_wm.core.protocols import History, ModelSpec, check_actions, check_history, check_image
+from robot_wm.core.protocols import History, check_actions, check_clip, check_history
 from robot_wm.data.windows import Windows
-from robot_wm.encoders.base import Encoder
+from robot_wm.world_models.pixels.model import DrawingModel
 
-COSTS = ("native", "pixels", "shared")
 # Candidates at a time: their activations stay in a processor's cache.
 CHUNK = 16
 
@@ -121,35 +115,8 @@ class GeneratorState:
     seed: int
 
 
-class GenerativeModel:
-    """:class:`robot_wm.core.protocols.WorldModel` over networks that generate pictures.
-
-    It also shows what it imagines (``planning``'s ``Imagination``; decoded, not remembered), and
-    says how surprising a film is.
-
-    Args:
-        network: the trained parts.
-        encoder: the frozen encoder, for the cost ``shared`` alone.
-        spec: what the planner must know.
-        cost: one of :data:`COSTS`.
-
-    Raises:
-        ConfigError: an unknown cost.
-    """
-
-    def __init__(
-        self, network: Generator, encoder: Encoder, spec: ModelSpec, cost: str = "native"
-    ) -> None:
-        if cost not in COSTS:
-            raise ConfigError(f"cost {cost!r}", f"one of {COSTS}", "name one of them")
-        self.network, self.encoder, self.spec, self.cost = network.eval(), encoder, spec, cost
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self.network.parameters()).device
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.array(array)).to(self._device)
+class GenerativeModel(DrawingModel[Generator, GeneratorState]):
+    """A model over networks that generate pictures; ``Surprising``."""
 
     @torch.inference_mode()
     def encode(self, history: History) -> GeneratorState:
@@ -165,23 +132,15 @@ class GenerativeModel:
             actions = np.asarray(history.actions[1 - len(frames) :], np.float32)
         digest = hashlib.sha256(frames.tobytes() + actions.tobytes()).digest()
         # One by one, so that a frame has the same bytes as a goal and as part of a history.
-        latents = torch.cat([self.network.look(self._tensor(frame[None])) for frame in frames])
+        latents = torch.cat([self.network.look(self._tensor(f[None], np.uint8)) for f in frames])
         seed = int.from_bytes(digest[:7], "little")
-        return GeneratorState(latents, self._tensor(actions), self._tensor(frames[-1]), seed)
+        present = self._tensor(frames[-1], np.uint8)
+        return GeneratorState(latents, self._tensor(actions), present, seed)
 
-    @torch.inference_mode()
-    def step_costs(
-        self, state: GeneratorState, goal: GeneratorState, actions: np.ndarray
-    ) -> np.ndarray:
-        """Cost of each imagined step, float32 ``[N, H]``; see the module and the contract.
-
-        Raises:
-            InputError: see :func:`robot_wm.core.protocols.check_actions`.
-        """
-        check_actions(actions, self.spec)
-        rows, which = self.network.distinct(self._tensor(np.asarray(actions, np.float32)))
-        costs = torch.cat([self._costs(state, goal, part) for part in rows.split(CHUNK)])
-        return costs[which].cpu().numpy()
+    def costs(self, state: GeneratorState, goal: GeneratorState, actions: Tensor) -> Tensor:
+        """Candidates that lead to the same film are imagined once."""
+        rows, which = self.network.distinct(actions)
+        return torch.cat([self._costs(state, goal, part) for part in rows.split(CHUNK)])[which]
 
     def _costs(self, state: GeneratorState, goal: GeneratorState, actions: Tensor) -> Tensor:
         found = self._imagine(state, actions)
@@ -211,13 +170,15 @@ class GenerativeModel:
             InputError: see :func:`robot_wm.core.protocols.check_actions`.
         """
         check_actions(actions, self.spec)
-        rows = self._tensor(np.asarray(actions, np.float32)).split(CHUNK)
-        shown = [_bytes(self._pictures(state, self._imagine(state, part))) for part in rows]
-        return torch.cat(shown).cpu().numpy()
+        rows = self._tensor(actions).split(CHUNK)
+        return torch.cat([self._shown(state, part) for part in rows]).cpu().numpy()
 
-    def nearest_frames(self, state: GeneratorState, actions: np.ndarray) -> np.ndarray:
-        """What a plan ``[H, A]`` is imagined to look like, uint8 ``[H, height, width, 3]``."""
-        return self.imagined_frames(state, np.asarray(actions, np.float32)[None])[0]
+    def frames(self, state: GeneratorState, actions: Tensor) -> Tensor:
+        """See the base."""
+        return self._shown(state, actions[None])[0]
+
+    def _shown(self, state: GeneratorState, actions: Tensor) -> Tensor:
+        return _bytes(self._pictures(state, self._imagine(state, actions)))
 
     @torch.inference_mode()
     def surprise(self, frames: np.ndarray, actions: np.ndarray) -> np.ndarray:
@@ -230,17 +191,9 @@ class GenerativeModel:
         Raises:
             InputError: pictures of another size, or another number of blocks.
         """
-        check_image(frames, self.spec.image_size)
-        wanted = (len(frames) - 1, self.spec.action_dim)
-        if np.shape(actions) != wanted or len(frames) < 2:
-            raise InputError(
-                f"{len(frames)} frames with actions {np.shape(actions)}",
-                f"two frames or more, and the blocks between them {wanted}",
-                "give the action of every model step",
-            )
-        latents = self.network.look(self._tensor(frames))
-        found = self.network.surprise(latents, self._tensor(np.asarray(actions, np.float32)))
-        return found.float().cpu().numpy()
+        check_clip(frames, actions, self.spec)
+        latents = self.network.look(self._tensor(frames, np.uint8))
+        return self.network.surprise(latents, self._tensor(actions)).float().cpu().numpy()
 
 
 def _bytes(images: Tensor) -> Tensor:

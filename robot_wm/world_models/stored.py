@@ -1,0 +1,60 @@
+"""Networks of stored world models, whatever their family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from robot_wm.core.errors import ConfigError, WeightsError
+from robot_wm.core.protocols import ModelSpec, spec_from_json
+from robot_wm.core.storage.provenance import check_parent
+from robot_wm.training.checkpoint import full_precision, load_artifact, load_module
+from robot_wm.world_models.base import KIND
+
+N = TypeVar("N", bound=nn.Module)
+T = TypeVar("T")
+FROZEN = "frozen."  # begins the names of what is another artefact's
+
+
+def frozen_state(network: nn.Module) -> dict[str, Tensor]:
+    """What is another artefact's: the submodule ``frozen``, if there is one."""
+    return {k: v for k, v in network.state_dict().items() if k.startswith(FROZEN)}
+
+
+def load_network(
+    folder: Path,
+    encoder: str,
+    make: Callable[[Mapping[str, Any], ModelSpec], tuple[N, T]],
+    keys: type,
+) -> tuple[N, T, ModelSpec]:
+    """The network of an artefact, fixed, with what ``make`` made of it and the planner's spec.
+
+    Args:
+        encoder: sha256 of the encoder that is to be the model's parent.
+        make: the network before its weights and what else is wanted, of what lies beside them.
+        keys: what is read there, for messages.
+
+    Raises:
+        WeightsError: missing, altered or misshapen weights.
+        DataError: the encoder is not the one this model was trained on.
+    """
+    tensors, described, manifest = load_artifact(folder, KIND)
+    check_parent(manifest, "encoder", encoder)
+    try:
+        spec = spec_from_json(described["spec"])
+        with torch.random.fork_rng(devices=[]):
+            network, made = make(described, spec)
+    except (KeyError, TypeError, ConfigError) as error:
+        raise WeightsError(
+            f"{folder} has an unusable configuration: {error}",
+            f"the keys of {keys.__name__} and ModelSpec", "train the world model again",
+        ) from error  # fmt: skip
+    load_module(network, {**frozen_state(network), **full_precision(tensors)}, str(folder))
+    network.requires_grad_(False)
+    hashes = {**manifest["parents"], KIND: manifest["sha256"]}
+    return network, made, replace(spec, hashes=hashes)
