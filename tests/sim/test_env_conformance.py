@@ -39,7 +39,9 @@ def test_spec_agrees_with_what_the_scene_returns(task):
 
 @every_task
 def test_every_number_of_an_action_is_told_in_units(task):
-    assert len(TASKS[task].full_command) == TASKS[task].control_dim
+    told, ours = len(TASKS[task].full_command), TASKS[task].__module__.startswith("sim.")
+    # Another package's task may leave it out; its bundles then tell no unit.
+    assert told == TASKS[task].control_dim or (told == 0 and not ours)
 
 
 @every_task
