@@ -26,6 +26,7 @@ from robot_wm.core.errors import DataError
 from robot_wm.core.storage.provenance import (
     MANIFEST,
     atomic_folder,
+    check_same,
     read_json,
     read_manifest,
     sha256_of,
@@ -64,8 +65,11 @@ class Lesson(NamedTuple):
         return int(self.togo[self.past])
 
 
-def open_lessons(root: Path, config: Mapping[str, Any]) -> None:
+def open_lessons(root: Path, config: Mapping[str, Any], made_by: type | None = None) -> None:
     """Create ``lessons.json``, or check that the existing one is the same.
+
+    Args:
+        made_by: dataclass of the configuration, whose defaults older lessons have.
 
     Raises:
         DataError: the folder holds lessons made otherwise.
@@ -74,14 +78,7 @@ def open_lessons(root: Path, config: Mapping[str, Any]) -> None:
     if not path.is_file():
         write_json(path, dict(config))
         return
-    found = read_json(path)
-    if found != config:
-        keys = sorted(k for k in found.keys() | config.keys() if found.get(k) != config.get(k))
-        raise DataError(
-            f"{root} holds lessons made otherwise (differs in: {', '.join(keys)})",
-            "the configuration in its lessons.json",
-            "choose another name or delete that folder",
-        )
+    check_same(Path(root), read_json(path), config, "delete that folder", made_by)
 
 
 def write_lessons(root: Path, index: int, lessons: Sequence[Lesson], questions: int) -> None:

@@ -112,7 +112,10 @@ def teach(config: TeacherConfig, root: Path, shards: int, workers: int = 1) -> P
     """
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
     job = _Job(config, Path(root))
-    fill(job.root, range(shards), job, "teaching", workers, lambda: open_lessons(root, values))
+    fill(
+        job.root, range(shards), job, "teaching", workers,
+        lambda: open_lessons(root, values, TeacherConfig),
+    )  # fmt: skip
     return root
 
 

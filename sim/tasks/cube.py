@@ -92,7 +92,7 @@ class Cube(Task):
     view = 0.73  # at the middle of the table
     control_dim = 5
     full_command = (
-        *(f"{reach:g} m along {axis}" for reach, axis in zip(REACH, "xyz", strict=False)),
+        *(f"{reach:g} m along {axis}" for reach, axis in zip(REACH[:3], "xyz", strict=True)),
         f"{REACH[ANGLE]:g} rad of yaw",
         "the whole way of closing",
     )

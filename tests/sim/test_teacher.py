@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -111,6 +112,17 @@ def test_shards_are_pure_and_resumable(recorded, tmp_path):
     assert len(records) == len(columns["goals"])
     with pytest.raises(DataError, match="ways"):
         teach(replace(config, ways=3), tmp_path / "a", 2)
+
+
+def test_lessons_of_before_an_option_have_its_default(recorded, tmp_path):
+    config = config_of(recorded)
+    teach(config, tmp_path / "a", 1)
+    record = json.loads((tmp_path / "a/lessons.json").read_text())
+    del record["nearest"]
+    (tmp_path / "a/lessons.json").write_text(json.dumps(record))
+    teach(config, tmp_path / "a", 1)
+    with pytest.raises(DataError, match="nearest"):
+        teach(replace(config, nearest=(1, 6)), tmp_path / "a", 1)
 
 
 def test_pictures_show_the_states(recorded, tmp_path):

@@ -13,6 +13,7 @@ from robot_wm.core.config import build
 from robot_wm.core.errors import WeightsError
 from robot_wm.core.protocols import ModelSpec
 from robot_wm.core.storage.provenance import MANIFEST, storage_root
+from robot_wm.data.formats.base import spec_of
 from robot_wm.data.sequences import open_pairs
 from robot_wm.encoders.base import load_encoder
 from robot_wm.training.loop import fit
@@ -22,7 +23,8 @@ from robot_wm.world_models.hierarchy.model import HierarchicalModel
 from robot_wm.world_models.hierarchy.network import UpperLevel
 from robot_wm.world_models.hierarchy.training import LOW, UPPER, UpperTraining
 from robot_wm.world_models.jepa.actor.dataset import RecordedRows
-from robot_wm.world_models.jepa.model import JEPAWorldModel
+from robot_wm.world_models.jepa.artifact import check_robot
+from robot_wm.world_models.jepa.model import CONTEXT, JEPAWorldModel
 from robot_wm.world_models.jepa.network import Network, Sizes
 from robot_wm.world_models.stored import load_network
 
@@ -43,11 +45,13 @@ class HierarchyFamily:
 
         Raises:
             WeightsError: no such lower level.
-            DataError: it is of another encoder, or there is no demonstration.
+            DataError: it is of another encoder or robot, or there is no demonstration.
         """
-        low = JEPAWorldModel.load(lower_level(config), data.encoder)
+        folder = lower_level(config)
+        low = JEPAWorldModel.load(folder, data.encoder)
         caches = [data.latents(path) for path in data.datasets]
         pairs = open_pairs(config.task, data.datasets, caches, low.encoder.sha256)
+        check_robot(folder, spec_of(pairs[0][0], CONTEXT, low.spec.horizon))
         rows = RecordedRows.load(pairs, low, config.demonstration_noise)
         stores = [store for store, _ in pairs]
         target = Path(out) / KIND
