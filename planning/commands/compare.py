@@ -37,6 +37,8 @@ from robot_wm.core.storage.provenance import (
 from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from planning.evaluation.goal_pairs import PairList
     from planning.evaluation.results import EvaluationResult
     from robot_wm.cli.settings import Settings
@@ -167,6 +169,13 @@ def samples(config: Any) -> int:
     return total
 
 
+def meters(facts: Mapping[str, Any]) -> dict[str, float]:
+    """What a training measured of the finished model on held-out episodes, and of its dreams."""
+    found = {**facts.get("last", {}).get("validation", {})}
+    found |= {f"dream_{key}": value for key, value in facts.get("dream", {}).items()}
+    return found
+
+
 def measured(
     session: Session,
     name: str,
@@ -197,7 +206,8 @@ def measured(
     noisy = {o: evaluated(session, name, pairs, folders, o) for o in settings.compare.overlays}
     told = clean.row({"config_sha256": identity["asked_sha256"]})
     able = isinstance(load_world_model(*folders), Surprising)
-    family = read_manifest(folders[0], "world_model", verify=False)["facts"].get("family", name)
+    facts = read_manifest(folders[0], "world_model", verify=False)["facts"]
+    family = facts.get("family", name)
     strict = told["secondary_metrics"].get("strict", {}).get("success_pct")
     row = {
         **identity, **spent, **provenance(),
@@ -206,6 +216,7 @@ def measured(
         "overlays": {o: round(100 * float(r.hits().mean()), 4) for o, r in noisy.items()},
         "surprise_pct": accuracy(ask(settings, folders, clips, True), family) if able else None,
         "plan_ms": told["latency_ms_p50"],
+        "meters": meters(facts),
         "parameters": sum(t.numel() for t in load_artifact(folders[0], "world_model")[0].values()),
         **{key: told[key] for key in (
             "episodes", "successes", "wilson_low", "wilson_high", "pair_list_sha256", "eval_seed",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+from planning.comparison import acceptance
 from planning.reporting.tables import MISSING, number
 from robot_wm.core.config import Count, Natural, Within
 from robot_wm.core.storage.json_io import write_lines
@@ -32,6 +33,7 @@ class Known:
         plan_ms: median time of perceiving and planning.
         samples_per_s: training samples, as the configuration counts them, by wall time.
         cpu_minutes, peak_mb: of the training.
+        meters: what the training measured of the finished model on held-out episodes.
     """
 
     task: str
@@ -48,6 +50,7 @@ class Known:
     samples_per_s: float | None
     cpu_minutes: float | None
     peak_mb: float | None
+    meters: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -110,11 +113,18 @@ is that of `robot-wm physics`. Samples, CPU minutes and memory are those of the 
 are counted as each configuration counts them.
 """
 
+OWN = """What each was to show on its own, of the finished model on held-out episodes:
+"""
+
 
 def render_section(results: Path) -> str:
     """The section of ``docs/results.md``; empty where there are no rows."""
     files = sorted((results / FOLDER).glob("*.jsonl"))
-    parts = [f"### {path.stem}\n\n{render(newest(read_rows(path)))}" for path in files]
+    parts = []
+    for path in files:
+        rows = newest(read_rows(path))
+        shown = acceptance.render(rows)
+        parts.append(f"### {path.stem}\n\n{render(rows)}" + f"\n{OWN}\n{shown}" * bool(shown))
     return "\n".join([HEADER, *parts]) if parts else ""
 
 

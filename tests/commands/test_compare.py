@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from planning.commands.compare import CompareSettings, samples, variant
+from planning.commands.compare import CompareSettings, meters, samples, variant
+from planning.comparison import acceptance
 from planning.comparison.page import imagined, render_page
 from planning.comparison.results import add_row, find, newest, read_rows, render, render_section
 from robot_wm.cli import main as cli
@@ -130,3 +131,29 @@ def test_two_families_through_the_command_line_and_once_alone(
     assert path.read_bytes() == before
     told = capsys.readouterr()
     assert "training" not in told.out + told.err
+
+
+def test_a_model_is_held_to_its_own_bounds() -> None:
+    told = {what: (figure, met) for what, figure, met in acceptance.judged("world_models", {
+        "psnr": 28.4, "explained_1": 0.5, "explained_5": -0.1, "nll": 0.9, "nll_gaussian": 1.0,
+        "nll_copy": 1.5, "covered_90": 0.97, "dream_before": 3.0, "dream_after": 2.0,
+    })}  # fmt: skip
+    found = {what.split()[0]: met for what, (_, met) in told.items()}
+    assert found == {
+        "PSNR": "yes", "share": "--", "first": "yes", "last": "no", "next": "yes", "middle": "no",
+        "controller's": "yes",
+    }  # fmt: skip
+    assert told["next latent more probable under the mixture than under one Gaussian, or around "
+                "the last latent [nats]"][0] == "0.9, 1, 1.5"  # fmt: skip
+    assert acceptance.judged("linear", {"psnr": 1.0}) == []
+    shown = acceptance.render(
+        [{**ROW, "meters": {"EF_1": 0.5, "EF_5": 0.2}}, {**ROW, "meters": {}}]
+    )
+    assert shown.count("| jepa | 0 |") == 2
+    assert shown.count("yes") == 2
+
+
+def test_meters_are_those_of_the_finished_model_and_of_its_dreams() -> None:
+    facts = {"last": {"step": 9, "validation": {"psnr": 30.0}}, "dream": {"before": 2.0}}
+    assert meters(facts) == {"psnr": 30.0, "dream_before": 2.0}
+    assert meters({}) == {}

@@ -194,3 +194,13 @@ def test_dreams_keep_to_the_bounds_and_reward_nearness():
     assert blocks.shape == (8, 10)
     assert float(blocks.abs().max()) <= 1
     assert torch.equal(blocks[:, :2].repeat(1, 5), blocks)
+
+
+def test_a_network_measures_what_its_posterior_knows():
+    torch.manual_seed(0)
+    network = Network(SMALL, SPEC)
+    frames = torch.randint(0, 255, (3, 4, 64, 64, 3), dtype=torch.uint8)
+    found = network.measure(frames, torch.rand(3, 3, 10))
+    assert set(found) == {"psnr", "visible", "kl", "entropy"}
+    assert found["kl"] >= 0
+    assert 0 < found["entropy"] <= 4 * np.log(4)  # of four categoricals of four classes

@@ -22,7 +22,7 @@ from robot_wm.world_models.base import WORLD_MODELS, TrainingData
 from robot_wm.world_models.genie.config import GenieConfig, TrueGenieConfig
 from robot_wm.world_models.genie.network import Genie, TrueGenie
 from robot_wm.world_models.pixels.generator import CHUNK, GenerativeModel
-from robot_wm.world_models.pixels.measures import validate
+from robot_wm.world_models.pixels.measures import redrawn, validate
 from robot_wm.world_models.pixels.model import COSTS
 from robot_wm.world_models.sora.config import SoraConfig
 from robot_wm.world_models.sora.network import Sora
@@ -205,6 +205,18 @@ def test_films_are_judged_on_what_changed():
         assert found[f"explained_{k}"] == pytest.approx(0.75, abs=0.01)
         assert found[f"action_db_{k}"] == pytest.approx(10 * np.log10(4), abs=0.1)
     assert found["psnr"] == pytest.approx(120)  # nothing is lost: the error is floored at 1e-12
+
+
+def test_what_moves_is_visible_only_where_it_is_drawn():
+    truth = torch.zeros(4, 1, 8, 8)
+    for i in range(4):
+        truth[i, 0, 2 * i] = 1.0
+    assert redrawn(truth, truth) == {"psnr": pytest.approx(120), "visible": 1}
+    mean = truth.mean(dim=0).expand_as(truth)
+    found = redrawn(mean, truth)
+    assert found["visible"] == pytest.approx(0)
+    assert found["psnr"] == pytest.approx(-10 * np.log10(float((mean - truth).square().mean())))
+    assert redrawn(0.5 * (mean + truth), truth)["visible"] == pytest.approx(0.75)
 
 
 SHORT = {

@@ -10,6 +10,7 @@ from tiny_jepa import SPEC
 from robot_wm.world_models.genie import latent_actions
 from robot_wm.world_models.genie.config import GenieConfig
 from robot_wm.world_models.genie.dynamics import unmasked
+from robot_wm.world_models.genie.measures import agreement, carried_over
 from robot_wm.world_models.genie.network import Genie
 from robot_wm.world_models.genie.quantizer import PATIENCE, VectorQuantizer, perplexity
 
@@ -203,3 +204,62 @@ def test_dynamics_learns_from_codes_that_are_read_off_pictures_not_from_labels(g
         name.partition(".")[0] for name, p in genie.named_parameters() if p.grad is not None
     }
     assert learning == {"dynamics"}
+
+
+def test_codes_that_name_true_actions_agree_with_them_and_others_do_not():
+    rng = np.random.default_rng(0)
+    corners = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], np.float32)
+    codes = torch.from_numpy(rng.integers(4, size=(60, 5)))
+    controls = torch.from_numpy(corners)[codes] + 0.01 * torch.randn(60, 5, 2)
+    right = agreement(codes, controls, 4)
+    assert right["action_r2"] > 0.99
+    assert right["actions_used"] == pytest.approx(4, abs=0.1)
+    assert right["adj_mi"] > 0.7  # eight clusters of four corners
+    guessed = agreement(torch.from_numpy(rng.integers(4, size=(60, 5))), controls, 4)
+    assert abs(guessed["adj_mi"]) < 0.05
+    assert guessed["action_r2"] < 0.1
+
+
+class Mover:
+    """A latent action model that knows by how far a bright column moved, or only where to."""
+
+    def __init__(self, leaks):
+        self.leaks = leaks
+
+    def infer(self, frames):
+        where = frames[..., 0].float().mean(dim=2).argmax(dim=-1)
+        return where[:, 1:] if self.leaks else where[:, 1:] - where[:, :-1]
+
+    def predict(self, frames, codes):
+        where = frames[..., 0].float().mean(dim=2).argmax(dim=-1)
+        to = codes if self.leaks else where + codes
+        return F.one_hot(to.clamp(0, 15), 16).float()[:, :, None, :, None].expand(-1, -1, 4, -1, 3)
+
+
+def test_a_code_that_says_what_was_done_serves_elsewhere_and_one_of_the_picture_does_not():
+    rng = np.random.default_rng(0)
+    start, step = rng.integers(4, 7, size=24), rng.integers(-2, 3, size=(24, 2))
+    step[step == 0] = 1
+    where = np.stack([start, start + step[:, 0], start + step.sum(axis=1)], axis=1)
+    frames = np.zeros((24, 3, 4, 16, 3), np.uint8)
+    for i, j in np.ndindex(24, 3):
+        frames[i, j, :, where[i, j]] = 255
+    frames, blocks = torch.from_numpy(frames), torch.from_numpy(step).float()[..., None]
+    noisy = Mover(False)
+    exact = noisy.predict
+    noisy.predict = lambda f, c: (exact(f, c) + 0.1).clamp(0, 1)
+    assert carried_over(noisy, frames, blocks)["transfer"] == pytest.approx(1, abs=1e-4)
+    leaky = Mover(True)
+    drawn = leaky.predict
+    leaky.predict = lambda f, c: (drawn(f, c) + 0.1).clamp(0, 1)
+    found = carried_over(leaky, frames, blocks)
+    assert found["transfer"] > 2
+    assert found["code_db"] > 1
+
+
+@torch.no_grad()
+def test_a_network_measures_its_codes(genie):
+    frames = films(count=6)
+    found = genie.measure(frames, torch.randn(6, 3, 10))
+    assert {"tokens_used", "actions_used", "adj_mi", "transfer", "code_db"} <= set(found)
+    assert all(np.isfinite(value) for value in found.values())

@@ -23,6 +23,7 @@ from robot_wm.world_models.world_models_2018.model import expected_distance
 from robot_wm.world_models.world_models_2018.networks import (
     VAE,
     Network,
+    cumulated,
     kl_from_unit,
     moments,
     negative_log_likelihood,
@@ -159,3 +160,26 @@ def test_what_evolution_needs_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "cma", None)
     with pytest.raises(ConfigError, match="rivals"):
         library()
+
+
+def test_the_cumulated_mixture_is_that_of_its_samples():
+    mix = mixture(rows=1, seed=3)
+    generator = torch.Generator().manual_seed(4)
+    rows = tuple(part.expand(20_000, *part.shape[1:]) for part in mix)
+    drawn = sample(
+        rows, 1.0, torch.rand(20_000, 1, generator=generator),
+        torch.randn(20_000, 4, generator=generator),
+    )  # fmt: skip
+    at = torch.tensor([[0.3, -0.5, 1.0, 0.0]])
+    np.testing.assert_allclose(cumulated(mix, at)[0], (drawn <= at).float().mean(0), atol=0.015)
+
+
+def test_a_network_measures_what_it_keeps_and_foretells():
+    torch.manual_seed(0)
+    network = Network(WorldModels2018Config("push_t", z=4, hidden=8, mixtures=2), SPEC)
+    frames = torch.randint(0, 255, (3, 4, 64, 64, 3), dtype=torch.uint8)
+    found = network.measure(frames, torch.rand(3, 3, 10))
+    assert set(found) == {"psnr", "visible", "nll", "nll_gaussian", "nll_copy", "covered_90"}
+    assert 0 <= found["covered_90"] <= 1
+    assert found["psnr"] < 12
+    assert found["visible"] < 0.5

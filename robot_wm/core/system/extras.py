@@ -14,6 +14,7 @@ EXTRAS = {
     "jinja2": ("jinja2", "cli"), "matplotlib": ("matplotlib", "cli"),
     "wordllama": ("wordllama", "language"), "ogbench": ("ogbench", "arms"),
     "fast_simplification": ("fast-simplification", "arms"), "cma": ("cma", "rivals"),
+    "sklearn": ("scikit-learn", "rivals"),
 }  # fmt: skip
 
 

@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from robot_wm.core.protocols import ModelSpec
 from robot_wm.world_models.dreamer.config import DreamerConfig
 from robot_wm.world_models.dreamer.layers import BINS, Brush, Eyes, bins, expectation, mlp
-from robot_wm.world_models.dreamer.rssm import RSSM, Belief
-from robot_wm.world_models.pixels.frames import CANVAS, drawn_onto
+from robot_wm.world_models.dreamer.rssm import RSSM, Belief, kl
+from robot_wm.world_models.pixels.frames import CANVAS, drawn_onto, to_canvas
+from robot_wm.world_models.pixels.measures import redrawn
 from robot_wm.world_models.pixels.model import pushed, unpushed
 
 LAYERS = 2
@@ -57,6 +58,27 @@ class Network(nn.Module):
     def draw(self, features: Tensor) -> Tensor:
         """Features ``[N, F]`` to images ``[N, 3, 64, 64]`` in 0 … 1."""
         return drawn_onto(self.get_buffer("backdrop"), self.brush(features))
+
+    @torch.inference_mode()
+    def measure(self, frames: Tensor, actions: Tensor) -> dict[str, float]:
+        """Of windows ``[B, W, ...]``: what the posterior knows beyond the prior, and leaves open.
+
+        Returns:
+            See :func:`robot_wm.world_models.pixels.measures.redrawn`. In nats ``kl``: of posterior
+            from prior, of every frame but the first; ``entropy``: of the posterior.
+        """
+        images = to_canvas(frames.flatten(0, 1))
+        seen = self.eyes(images).unflatten(0, frames.shape[:2])
+        uniform = torch.full((frames.shape[1], len(frames), self.config.groups), 0.5).to(seen)
+        beliefs, posterior, prior = self.rssm.filter(seen, self.shares(actions), uniform)
+        rebuilt = self.draw(torch.stack([b.features for b in beliefs], dim=1).flatten(0, 1))
+        entropy = torch.special.entr(posterior).sum(dim=(-2, -1))
+        kept = redrawn(rebuilt, images)
+        return {
+            **kept,
+            "kl": float(kl(posterior, prior)[:, 1:].mean()),
+            "entropy": float(entropy.mean()),
+        }
 
     @staticmethod
     def looks(seen: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from robot_wm.core.protocols import ModelSpec
 from robot_wm.data.windows import Windows
-from robot_wm.training.metrics import r2
 from robot_wm.world_models.genie.config import GenieConfig, TrueGenieConfig
 from robot_wm.world_models.genie.dynamics import MaskedDynamics
 from robot_wm.world_models.genie.latent_actions import LatentActions
+from robot_wm.world_models.genie.measures import agreement, carried_over, clustering
 from robot_wm.world_models.genie.quantizer import perplexity
 from robot_wm.world_models.genie.tokenizer import Tokenizer
 from robot_wm.world_models.pixels.config import grid_of
@@ -105,6 +105,7 @@ class Genie(TrueGenie):
 
     def __init__(self, config: GenieConfig, spec: ModelSpec) -> None:
         super().__init__(config, spec, config.code_width)
+        clustering()  # missing, it is to be known now and not when codes are measured
         c, self.control = config, spec.control_dim
         self.actions = LatentActions(
             spec.image_size, c.action_patch, c.latent_actions, c.code_width, c.width,
@@ -146,20 +147,16 @@ class Genie(TrueGenie):
         return actions[first[: int(which.max()) + 1]], which
 
     def measure(self, frames: Tensor, actions: Tensor) -> dict[str, float]:
-        """Of latent actions: perplexity; R² of a block's mean control given its code alone.
+        """Of latent actions: agreement with true ones, and what of a code carries over.
 
         Also how often the name of a recorded block is the code that is read off the pictures.
         """
         codes, named = self.actions.infer(frames), self.codes(actions)
         control = actions.unflatten(-1, (-1, self.control)).mean(dim=2)
-        known = slice(0, len(codes), 2), slice(1, len(codes), 2)
-        count = self.config.latent_actions
-        one_hot = [F.one_hot(codes[half], count).float().flatten(0, 1) for half in known]
-        rows = [control[half].flatten(0, 1) for half in known]
-        table = one_hot[0].T @ rows[0] / one_hot[0].sum(dim=0)[:, None].clamp(min=1)
-        return super().measure(frames, actions) | {
-            "actions_used": perplexity(codes, count),
-            "action_r2": float(r2(one_hot[1] @ table, rows[1], rows[0].mean(0), axis=None)),
+        return {
+            **super().measure(frames, actions),
+            **agreement(codes, control, self.config.latent_actions),
+            **carried_over(self.actions, frames, self.normalize(actions)),
             "named_right": float((codes == named).float().mean()),
         }
 

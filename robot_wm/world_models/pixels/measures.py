@@ -15,6 +15,7 @@ from robot_wm.world_models.pixels.frames import to_canvas
 from robot_wm.world_models.pixels.generator import GenerativeModel
 
 MOVED = 0.05  # change of a pixel's value, of 1, from which on it counts as moved
+OBJECT = 0.1  # difference from the mean picture from which on a pixel is of something that moves
 
 
 @torch.inference_mode()
@@ -77,7 +78,7 @@ def validate(model: GenerativeModel, frames: Tensor, actions: Tensor) -> dict[st
         actions: blocks between them ``[B, C + H - 1, A]``.
 
     Returns:
-        ``psnr`` [dB] of pictures that were only looked at and decoded; for each block ``k``
+        :func:`redrawn` of pictures that were only looked at and decoded; for each block ``k``
         ``explained_k``, 1 - Σ(x̂ - x)²/Σ(x_now - x)² over pixels that changed by more than
         :data:`MOVED` (0: no better than to say that nothing moves); ``action_db_k`` [dB], by how
         much the film is worse with the actions of another window (ΔPSNR of Genie,
@@ -98,7 +99,7 @@ def validate(model: GenerativeModel, frames: Tensor, actions: Tensor) -> dict[st
         shown.append(model.imagined_frames(model.encode(past), np.stack([own, other])))
     films = torch.from_numpy(np.stack(shown)).float() / 255
     changed = ((now - true).abs() > MOVED).any(dim=-1, keepdim=True)
-    found = {"psnr": decibels(_rebuilt(model, frames))}
+    found = _redrawn(model, frames)
     for k in range(true.shape[1]):
         errors = [
             float(((guess - true[:, k]).square() * changed[:, k]).sum())
@@ -111,12 +112,28 @@ def validate(model: GenerativeModel, frames: Tensor, actions: Tensor) -> dict[st
 
 
 @torch.inference_mode()
-def _rebuilt(model: GenerativeModel, frames: Tensor) -> float:
-    """Mean squared error of windows that are looked at and decoded."""
+def _redrawn(model: GenerativeModel, frames: Tensor) -> dict[str, float]:
+    """:func:`redrawn` of windows that are looked at and decoded."""
     network = model.network
     device = next(network.parameters()).device
-    errors = []
-    for film in frames.to(device):
-        images = network.decode(network.look(film)[None])[0].clamp(0, 1)
-        errors.append((images - film.float() / 255).square().mean())
-    return float(torch.stack(errors).mean())
+    images = [network.decode(network.look(film)[None])[0] for film in frames.to(device)]
+    return redrawn(torch.stack(images).flatten(0, 1), frames.to(device).flatten(0, 1).float() / 255)
+
+
+def redrawn(images: Tensor, truth: Tensor) -> dict[str, float]:
+    """How well pictures are kept.
+
+    Args:
+        images, truth: in 0 … 1, of one shape ``[N, ...]`` with different scenes.
+
+    Returns:
+        ``psnr`` [dB]; ``visible``: 1 - Σ(x̂ - x)²/Σ(x̄ - x)² over pixels that differ from the mean
+        picture x̄, which are those of what moves: 0 where nothing but the mean is drawn.
+    """
+    error, mean = (images.clamp(0, 1) - truth).square(), truth.mean(dim=0)
+    objects = (truth - mean).abs() > OBJECT
+    plain = ((mean - truth).square() * objects).sum()
+    return {
+        "psnr": decibels(float(error.mean())),
+        "visible": 1 - float((error * objects).sum() / plain) if plain else np.nan,
+    }

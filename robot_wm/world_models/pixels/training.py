@@ -123,10 +123,13 @@ class PixelTraining(DrawingTraining):
         return self.parts.flush()
 
     def validate(self) -> Mapping[str, float]:
-        """Open-loop errors on held-out windows."""
+        """Open-loop errors on held-out windows, and what the network measures of itself."""
         if self.held_out is None:
             return {}
         found = open_loop(self.model(), self.held_out, self.config.horizon)
+        frames, actions = (part.to(self.config.device) for part in self.held_out)
+        network: Any = self.network
+        found |= network.measure(frames, actions)
         return {name: round(value, 4) for name, value in found.items()}
 
     def settle(self) -> Mapping[str, Any]:

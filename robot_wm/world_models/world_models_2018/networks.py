@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robot_wm.core.protocols import ModelSpec
-from robot_wm.world_models.pixels.frames import CANVAS, drawn_onto
+from robot_wm.world_models.pixels.frames import CANVAS, drawn_onto, to_canvas
+from robot_wm.world_models.pixels.measures import redrawn
 from robot_wm.world_models.pixels.model import pushed, unpushed
 from robot_wm.world_models.world_models_2018.config import WorldModels2018Config
 
@@ -88,6 +89,19 @@ def negative_log_likelihood(mixture: Mixture, z: Tensor) -> Tensor:
     return -(log_pi + each.sum(dim=-1)).logsumexp(dim=-1)
 
 
+def cumulated(mixture: Mixture, z: Tensor) -> Tensor:
+    """P(Z_j <= z_j) of each number on its own, ``[..., Z]``: Σ_k π_k Φ((z_j - μ_kj) / σ_kj)."""
+    log_pi, means, log_std = mixture
+    gaps = (z[..., None, :] - means) * (-log_std).exp()
+    return (log_pi.exp()[..., None] * torch.special.ndtr(gaps)).sum(dim=-2)
+
+
+def _gaussian_nats(missed: Tensor) -> float:
+    """Mean negative log-likelihood of errors ``[..., Z]`` under a Gaussian of their variance."""
+    variance = missed.flatten(0, -2).square().mean(dim=0).clamp(min=1e-8)
+    return float(0.5 * (1 + math.log(2 * math.pi) + variance.log()).mean())
+
+
 def moments(mixture: Mixture) -> tuple[Tensor, Tensor]:
     """Mean ``[..., Z]`` and variance summed over ``Z``, ``[...]``, of a mixture.
 
@@ -157,6 +171,29 @@ class Network(nn.Module):
             memory = self.advance(z[:, t], actions[:, t], memory)
             seen.append(memory[0])
         return self.rnn.mixture(torch.stack(seen, dim=1))
+
+    @torch.inference_mode()
+    def measure(self, frames: Tensor, actions: Tensor) -> dict[str, float]:
+        """How well frames of windows ``[B, W, ...]`` are kept, and every next ``z`` is foretold.
+
+        Returns:
+            See :func:`robot_wm.world_models.pixels.measures.redrawn`. In nats per number ``nll``:
+            of the mixtures; ``nll_gaussian``: of one Gaussian with each mixture's mean and, of each
+            number, the variance of what was missed; ``nll_copy``: of one around the last ``z``;
+            ``covered_90``: share of numbers within the middle 90 % of their mixture.
+        """
+        images = to_canvas(frames.flatten(0, 1))
+        kept = self.vae.encode(images)[0]
+        z = kept.unflatten(0, frames.shape[:2])
+        mixture, came = self.course(z, actions), z[:, 1:]
+        below = cumulated(mixture, came)
+        return {
+            **redrawn(self.draw(kept), images),
+            "nll": float(negative_log_likelihood(mixture, came).mean()) / z.shape[-1],
+            "nll_gaussian": _gaussian_nats(came - moments(mixture)[0]),
+            "nll_copy": _gaussian_nats(came - z[:, :-1]),
+            "covered_90": float(((below > 0.05) & (below < 0.95)).float().mean()),
+        }
 
     def rollout(self, z_prev: Tensor, z: Tensor, a_prev: Tensor, actions: Tensor) -> Tensor:
         """Moments ``[N, H, Z+1]`` of what ``actions [N, H, A]`` lead to; ``z`` goes on at the mean.
