@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from planning.comparison import acceptance
+from planning.evaluation.statistics import mean_sd
 from planning.reporting.tables import MISSING, number
 from robot_wm.core.config import Count, Natural, Within
 from robot_wm.core.storage.json_io import write_lines
@@ -18,6 +19,15 @@ from robot_wm.core.storage.provenance import queue
 Row = dict[str, Any]
 FOLDER = "compare"  # of rows, below results
 IDENTITY = ("task", "model", "train_seed", "asked_sha256")
+MEANS = (
+    "success_pct",
+    "strict_pct",
+    "surprise_pct",
+    "plan_ms",
+    "samples_per_s",
+    "cpu_minutes",
+    "peak_mb",
+)  # over training seeds
 Percent = Annotated[float, Within(0, 100)]
 
 
@@ -75,13 +85,16 @@ def add_row(path: Path, row: Row) -> None:
 
 
 def cells(row: Row, noises: Sequence[str]) -> list[str]:
-    """A row as the table shows it."""
+    """A row, or one of :func:`over_seeds`, as the table shows it."""
+    sd = row.get("success_sd")
     return [
-        row["model"], number(row["success_pct"]), number(row["strict_pct"]),
+        row["model"], number(row["success_pct"]) + (f" ± {sd:.1f}" if sd is not None else ""),
+        number(row["strict_pct"]),
         *(number(row["overlays"].get(noise)) for noise in noises), number(row["surprise_pct"], 0),
         MISSING if row["plan_ms"] is None else f"{row['plan_ms'] / 1000:.3f}",
         number(row["samples_per_s"], 0), number(row["cpu_minutes"], 2),
         f"{row['parameters']:,}", number(row["peak_mb"], 0), str(row["episodes"]),
+        str(row.get("seeds", 1)),
     ]  # fmt: skip
 
 
@@ -89,7 +102,7 @@ def head(noises: Sequence[str]) -> list[str]:
     """Titles over :func:`cells`."""
     return [
         "world model", "success %", "strict %", *(f"{noise} noise %" for noise in noises),
-        "surprise %", "s a plan", "samples/s", "CPU minutes", "parameters", "peak MB", "n",
+        "surprise %", "s a plan", "samples/s", "CPU minutes", "parameters", "peak MB", "n", "seeds",
     ]  # fmt: skip
 
 
@@ -99,9 +112,37 @@ def noises_of(rows: Sequence[Row]) -> list[str]:
 
 
 def render(rows: Sequence[Row]) -> str:
-    """One table, Markdown."""
+    """One table, Markdown, a line a model."""
     noises = noises_of(rows)
-    return table(head(noises), [cells(row, noises) for row in rows])
+    return table(head(noises), [cells(row, noises) for row in over_seeds(rows)])
+
+
+def over_seeds(rows: Sequence[Row]) -> list[Row]:
+    """Of each model one row: the means over its training seeds, None where one of them has none.
+
+    Beside them ``seeds``, their number, and ``success_sd``, the sample standard deviation [%].
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["task"], row["model"]), []).append(row)
+    found = []
+    for group in groups.values():
+        mean = {key: _mean([row[key] for row in group]) for key in MEANS}
+        noises = [
+            name for name in group[0]["overlays"] if all(name in r["overlays"] for r in group)
+        ]
+        overlays = {name: _mean([row["overlays"][name] for row in group]) for name in noises}
+        _, sd = mean_sd([row["success_pct"] for row in group])
+        found.append(group[-1] | mean | {
+            "overlays": overlays, "seeds": len(group), "success_sd": sd,
+            "episodes": sum(row["episodes"] for row in group),
+        })  # fmt: skip
+    return found
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return mean_sd(known)[0] if len(known) == len(values) else None
 
 
 HEADER = """## compare

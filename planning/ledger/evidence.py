@@ -65,9 +65,10 @@ class Evidence:
 
     @cached_property
     def compared(self) -> list[Row]:
-        """Of ``robot-wm compare``."""
+        """Of ``robot-wm compare``, a row a task and model: means over training seeds."""
         files = self._files(comparison.FOLDER)
-        return [row for file in files for row in comparison.newest(comparison.read_rows(file))]
+        rows = [row for file in files for row in comparison.newest(comparison.read_rows(file))]
+        return comparison.over_seeds(rows)
 
     @cached_property
     def measured(self) -> list[Row]:

@@ -12,7 +12,15 @@ import pytest
 from planning.commands.compare import CompareSettings, meters, samples, variant
 from planning.comparison import acceptance
 from planning.comparison.page import imagined, render_page
-from planning.comparison.results import add_row, find, newest, read_rows, render, render_section
+from planning.comparison.results import (
+    add_row,
+    find,
+    newest,
+    over_seeds,
+    read_rows,
+    render,
+    render_section,
+)
 from robot_wm.cli import main as cli
 from robot_wm.cli.compose import Session, compose
 from robot_wm.core.errors import ConfigError, DataError
@@ -75,8 +83,9 @@ def test_rows_are_found_again_and_strictly_read(tmp_path: Path) -> None:
     assert find(path, ROW) == ROW
     assert find(path, {**ROW, "train_seed": 1}) is None
     assert [row["success_pct"] for row in newest(read_rows(path))] == [80]
-    assert "| jepa | 75.0 | -- | 50.0 | 83 | 0.120 | 100 | 1.26 | 1,234,567 | -- | 4 |" in render(
-        [ROW]
+    assert (
+        "| jepa | 75.0 | -- | 50.0 | 83 | 0.120 | 100 | 1.26 | 1,234,567 | -- | 4 | 1 |"
+        in render([ROW])
     )
     assert "### push_t" in render_section(tmp_path)
     path.write_text(json.dumps({**ROW, "success_pct": 101}) + "\n")
@@ -131,6 +140,18 @@ def test_two_families_through_the_command_line_and_once_alone(
     assert path.read_bytes() == before
     told = capsys.readouterr()
     assert "training" not in told.out + told.err
+
+
+def test_training_seeds_become_a_mean_and_a_number_that_one_lacks_is_missing() -> None:
+    rows = [{**ROW, "train_seed": n, "success_pct": 70.0 + 5 * n, "peak_mb": 10.0 * n or None}
+            for n in range(3)]  # fmt: skip
+    rows[1]["overlays"] = {"new:0.1": 20.0, "fixed:0.1": 3.0}
+    (row,) = over_seeds(rows)
+    assert (row["success_pct"], row["success_sd"], row["seeds"], row["episodes"]) == (75, 5, 3, 12)
+    assert row["overlays"] == {"new:0.1": 40.0}
+    assert row["peak_mb"] is None
+    assert "| jepa | 75.0 ± 5.0 |" in render(rows)
+    assert over_seeds([{**ROW, "model": name} for name in "ab"])[1]["success_sd"] is None
 
 
 def test_a_model_is_held_to_its_own_bounds() -> None:
