@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from planning.commands.evaluate import environment, family_of, row_config, train_seed
 from planning.commands.parts.agents import Folders, recipe
 from planning.commands.physics import Clips, accuracy, ask, both_splits
+from planning.comparison.acceptance import meters_of
 from planning.comparison.results import FOLDER, Row, add_row, find, render
 from planning.evaluation.overlays import parse_overlay
 from planning.evaluation.stage import first_pairs, pair_lists
@@ -37,8 +38,6 @@ from robot_wm.core.storage.provenance import (
 from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from planning.evaluation.goal_pairs import PairList
     from planning.evaluation.results import EvaluationResult
     from robot_wm.cli.settings import Settings
@@ -54,10 +53,13 @@ class CompareSettings:
         models: names of ``configs/world_model``.
         overlays: noise over everything seen, new in every frame or fixed through an episode, with
             its standard deviation in shares of full brightness; empty measures without.
+        costs: further step costs that the models which have them plan with as well, beside their
+            own: of models that draw ``pixels`` and ``shared``, of ours ``latent`` and ``distance``.
     """
 
     models: tuple[str, ...] = ("jepa",)
     overlays: tuple[str, ...] = ("new:0.1", "fixed:0.1")
+    costs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         known = yaml_files()["world_model"]
@@ -169,13 +171,6 @@ def samples(config: Any) -> int:
     return total
 
 
-def meters(facts: Mapping[str, Any]) -> dict[str, float]:
-    """What a training measured of the finished model on held-out episodes, and of its dreams."""
-    found = {**facts.get("last", {}).get("validation", {})}
-    found |= {f"dream_{key}": value for key, value in facts.get("dream", {}).items()}
-    return found
-
-
 def measured(
     session: Session,
     name: str,
@@ -195,6 +190,8 @@ def measured(
         "model": digest, "pairs": pairs.sha256, "planner": asdict(settings.planner),
         "clips": asdict(section), "overlays": list(settings.compare.overlays),
     }  # fmt: skip
+    if settings.compare.costs:
+        asked["costs"] = list(settings.compare.costs)
     identity = {
         "task": settings.task.name, "model": name, "train_seed": train_seed(folders),
         "asked_sha256": sha256_of(asked),
@@ -204,6 +201,11 @@ def measured(
         return known
     clean = evaluated(session, name, pairs, folders, "")
     noisy = {o: evaluated(session, name, pairs, folders, o) for o in settings.compare.overlays}
+    costs = {
+        cost: evaluated(_with_cost(session, cost), name, pairs, folders, "", f"cost {cost}")
+        for cost in settings.compare.costs
+        if _has_cost(folders, cost)
+    }
     told = clean.row({"config_sha256": identity["asked_sha256"]})
     able = isinstance(load_world_model(*folders), Surprising)
     facts = read_manifest(folders[0], "world_model", verify=False)["facts"]
@@ -213,10 +215,11 @@ def measured(
         **identity, **spent, **provenance(),
         "success_pct": told["success_pct"],
         "strict_pct": told["success_pct"] if clean.families[0] == "strict" else strict,
-        "overlays": {o: round(100 * float(r.hits().mean()), 4) for o, r in noisy.items()},
+        "overlays": {o: _share(result) for o, result in noisy.items()},
+        "costs": {cost: _share(result) for cost, result in costs.items()},
         "surprise_pct": accuracy(ask(settings, folders, clips, True), family) if able else None,
         "plan_ms": told["latency_ms_p50"],
-        "meters": meters(facts),
+        "meters": meters_of(facts),
         "parameters": sum(t.numel() for t in load_artifact(folders[0], "world_model")[0].values()),
         **{key: told[key] for key in (
             "episodes", "successes", "wilson_low", "wilson_high", "pair_list_sha256", "eval_seed",
@@ -228,14 +231,37 @@ def measured(
     return row
 
 
+def _share(result: EvaluationResult) -> float:
+    """Goals reached [%]."""
+    return round(100 * float(result.hits().mean()), 4)
+
+
+def _has_cost(folders: Folders, cost: str) -> bool:
+    """Whether a model can plan with that step cost."""
+    from robot_wm.world_models.base import load_world_model
+
+    try:
+        load_world_model(*folders, cost)
+    except ConfigError:
+        return False
+    return True
+
+
+def _with_cost(session: Session, cost: str) -> Session:
+    """The run with another step cost."""
+    settings = session.settings
+    return replace(session, settings=settings.replace(planner=replace(settings.planner, cost=cost)))
+
+
 def evaluated(
-    session: Session, name: str, pairs: PairList, folders: Folders, overlay: str
+    session: Session, name: str, pairs: PairList, folders: Folders, overlay: str, how: str = ""
 ) -> EvaluationResult:
     """One model on the pairs, with noise over what it sees; the strict predicate is scored, too."""
     from planning.evaluation.evaluator import evaluate
 
     settings = session.settings
-    say(f"evaluating {name} on {len(pairs.pairs)} pairs{f', {overlay} noise' * bool(overlay)}")
+    how = f"{overlay} noise" if overlay else how
+    say(f"evaluating {name} on {len(pairs.pairs)} pairs{f', {how}' * bool(how)}")
     config = row_config(settings, "mpc", pairs, train_seed(folders))
     known = locate("sim.tasks.TASKS")[settings.task.name].predicates
     extra = [f for f in ("strict",) if f in known and f not in config.families]

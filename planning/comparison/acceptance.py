@@ -96,6 +96,13 @@ BOUNDS: dict[str, tuple[Bound, ...]] = {
 }  # fmt: skip
 
 
+def meters_of(facts: Mapping[str, Any]) -> dict[str, float]:
+    """What a training measured of the finished model on held-out episodes, and of its dreams."""
+    found = {**facts.get("last", {}).get("validation", {})}
+    found |= {f"dream_{key}": value for key, value in facts.get("dream", {}).items()}
+    return found
+
+
 def judged(model: str, meters: Meters) -> list[tuple[str, str, str]]:
     """Each bound of a model with its figure, and whether it is met: ``yes``, ``no`` or ``--``."""
     rows = []

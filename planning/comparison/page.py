@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from planning.comparison.results import cells, head, noises_of
+from planning.comparison.results import cells, head, variants_of
 from planning.reporting.episode_recorder import Imagination
 from planning.reporting.pages import environment
 from planning.reporting.pictures import picture
@@ -46,7 +46,7 @@ def render_page(
         clips: what came, ``[T, height, width, 3]`` each.
         dreams: of each model and clip, see :func:`imagined`.
     """
-    noises = noises_of([dict(row) for row in rows])
+    others = variants_of([dict(row) for row in rows])
     strips = [{"what came": clip} | {n: found[i] for n, found in dreams.items()}
               for i, clip in enumerate(clips)]  # fmt: skip
     shown = [
@@ -55,8 +55,8 @@ def render_page(
     ]
     return environment().get_template("compare.html.j2").render(
         title=f"{task}: world models side by side",
-        head=head(noises),
-        rows=[cells(dict(row), noises) for row in rows],
+        head=head(others),
+        rows=[cells(dict(row), others) for row in rows],
         clips=shown,
         missing=MISSING,
     )  # fmt: skip

@@ -39,6 +39,7 @@ class Known:
         asked_sha256: of weights, pairs, planner and clips: an equal one is not measured again.
         success_pct, strict_pct: goal images reached, by the list's own predicate and the strict.
         overlays: goal images reached [%] by kind of noise over everything seen.
+        costs: goal images reached [%] with other step costs than the model's own.
         surprise_pct: pairs of clips told apart, see ``robot-wm physics``.
         plan_ms: median time of perceiving and planning.
         samples_per_s: training samples, as the configuration counts them, by wall time.
@@ -61,6 +62,7 @@ class Known:
     cpu_minutes: float | None
     peak_mb: float | None
     meters: Mapping[str, float] = field(default_factory=dict)
+    costs: Mapping[str, Percent] = field(default_factory=dict)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -84,13 +86,13 @@ def add_row(path: Path, row: Row) -> None:
         write_lines(path, [*read_rows(path), row])
 
 
-def cells(row: Row, noises: Sequence[str]) -> list[str]:
+def cells(row: Row, others: Sequence[str]) -> list[str]:
     """A row, or one of :func:`over_seeds`, as the table shows it."""
-    sd = row.get("success_sd")
+    sd, seen = row.get("success_sd"), variants(row)
     return [
         row["model"], number(row["success_pct"]) + (f" ± {sd:.1f}" if sd is not None else ""),
         number(row["strict_pct"]),
-        *(number(row["overlays"].get(noise)) for noise in noises), number(row["surprise_pct"], 0),
+        *(number(seen.get(name)) for name in others), number(row["surprise_pct"], 0),
         MISSING if row["plan_ms"] is None else f"{row['plan_ms'] / 1000:.3f}",
         number(row["samples_per_s"], 0), number(row["cpu_minutes"], 2),
         f"{row['parameters']:,}", number(row["peak_mb"], 0), str(row["episodes"]),
@@ -98,23 +100,30 @@ def cells(row: Row, noises: Sequence[str]) -> list[str]:
     ]  # fmt: skip
 
 
-def head(noises: Sequence[str]) -> list[str]:
+def head(others: Sequence[str]) -> list[str]:
     """Titles over :func:`cells`."""
     return [
-        "world model", "success %", "strict %", *(f"{noise} noise %" for noise in noises),
+        "world model", "success %", "strict %", *(f"{name} %" for name in others),
         "surprise %", "s a plan", "samples/s", "CPU minutes", "parameters", "peak MB", "n", "seeds",
     ]  # fmt: skip
 
 
-def noises_of(rows: Sequence[Row]) -> list[str]:
-    """Every kind of noise that some row was run under."""
-    return list(dict.fromkeys(name for row in rows for name in row["overlays"]))
+def variants(row: Row) -> dict[str, float]:
+    """Goal images reached [%] under every noise and with every other cost."""
+    noises = {f"{name} noise": value for name, value in row["overlays"].items()}
+    return noises | {f"{name} cost": value for name, value in row.get("costs", {}).items()}
+
+
+def variants_of(rows: Sequence[Row]) -> list[str]:
+    """What of :func:`variants` some row has."""
+    return list(dict.fromkeys(name for row in rows for name in variants(row)))
 
 
 def render(rows: Sequence[Row]) -> str:
     """One table, Markdown, a line a model."""
-    noises = noises_of(rows)
-    return table(head(noises), [cells(row, noises) for row in over_seeds(rows)])
+    means = over_seeds(rows)
+    others = variants_of(means)
+    return table(head(others), [cells(row, others) for row in means])
 
 
 def over_seeds(rows: Sequence[Row]) -> list[Row]:
@@ -125,19 +134,17 @@ def over_seeds(rows: Sequence[Row]) -> list[Row]:
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["task"], row["model"]), []).append(row)
-    found = []
+    pooled = []
     for group in groups.values():
         mean = {key: _mean([row[key] for row in group]) for key in MEANS}
-        noises = [
-            name for name in group[0]["overlays"] if all(name in r["overlays"] for r in group)
-        ]
-        overlays = {name: _mean([row["overlays"][name] for row in group]) for name in noises}
         _, sd = mean_sd([row["success_pct"] for row in group])
-        found.append(group[-1] | mean | {
-            "overlays": overlays, "seeds": len(group), "success_sd": sd,
+        pooled.append(group[-1] | mean | {
+            "overlays": _means([row["overlays"] for row in group]),
+            "costs": _means([row.get("costs", {}) for row in group]),
+            "seeds": len(group), "success_sd": sd,
             "episodes": sum(row["episodes"] for row in group),
         })  # fmt: skip
-    return found
+    return pooled
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -145,13 +152,21 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return mean_sd(known)[0] if len(known) == len(values) else None
 
 
+def _means(found: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+    """Of every number that all have."""
+    names = [name for name in found[0] if all(name in each for each in found)]
+    return {name: _mean([each[name] for each in found]) for name in names}
+
+
 HEADER = """## compare
 
 World models side by side (`robot-wm compare`): same episodes, same experiment, same planner, same
 held-out pairs. *new* noise differs in every frame, *fixed* stays through an episode, both over
-start, rollout and goal picture, by its standard deviation in shares of full brightness; *surprise*
-is that of `robot-wm physics`. Samples, CPU minutes and memory are those of the training; samples
-are counted as each configuration counts them.
+start, rollout and goal picture, by its standard deviation in shares of full brightness. *Cost*:
+with another step cost than the model's own, *pixels* between its drawings and the goal picture,
+*shared* between what the frozen encoder sees in both. *Surprise* is that of `robot-wm physics`.
+Samples, CPU minutes and memory are those of the training; samples are counted as each configuration
+counts them.
 """
 
 OWN = """What each was to show on its own, of the finished model on held-out episodes:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from planning.commands.compare import CompareSettings, meters, samples, variant
+from planning.commands.compare import CompareSettings, samples, variant
 from planning.comparison import acceptance
 from planning.comparison.page import imagined, render_page
 from planning.comparison.results import (
@@ -151,6 +151,7 @@ def test_training_seeds_become_a_mean_and_a_number_that_one_lacks_is_missing() -
     assert row["overlays"] == {"new:0.1": 40.0}
     assert row["peak_mb"] is None
     assert "| jepa | 75.0 ± 5.0 |" in render(rows)
+    assert "shared cost %" in render([{**ROW, "costs": {"shared": 12.5}}])
     assert over_seeds([{**ROW, "model": name} for name in "ab"])[1]["success_sd"] is None
 
 
@@ -176,5 +177,5 @@ def test_a_model_is_held_to_its_own_bounds() -> None:
 
 def test_meters_are_those_of_the_finished_model_and_of_its_dreams() -> None:
     facts = {"last": {"step": 9, "validation": {"psnr": 30.0}}, "dream": {"before": 2.0}}
-    assert meters(facts) == {"psnr": 30.0, "dream_before": 2.0}
-    assert meters({}) == {}
+    assert acceptance.meters_of(facts) == {"psnr": 30.0, "dream_before": 2.0}
+    assert acceptance.meters_of({}) == {}

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from moving_square import SIZE, TINY, make_dataset, tiny_encoder
 from tiny_jepa import SPEC, history
 
@@ -97,8 +98,10 @@ def test_pixel_and_shared_costs_are_those_of_the_pictures_that_are_shown(model):
     pixels = ((shown / 255 - wanted / 255) ** 2).mean(axis=(2, 3, 4))
     # Shown pictures are rounded to 1/255: an error of 0.002 in a pixel, times twice its difference.
     np.testing.assert_allclose(costs["pixels"], pixels, rtol=0, atol=0.004)
-    tokens = model.encoder.encode_frames(shown.reshape(-1, SIZE, SIZE, 3)).view(3, 3, -1)
-    shared = (tokens - model.encoder.encode_frames(wanted[None]).view(-1)).square().mean(-1)
+    pictures = np.concatenate([shown.reshape(-1, SIZE, SIZE, 3), wanted[None]])
+    tokens = model.encoder.encode_frames(pictures)
+    tokens = F.layer_norm(tokens, tokens.shape[-1:])
+    shared = (tokens[:-1] - tokens[-1]).square().mean(dim=(1, 2)).view(3, 3)
     np.testing.assert_allclose(costs["shared"], shared.numpy(), rtol=1e-4)
     assert not np.allclose(costs["native"], costs["pixels"], rtol=0.01)
     with pytest.raises(ConfigError, match="cost 'latent'"):

@@ -149,9 +149,7 @@ class GenerativeModel(DrawingModel[Generator, GeneratorState]):
         images = self._pictures(state, found)
         if self.cost == "pixels":
             return (images - goal.frame / 255).square().mean(dim=(2, 3, 4))
-        wanted = self.encoder.encode_frames(goal.frame[None])
-        tokens = self.encoder.encode_frames(_bytes(images.flatten(0, 1)))
-        return (tokens - wanted).square().mean(dim=(1, 2)).view(actions.shape[:2])
+        return self.shared(_bytes(images.flatten(0, 1)), goal.frame).view(actions.shape[:2])
 
     def _imagine(self, state: GeneratorState, actions: Tensor) -> Imagined:
         return self.network.imagine(state.latents, state.actions, actions, state.seed)

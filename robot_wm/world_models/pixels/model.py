@@ -2,8 +2,7 @@
 
 Is it the prediction or the cost that is good? ``native`` compares in the model's own latent;
 ``pixels`` what it draws with the goal picture; ``shared`` what the frozen encoder, the same for all
-world models, sees in that drawing with what it sees in the goal. Models of the canvas compare its
-tokens at unit variance, generators as they come: numbers of the two are not comparable.
+world models, sees in that drawing with what it sees in the goal.
 """
 
 from __future__ import annotations
@@ -59,6 +58,18 @@ class DrawingModel(ABC, Generic[N, S]):
     @abstractmethod
     def frames(self, state: S, actions: Tensor) -> Tensor:
         """What a plan ``[H, A]`` is imagined to look like, uint8 ``[H, height, width, 3]``."""
+
+    def shared(self, drawn: Tensor, goal: Tensor) -> Tensor:
+        """Mean squared error ``[M]`` of the frozen encoder's tokens, each of unit variance.
+
+        Args:
+            drawn: uint8 ``[M, height, width, 3]``.
+            goal: the goal picture, its bytes ``[height, width, 3]`` in any type.
+        """
+        pictures = torch.cat([drawn, goal[None].to(drawn)])
+        tokens = self.encoder.encode_frames(pictures)
+        tokens = F.layer_norm(tokens, tokens.shape[-1:])
+        return (tokens[:-1] - tokens[-1:]).square().mean(dim=(1, 2))
 
     def _tensor(self, array: Any, dtype: Any = np.float32) -> Tensor:
         device = next(self.network.parameters()).device
@@ -143,11 +154,7 @@ class PixelModel(DrawingModel[N, Sight]):
         return (images - self._images(goal.frame[None])).square().mean(dim=(1, 2, 3))
 
     def _shared(self, images: Tensor, goal: Sight) -> Tensor:
-        """Mean squared error of the frozen encoder's tokens, each of unit variance."""
-        drawn = to_frames(images, self.spec.image_size).cpu().numpy()
-        tokens = self.encoder.encode_frames(np.concatenate([drawn, goal.frame[None]]))
-        tokens = F.layer_norm(tokens, tokens.shape[-1:])
-        return (tokens[:-1] - tokens[-1:]).square().mean(dim=(1, 2))
+        return self.shared(to_frames(images, self.spec.image_size), self._tensor(goal.frame))
 
 
 def pushed(actions: Tensor, low: Tensor, high: Tensor) -> Tensor:
