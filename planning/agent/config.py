@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from robot_wm.core.config import Within, build
+from robot_wm.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from planning.optimizers import Optimizer
@@ -48,10 +49,20 @@ class PlannerSettings:
         """The optimiser with its options, which stand at ``where``, checked.
 
         Raises:
-            ConfigError: an unknown optimiser, or options that it cannot have.
+            ConfigError: an unknown optimiser, or options or a number of proposals that it cannot
+                have.
         """
         from planning.optimizers import OPTIMIZERS, make
 
         if self.optimizer in OPTIMIZERS:
-            return build(OPTIMIZERS[self.optimizer], self.options, where)
-        return make(self.optimizer, **self.options)
+            found = build(OPTIMIZERS[self.optimizer], self.options, where)
+        else:
+            found = make(self.optimizer, **self.options)
+        least, most = found.proposals_accepted
+        if not least <= self.proposals <= most:
+            key = where.replace("options", "proposals")
+            raise ConfigError(
+                f"{key} = {self.proposals} of {self.optimizer} with {self.options}",
+                f"{least} to {most}", f"change {key}, or the search",
+            )  # fmt: skip
+        return found

@@ -228,3 +228,9 @@ def test_absent_named_weights_are_a_message(
 def test_compose_is_closed() -> None:
     with pytest.raises(ConfigError, match="did you mean 'image_size'"):
         cli.compose(["image_sise=64"])
+
+
+def test_more_proposals_than_a_search_takes_are_refused_before_anything_is_trained() -> None:
+    with pytest.raises(ConfigError, match="planner.proposals = 64 .* 0 to 62"):
+        cli.compose(["planner.options.candidates=64"]).check()
+    cli.compose(["planner.options.candidates=64", "planner.proposals=62"]).check()
