@@ -231,6 +231,6 @@ def test_compose_is_closed() -> None:
 
 
 def test_more_proposals_than_a_search_takes_are_refused_before_anything_is_trained() -> None:
-    with pytest.raises(ConfigError, match="planner.proposals = 64 .* 0 to 62"):
+    with pytest.raises(ConfigError, match=r"planner.proposals = 64 .* 0 to 62"):
         cli.compose(["planner.options.candidates=64"]).check()
     cli.compose(["planner.options.candidates=64", "planner.proposals=62"]).check()
