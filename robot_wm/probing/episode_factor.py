@@ -6,7 +6,7 @@ fitted on training episodes, its strength chosen on validation ones, scored on h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,9 +79,9 @@ def read_factor(
     return Read(linear_r2(parts[0], parts[1], parts[2]), counts[2], counts[0])
 
 
-def _mean_tokens(frames: Sequence[np.ndarray], encode: Callable[..., np.ndarray]) -> np.ndarray:
+def _mean_tokens(frames: np.ndarray, encode: Callable[..., np.ndarray]) -> np.ndarray:
     rows = np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int))
-    found: np.ndarray = encode(np.stack([frames[row] for row in rows])).mean(axis=1)
+    found: np.ndarray = encode(frames[rows]).mean(axis=1)
     return found
 
 
