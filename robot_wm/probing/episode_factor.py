@@ -72,8 +72,8 @@ def read_factor(
         indices = store.indices(split)
         if not indices:
             raise DataError(f"{store.root} has no {split} episodes", "some", "collect more")
-        features = [_mean_tokens(store[i].frames, encode) for i in indices]
         values = [_value(store, i, factor) for i in indices]
+        features = [_mean_tokens(store[i].frames, encode) for i in indices]
         parts.append((np.concatenate(features), np.repeat(values, [len(f) for f in features])))
         counts.append(len(indices))
     return Read(linear_r2(parts[0], parts[1], parts[2]), counts[2], counts[0])
