@@ -52,6 +52,11 @@ RUN: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
         ("compare.models=[jepa]", "compare.overlays=[new:0.1]", "evaluate.limit=1",
          "physics.pairs=1", "physics.validation=1", "physics.categories=[inertia]"), (0,),
     ),
+    "claims": (
+        ("claims.momenta=[0.99]", "claims.codes=[2]", "claims.temperatures=[1.2]",
+         "claims.depths=[1]", "claims.dreams=2", "evaluate.limit=1",
+         "~train.steps", "~train.embedding_steps", "~train.dynamics_steps"), (0,),
+    ),
     "physics": (
         ("physics.pairs=1", "physics.validation=1", "physics.categories=[inertia,gravity]"), (0,),
     ),

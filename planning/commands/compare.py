@@ -81,7 +81,7 @@ def run(session: Session) -> int:
 
     settings = session.settings
     sessions = {name: variant(session, name) for name in settings.compare.models}
-    clips, pairs = both_splits(settings), _pairs(settings)
+    clips, pairs = both_splits(settings), held_out(settings)
     results = CHECKOUT / "results" if settings.publish else settings.run_path("compare")
     path = results / FOLDER / f"{settings.task.name}.jsonl"
     rows, dreams = list[Row](), dict[str, Any]()
@@ -99,8 +99,12 @@ def run(session: Session) -> int:
     return 0
 
 
-def variant(session: Session, name: str) -> Session:
+def variant(session: Session, name: str, called: str = "", words: tuple[str, ...] = ()) -> Session:
     """The run with another world model: its own name, the data and encoder of this one.
+
+    Args:
+        called: that name; without one, the run's with the model's behind it.
+        words: further overrides.
 
     Raises:
         ConfigError: an option that this model does not have; none is trained then.
@@ -109,11 +113,11 @@ def variant(session: Session, name: str) -> Session:
     named = ("name=", "data_name=", "encoder_name=", "weights=", "method=")
     theirs = ("world_model", *named)
     kept = [o for o in session.overrides if not o.lstrip("+~").startswith(theirs)]
-    called = f"{settings.name}-{name}"
+    called = called or f"{settings.name}-{name}"
     overrides = (
         *kept, f"world_model={name}", f"name={called}", f"weights={called}", "method=mpc",
         f"data_name={settings.data_name}", f"encoder_name={settings.encoder_name}",
-        "evaluate.validation=0",
+        "evaluate.validation=0", *words,
     )  # fmt: skip
     made = compose(overrides)
     made.check()
@@ -271,7 +275,7 @@ def evaluated(
     return evaluate(config, pairs, environment(settings), recipe(settings, "mpc", folders))
 
 
-def _pairs(settings: Settings) -> PairList:
+def held_out(settings: Settings) -> PairList:
     """The pair list of the first evaluation seed, as long as asked for.
 
     Raises:

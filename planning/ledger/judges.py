@@ -126,7 +126,7 @@ def moving_average(evidence: Evidence) -> Judged:
     }  # one a factor that was probed
     return judged(
         rules.alive(plain), [*numbers, *told],
-        "`vjepa_plain` pretrained with `ema_start` and `ema_end` at each momentum",
+        "`robot-wm claims 'claims.which=[4]' publish=true`",
     )  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def codes(evidence: Evidence) -> Judged:
     return judged(
         rules.interior(means),
         [f"K = {k}: {value:.1f} %, {len(found[k])} runs" for k, value in means.items()],
-        "`world_model=genie` trained with `latent_actions` of 2, 4, 8, 16 and 64",
+        "`robot-wm claims 'claims.which=[5]' publish=true`",
     )
 
 
@@ -177,7 +177,7 @@ def dreams(evidence: Evidence) -> Judged:
     return judged(
         rules.dreamt(scores),
         [f"τ = {tau:g}: dreamt {a:.1f}, real {b:.1f}" for tau, (a, b) in sorted(scores.items())],
-        "`world_model=world_models` trained at several temperatures, scored in dream and scene",
+        "`robot-wm claims 'claims.which=[7]' publish=true`",
     )
 
 
@@ -190,7 +190,7 @@ def capacity(evidence: Evidence) -> Judged:
         rules.monotone(list(curves.values())),
         [f"seed {seed}: " + ", ".join(f"{d} layers {v:.3f}" for d, v in sorted(curve.items()))
          for seed, curve in curves.items()],
-        "`objective=iwm` with `predictor_depth` of 1, 2, 4 and 8, three seeds each",
+        "`robot-wm claims 'claims.which=[8]' seed=… publish=true` for three seeds",
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ class Known:
         model: world model or objective that was measured.
         setting: the value of what is varied, as a number; None where nothing is.
         seed: of training where the claim asks for several, else of the measurement.
-        n: episodes, pairs or clips.
+        n: episodes, pairs, clips or frames.
         values: measured, by name.
     """
 
@@ -48,6 +48,13 @@ def read_rows(path: Path) -> list[Row]:
 def add_rows(path: Path, rows: Sequence[Row]) -> None:
     """Add rows; the same ones measured again replace theirs."""
     add_measured(path, rows, Known, IDENTITY)
+
+
+def find(path: Path, asked: Row) -> Row | None:
+    """The row on file that says all this, if one does."""
+    rows = read_rows(path) if path.is_file() else []
+    same = [row for row in rows if all(row.get(key) == value for key, value in asked.items())]
+    return same[-1] if same else None
 
 
 def newest(rows: Sequence[Row]) -> list[Row]:

@@ -130,6 +130,12 @@ COMMANDS: dict[str, Command] = {
         ("compare", "physics", "planner"),
         (*SCENES, *LEARNING, *PAGES),
     ),
+    "claims": Command(
+        "planning.commands.claims",
+        "measure what claims of docs/claims.md need and nothing else does",
+        ("claims", "objective", "pretrain", "train", "planner"),
+        (*SCENES, *LEARNING, "PIL"),
+    ),
     "physics": Command(
         "planning.commands.physics",
         "is a world model surprised when something impossible happens?",

@@ -26,6 +26,7 @@ SECTIONS = Registry(
         "teach": "planning.commands.teach:TeachSettings",
         "distill": "robot_wm.world_models.distillation:DistillConfig",
         "ablate": "robot_wm.commands.ablate_encoder:AblateSettings",
+        "claims": "planning.commands.claims.config:ClaimsSettings",
         "compare": "planning.commands.compare:CompareSettings",
         "objectives": "robot_wm.commands.compare_objectives:ObjectivesSettings",
         "physics": "planning.commands.physics:PhysicsSettings",

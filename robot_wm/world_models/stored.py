@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from robot_wm.core.errors import ConfigError, WeightsError
-from robot_wm.core.protocols import ModelSpec, spec_from_json
+from robot_wm.core.errors import ConfigError, DataError, WeightsError
+from robot_wm.core.protocols import ModelSpec, spec_from_json, spec_to_json
 from robot_wm.core.storage.provenance import check_parent
 from robot_wm.training.checkpoint import full_precision, load_artifact, load_module
 from robot_wm.world_models.base import KIND
@@ -24,6 +24,41 @@ FROZEN = "frozen."  # begins the names of what is another artefact's
 def frozen_state(network: nn.Module) -> dict[str, Tensor]:
     """What is another artefact's: the submodule ``frozen``, if there is one."""
     return {k: v for k, v in network.state_dict().items() if k.startswith(FROZEN)}
+
+
+def check_robot(folder: Path, spec: ModelSpec) -> None:
+    """Refuse to train the model of one robot on the episodes of another.
+
+    Raises:
+        WeightsError: no such model. DataError: another task, control period or bounds.
+    """
+    stored_spec = load_artifact(folder, KIND)[1].get("spec")
+    stored, wanted = stored_spec if isinstance(stored_spec, dict) else {}, spec_to_json(spec)
+    keys = ("task", "image_size", "control_dim", "control_dt", "action_low", "action_high")
+    if differ := [key for key in keys if stored.get(key) != wanted[key]]:
+        raise DataError(
+            f"{folder} is a model of {', '.join(f'{k} {stored.get(k)}' for k in differ)}",
+            ", ".join(f"{k} {wanted[k]}" for k in differ) + ", as the episodes have",
+            "tune a model of this robot, or train a new one",
+        )
+
+
+def take_over(network: nn.Module, folder: Path, parts: tuple[str, ...], spec: ModelSpec) -> None:
+    """Copy parts of a stored world model into a network; of which family it is does not matter.
+
+    Args:
+        network: keeps all tensors whose names begin with none of ``parts``.
+        spec: of the network.
+
+    Raises:
+        WeightsError: no such model, or its parts have other names or shapes.
+        DataError: it is of another task, control period or bounds.
+    """
+    check_robot(folder, spec)
+    own = {k: v for k, v in network.state_dict().items() if not k.startswith(parts)}
+    stored = full_precision(load_artifact(folder, KIND)[0])
+    given = {k: v for k, v in stored.items() if k.startswith(parts)}
+    load_module(network, {**own, **given}, str(folder))
 
 
 def load_network(

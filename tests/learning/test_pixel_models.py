@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from robot_wm.training.checkpoint import load_artifact
 from robot_wm.training.loop import fit
 from robot_wm.world_models.base import WORLD_MODELS, TrainingData
 from robot_wm.world_models.dreamer.config import DreamerConfig
+from robot_wm.world_models.genie.config import GenieConfig
 from robot_wm.world_models.pixels.frames import pixel_loss, to_canvas, to_frames
 from robot_wm.world_models.pixels.measures import open_loop
 from robot_wm.world_models.pixels.model import PixelModel, Seen, pushed, unpushed
@@ -208,3 +209,46 @@ def test_surprises_are_as_many_as_steps(store, tmp_path):
         before = model.surprise(episode.frames[:4], actions[:3])
         np.testing.assert_allclose(found[:3], before, rtol=1e-4, atol=1e-6)
         assert found.tobytes() == model.surprise(episode.frames, actions).tobytes()
+
+
+TAKING = {
+    "world_models": (TINY_RUNS["world_models"], {"temperature": 0.5}, {"z": 8}, "controller."),
+    "genie": (
+        GenieConfig(
+            "square", codes=16, code_width=4, tokenizer_depth=1, tokenizer_steps=2,
+            tokenizer_batch=4, action_depth=1, action_steps=2, action_batch=4, labels=8,
+            label_steps=2, steps=2, width=16, depth=1, heads=2, batch=4, horizon=3, threads=1,
+        ),
+        {"latent_actions": 4}, {"code_width": 8}, "dynamics.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(TAKING))
+def test_parts_of_a_stored_model_are_taken_over_and_not_trained(name, store, tmp_path):
+    whole, change, misshapen, learnt = TAKING[name]
+    save_encoder(tmp_path / "encoder", VideoEncoder(TINY), {}, {}, "random weights")
+    data = TrainingData([store.root], tmp_path / "encoder", lambda path: path)
+    family, none = WORLD_MODELS[name], dict.fromkeys(whole.LEARNT, 0)
+    first = family.train(whole, data, tmp_path / "first")
+    for contradiction in ({"parts_of": str(first)}, none):
+        with pytest.raises(ConfigError, match="parts_of"):
+            replace(whole, **contradiction)
+    # Another seed: nothing that is the same is so by chance.
+    config = replace(whole, parts_of=str(first), seed=1, **none, **change)
+    second = family.train(config, data, tmp_path / "second")
+    (before, _, known), (after, _, made) = (
+        load_artifact(f, "world_model") for f in (first, second)
+    )
+    assert made["parents"]["parts"] == known["sha256"]
+    assert "parts" not in known["parents"]
+    assert "parts_of" not in made["facts"]["config"]
+    for key, value in before.items():
+        if key.startswith(config.PARTS):
+            assert torch.equal(value, after[key]), key
+    same = [torch.equal(before[k], after[k]) for k in before if k.startswith(learnt)]
+    assert same
+    assert not all(same)
+    family.load(second, data.encoder)
+    with pytest.raises(WeightsError, match="does not fit"):
+        family.train(replace(config, **misshapen), data, tmp_path / "third")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import distributions as D
 
-from robot_wm.core.errors import ConfigError
+from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.protocols import ModelSpec
 from robot_wm.world_models.world_models_2018.config import WorldModels2018Config
 from robot_wm.world_models.world_models_2018.controller import (
@@ -18,6 +18,11 @@ from robot_wm.world_models.world_models_2018.controller import (
     evolve,
     genes,
     library,
+)
+from robot_wm.world_models.world_models_2018.dream_score import (
+    bound_of,
+    share_reached,
+    told_apart,
 )
 from robot_wm.world_models.world_models_2018.model import expected_distance
 from robot_wm.world_models.world_models_2018.networks import (
@@ -183,3 +188,36 @@ def test_a_network_measures_what_it_keeps_and_foretells():
     assert 0 <= found["covered_90"] <= 1
     assert found["psnr"] < 12
     assert found["visible"] < 0.5
+
+
+def test_near_enough_is_where_misses_and_false_alarms_are_as_many():
+    gaps = np.array([5.0, 1.0, 3.0, 2.0, 4.0])
+    reached = np.array([False, True, False, False, True])
+    bound = bound_of(gaps, reached)
+    assert bound == 2  # two are reached, and two are that near
+    # One of two that are reached, two of three that are not.
+    assert told_apart(gaps, reached, bound) == pytest.approx((1 / 2 + 2 / 3) / 2)
+    for all_alike in (np.ones(5, bool), np.zeros(5, bool)):
+        with pytest.raises(DataError, match="of 5"):
+            bound_of(gaps, all_alike)
+
+
+def test_dreams_are_scored_by_what_is_expected_and_grow_with_the_bound():
+    network, rng = network_of(config()), np.random.default_rng(0)
+    starts, goals = (torch.from_numpy(rng.standard_normal((6, 4)).astype(np.float32)) for _ in "ab")
+
+    def share(bound, seed=1, temperature=1.0, blocks=3):
+        chance = np.random.default_rng(seed)
+        return share_reached(network, starts, goals, bound, blocks, temperature, 2, chance)
+
+    # Cold and of one Gaussian, a dream goes on at the mean, as plans do.
+    still = torch.zeros(1, 10)
+    nearest = []
+    for z, goal in zip(starts, goals, strict=True):
+        plan = network.plans(z[None], z[None], still, goal[None], torch.zeros(0, 3, 10))
+        means = network.rollout(z[None], z[None], still, plan)[0, :, :-1]
+        nearest.append(float((means - goal).square().sum(-1).min()))
+    middle = float(np.mean(sorted(nearest)[2:4]))
+    assert share(middle, temperature=1e-12) == 0.5
+    assert share(0.0) == 0 < share(middle) <= share(1e6) == 1
+    assert share(middle) == share(middle)

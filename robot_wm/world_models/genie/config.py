@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from robot_wm.core.config import Count, Within
+from robot_wm.core.config import Count, Natural, Within
 from robot_wm.world_models.config import Width
-from robot_wm.world_models.pixels.config import GeneratorConfig, Stage
+from robot_wm.world_models.pixels.config import GeneratorConfig, Stage, TakesParts
 
 
 @dataclass(frozen=True)
-class TrueGenieConfig(GeneratorConfig):
-    """Tokens, then their dynamics under the recorded actions.
+class TrueGenieConfig(TakesParts, GeneratorConfig):
+    """Tokens, then their dynamics under the recorded actions. The tokenizer may be another model's.
 
     Attributes:
         codes, code_width: of the tokenizer's codebook.
@@ -22,10 +22,12 @@ class TrueGenieConfig(GeneratorConfig):
         passes: in which an imagined frame is unmasked.
     """
 
+    PARTS: ClassVar[tuple[str, ...]] = ("tokenizer.",)
+    LEARNT: ClassVar[tuple[str, ...]] = ("tokenizer_steps",)
     codes: Annotated[int, Within(2, 2**16)] = 512
     code_width: Width = 32
     tokenizer_depth: Width = 2
-    tokenizer_steps: Count = 2_000
+    tokenizer_steps: Natural = 2_000
     tokenizer_batch: Count = 8
     steps: Count = 3_000
     passes: Annotated[int, Within(1, 100)] = 2

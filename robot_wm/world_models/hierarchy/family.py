@@ -23,10 +23,9 @@ from robot_wm.world_models.hierarchy.model import HierarchicalModel
 from robot_wm.world_models.hierarchy.network import UpperLevel
 from robot_wm.world_models.hierarchy.training import LOW, UPPER, UpperTraining
 from robot_wm.world_models.jepa.actor.dataset import RecordedRows
-from robot_wm.world_models.jepa.artifact import check_robot
 from robot_wm.world_models.jepa.model import CONTEXT, JEPAWorldModel
 from robot_wm.world_models.jepa.network import Network, Sizes
-from robot_wm.world_models.stored import load_network
+from robot_wm.world_models.stored import check_robot, load_network
 
 SHIPPED = Path(__file__).parents[2] / "weights"
 

@@ -8,8 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from robot_wm.core.errors import ConfigError, DataError, WeightsError
-from robot_wm.core.protocols import ModelSpec, spec_to_json
+from robot_wm.core.errors import ConfigError, WeightsError
+from robot_wm.core.protocols import ModelSpec
 from robot_wm.data.formats.base import spec_of
 from robot_wm.data.sequences import Pair
 from robot_wm.encoders.base import Encoder
@@ -77,23 +77,6 @@ def own_sizes(folder: Path) -> dict[str, Any]:
     """
     sizes = Sizes.stored(load_artifact(folder, KIND)[1], folder)
     return {name: getattr(sizes, name) for name in CHOSEN}
-
-
-def check_robot(folder: Path, spec: ModelSpec) -> None:
-    """Refuse to tune the model of one robot on the episodes of another.
-
-    Raises:
-        WeightsError: no such model. DataError: another task, control period or bounds.
-    """
-    stored_spec = load_artifact(folder, KIND)[1].get("spec")
-    stored, wanted = stored_spec if isinstance(stored_spec, dict) else {}, spec_to_json(spec)
-    keys = ("task", "image_size", "control_dim", "control_dt", "action_low", "action_high")
-    if differ := [key for key in keys if stored.get(key) != wanted[key]]:
-        raise DataError(
-            f"{folder} is a model of {', '.join(f'{k} {stored.get(k)}' for k in differ)}",
-            ", ".join(f"{k} {wanted[k]}" for k in differ) + ", as the episodes have",
-            "tune a model of this robot, or train a new one",
-        )
 
 
 def load_submodules(network: Network, folder: Path, embedded: bool, whole: bool) -> float:

@@ -10,8 +10,11 @@ from typing import Annotated, ClassVar, NamedTuple
 from robot_wm.core.config import Count, Natural, NonNegative, Positive, Within
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.images import Size, sides, spelled
-from robot_wm.world_models.config import AveragedConfig, FamilyConfig, Width
+from robot_wm.world_models.config import FREE as COMMON
+from robot_wm.world_models.config import AveragedConfig, FamilyConfig, RunConfig, Width
 from robot_wm.world_models.pixels.model import Cost
+
+FREE = (*COMMON, "parts_of")  # see there; the hash of what was taken over is a parent
 
 
 class Stage(NamedTuple):
@@ -19,6 +22,28 @@ class Stage(NamedTuple):
 
     steps: int
     windows: int
+
+
+@dataclass(frozen=True)
+class TakesParts(RunConfig):
+    """A training whose first parts may be those of a stored model, which are not trained again.
+
+    Attributes:
+        PARTS: what begins the names of the tensors that are taken over.
+        LEARNT: options that say for how many steps these parts are trained.
+        parts_of: folder of that world model; then these steps are 0. Empty trains everything.
+    """
+
+    PARTS: ClassVar[tuple[str, ...]]
+    LEARNT: ClassVar[tuple[str, ...]]
+    parts_of: str = ""
+
+    def checks(self) -> Mapping[str, tuple[bool, str]]:
+        """See the base."""
+        steps = [getattr(self, name) for name in self.LEARNT]
+        good = not any(steps) if self.parts_of else all(steps)
+        accepted = "with parts_of 0 steps, without it 1 or more"
+        return {**super().checks(), ", ".join((*self.LEARNT, "parts_of")): (good, accepted)}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from robot_wm.core.protocols import ModelSpec
 from robot_wm.encoders.base import load_encoder
 from robot_wm.training.loop import fit
 from robot_wm.world_models.base import KIND, Evaluate, TrainingData
-from robot_wm.world_models.config import FREE
+from robot_wm.world_models.pixels.config import FREE
 from robot_wm.world_models.pixels.model import DrawingModel
 from robot_wm.world_models.pixels.training import DrawingTraining
 from robot_wm.world_models.stored import load_network

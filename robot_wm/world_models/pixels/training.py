@@ -12,14 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from robot_wm.core.protocols import ModelSpec
+from robot_wm.core.storage.provenance import read_manifest
 from robot_wm.data.formats.base import open_stores, spec_of
 from robot_wm.data.windows import frame_windows
 from robot_wm.encoders.base import load_encoder
 from robot_wm.training.run_log import Log, Window
-from robot_wm.world_models.base import Evaluate, TrainingData
+from robot_wm.world_models.base import KIND, Evaluate, TrainingData
+from robot_wm.world_models.pixels.config import FREE, TakesParts
 from robot_wm.world_models.pixels.frames import to_canvas
 from robot_wm.world_models.pixels.measures import open_loop
 from robot_wm.world_models.pixels.model import DrawingModel
+from robot_wm.world_models.stored import take_over
 from robot_wm.world_models.training import FamilyTraining
 
 
@@ -40,6 +43,7 @@ class DrawingTraining(FamilyTraining):
     """
 
     described: ClassVar[str] = "train"
+    free = FREE
 
     def __init__(
         self, family: str, make: Callable[[Any, ModelSpec], Any],
@@ -49,7 +53,11 @@ class DrawingTraining(FamilyTraining):
         self.make, self.shipped, self.encoder = make, shipped, load_encoder(data.encoder)
         stores = open_stores(config.task, data.datasets)
         spec = spec_of(stores[0], self.context(config), config.horizon, self.needed(config))
-        super().__init__(family, config, stores, self.encoder.sha256, spec, target, closed_loop)
+        self.parts_of = config.parts_of if isinstance(config, TakesParts) else ""
+        taken = read_manifest(Path(self.parts_of), KIND)["sha256"] if self.parts_of else ""
+        parents = {"parts": taken} if taken else {}
+        encoder = self.encoder.sha256
+        super().__init__(family, config, stores, encoder, spec, target, closed_loop, parents)
 
     @staticmethod
     def context(config: Any) -> int:
@@ -62,10 +70,13 @@ class DrawingTraining(FamilyTraining):
         return 0
 
     def untrained(self) -> Any:
-        """The network before its first step."""
+        """The network before its first step, with what it takes over."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            return self.make(self.config, self.spec)
+            network = self.make(self.config, self.spec)
+        if self.parts_of:
+            take_over(network, Path(self.parts_of), self.config.PARTS, self.spec)
+        return network
 
     @property
     @abstractmethod
@@ -100,11 +111,11 @@ class PixelTraining(DrawingTraining):
         return self.state
 
     def begin(self, step: int, log: Log) -> None:
-        """Open the windows; the mean training frame is fitted once."""
+        """Open the windows; the mean training frame is fitted once, or is taken over."""
         super().begin(step, log)
         self.windows = frame_windows(self.stores, "train", self.config.window)
         some = self.windows.evenly_spaced(64)
-        if not step:
+        if not step and not self.parts_of:
             images = to_canvas(some.frames.flatten(0, 1))
             self.state.get_buffer("backdrop").copy_(images.mean(dim=0))
         held_out = frame_windows(self.stores, "validation", self.config.window)

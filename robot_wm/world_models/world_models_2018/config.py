@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from robot_wm.core.config import Count, Natural, NonNegative, Positive, Within
 from robot_wm.world_models.config import Width
-from robot_wm.world_models.pixels.config import PixelConfig
+from robot_wm.world_models.pixels.config import PixelConfig, TakesParts
 
 
 @dataclass(frozen=True)
-class WorldModels2018Config(PixelConfig):
+class WorldModels2018Config(TakesParts, PixelConfig):
     """Three parts, trained one after the other; sizes as published.
+
+    The first two may be another model's: then the controller alone is evolved.
 
     Attributes:
         z: numbers that the VAE keeps of a frame.
@@ -33,14 +35,16 @@ class WorldModels2018Config(PixelConfig):
         goal_range: a dream's goal lies up to this many blocks ahead of its start, as recorded.
     """
 
+    PARTS: ClassVar[tuple[str, ...]] = ("vae.", "rnn.", "backdrop")
+    LEARNT: ClassVar[tuple[str, ...]] = ("vae_steps", "rnn_steps")
     z: Width = 32
     hidden: Width = 256
     mixtures: Width = 5
-    vae_steps: Count = 2500
+    vae_steps: Natural = 2500
     vae_batch: Count = 100
     vae_lr: Positive = 5e-4
     tolerance: NonNegative = 0.5
-    rnn_steps: Count = 3000
+    rnn_steps: Natural = 3000
     rnn_batch: Count = 100
     rnn_lr: Positive = 1e-3
     generations: Natural = 300

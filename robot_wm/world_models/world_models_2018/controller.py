@@ -7,6 +7,7 @@ O(parameters) a generation; all controllers of a generation dream the same dream
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -19,7 +20,7 @@ from robot_wm.core.errors import ConfigError
 from robot_wm.core.system.progress import progress
 from robot_wm.world_models.pixels.model import unpushed
 from robot_wm.world_models.world_models_2018.config import WorldModels2018Config
-from robot_wm.world_models.world_models_2018.networks import Network, sample
+from robot_wm.world_models.world_models_2018.networks import Mixture, Network, sample
 
 
 def library() -> ModuleType:
@@ -57,11 +58,14 @@ class Dreams:
     normal: Tensor
 
 
-@torch.inference_mode()
-def dreamed_cost(
+def dreamt(
     network: Network, controllers: Tensor, dreams: Dreams, temperature: float
-) -> Tensor:
-    """Mean cost ``[M]`` of controllers ``[M, C · (Z + D + Z) + C]``, each in all dreams."""
+) -> Iterator[tuple[Tensor, Mixture]]:
+    """What controllers ``[M, C · (Z + D + Z) + C]`` come to, each in all dreams, block by block.
+
+    Returns:
+        The dreamt ``z [M · B, Z]``, and the mixture it was drawn from.
+    """
     members, starts = len(controllers), len(dreams.z)
     controls = network.controller.out_features
     weights = controllers[:, :-controls].reshape(members, controls, -1)
@@ -72,7 +76,7 @@ def dreamed_cost(
 
     memory = network.advance(dreams.z_prev, dreams.action, network.rnn.blank(starts))
     memory, here = (all_of(memory[0]), all_of(memory[1])), all_of(dreams.z)
-    goal, total = all_of(dreams.goal), torch.zeros(members * starts, device=dreams.z.device)
+    goal = all_of(dreams.goal)
     for uniform, normal in zip(dreams.uniform, dreams.normal, strict=True):
         seen = torch.cat([here, memory[0], goal], dim=-1).reshape(members, starts, -1)
         shares = torch.tanh(seen @ weights.mT + biases[:, None]).flatten(0, 1)
@@ -80,6 +84,18 @@ def dreamed_cost(
         memory = network.advance(here, block, memory)
         mixture = network.rnn.mixture(memory[0])
         here = sample(mixture, temperature, all_of(uniform), all_of(normal))
+        yield here, mixture
+
+
+@torch.inference_mode()
+def dreamed_cost(
+    network: Network, controllers: Tensor, dreams: Dreams, temperature: float
+) -> Tensor:
+    """Mean cost ``[M]`` of controllers, see :func:`dreamt`."""
+    members, starts = len(controllers), len(dreams.z)
+    goal = dreams.goal.expand(members, *dreams.goal.shape).flatten(0, 1)
+    total = torch.zeros(members * starts, device=dreams.z.device)
+    for here, _ in dreamt(network, controllers, dreams, temperature):
         total += (here - goal).square().sum(dim=-1)
     return total.reshape(members, starts).mean(dim=1) / len(dreams.uniform)
 

@@ -34,7 +34,6 @@ from robot_wm.world_models.base import Evaluate
 from robot_wm.world_models.jepa.artifact import (
     ABOUT,
     build_spec,
-    check_robot,
     how_trained,
     load_submodules,
 )
@@ -43,6 +42,7 @@ from robot_wm.world_models.jepa.training.config import FREE, TrainConfig
 from robot_wm.world_models.jepa.training.objective import TrainingModule
 from robot_wm.world_models.jepa.training.stages import Stage
 from robot_wm.world_models.jepa.visualization import SHEET, contact_sheet
+from robot_wm.world_models.stored import check_robot
 from robot_wm.world_models.training import AveragedTraining
 
 
