@@ -178,7 +178,7 @@ class Drawn:
             sum(float(np.square(slope)[differs].sum()) for slope in np.gradient(f, axis=(0, 1)))
             for f in (ahead, lefts)
         ]
-        return Drawn(*shares, energies[0] / energies[1])
+        return Drawn(shares[0], shares[1], energies[0] / energies[1])
 
 
 def pictured(frames: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, bool]]) -> Values:
@@ -193,7 +193,8 @@ def pictured(frames: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, bool]]) 
     """
     shares, sharp, rights = list[tuple[float, float]](), list[float](), list[bool]()
     for predicted, truth, other, right in frames:
-        shown = Drawn.of(predicted, *((other, truth) if right else (truth, other)))
+        ways = (other, truth) if right else (truth, other)
+        shown = Drawn.of(predicted, *ways)
         shares.append((shown.left, shown.right))
         sharp.append(shown.sharpness)
         rights.append(right)

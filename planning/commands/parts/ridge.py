@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 CLAIM, TASK, CONTROL = 11, "ridge", "pixel_mse"  # in the ledger; the only scene; the control's name
 SHOWN = 3  # clips on the sheet
 Row = dict[str, Any]
-Strip = Sequence[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def _control(settings: Settings, known: Recorded) -> Any:
 
 def _probed(
     model: Editable, known: Recorded, clips: Sequence[Any], episodes: int
-) -> tuple[dict[str, float], list[Strip]]:
+) -> tuple[dict[str, float], list[np.ndarray]]:
     """What probes of true latents read from predicted ones; nearest pictures of the first clips."""
     some = known.episodes[:episodes]
     bank = np.stack([model.latents(episode.frames) for episode in some])
@@ -164,7 +163,8 @@ def _probed(
 
 def _facts(clips: Sequence[Any]) -> Facts:
     """Of all frames that are foretold, ``[N, H]``."""
-    return locate("sim.tasks.ridge.joined")([clip.facts for clip in clips], SEEN)  # type: ignore[no-any-return]
+    found: Facts = locate("sim.tasks.ridge.joined")([clip.facts for clip in clips], SEEN)
+    return found
 
 
 def _drawn(model: Any, clip: Any) -> np.ndarray:
@@ -175,7 +175,7 @@ def _drawn(model: Any, clip: Any) -> np.ndarray:
     return frames
 
 
-def _pictured(dreams: Sequence[Strip], clips: Sequence[Any]) -> dict[str, float]:
+def _pictured(dreams: Sequence[np.ndarray], clips: Sequence[Any]) -> dict[str, float]:
     return pictured(
         (frame, clip.frames[t], clip.other[t], bool(clip.facts.right[-1]))
         for dream, clip in zip(dreams, clips, strict=True)
@@ -184,7 +184,7 @@ def _pictured(dreams: Sequence[Strip], clips: Sequence[Any]) -> dict[str, float]
     )
 
 
-def sheet(clips: Sequence[Any], *dreams: Sequence[Strip]) -> bytes:
+def sheet(clips: Sequence[Any], *dreams: Sequence[np.ndarray]) -> bytes:
     """PNG of clips, a line each: the truth, its other way, and what each model foretells."""
     from planning.reporting.pictures import png
 
