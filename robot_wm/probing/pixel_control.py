@@ -132,25 +132,26 @@ class _Fitting(Training):
 
 
 def trained(
-    config: PixelControlConfig, episodes: Sequence[Episode], every: int, dataset: str, out: Path
-) -> PixelControl:
-    """The control of ``out``, trained on episodes of one length if missing.
+    config: PixelControlConfig, episodes: Sequence[Episode], every: int, blocks: int,
+    dataset: str, out: Path,
+) -> PixelControl:  # fmt: skip
+    """The control of ``out``, trained on the beginnings of episodes if missing.
 
     Args:
         every: control steps from frame to frame.
+        blocks: length of the beginnings; no episode is shorter.
         dataset: sha256 of what they are from.
 
     Raises:
         DataError: it was trained otherwise, or on other episodes.
     """
     folder = out / KIND
-    identity = {**asdict(config), "dataset": dataset, "episodes": len(episodes)}
+    identity = {**asdict(config), "dataset": dataset, "blocks": blocks}
     if (folder / MANIFEST).is_file():
         stored = read_manifest(folder, KIND, verify=False)["facts"]["config"]
         check_same(folder, stored, identity, f"delete {folder}")
     else:
-        frames = np.stack([episode.frames for episode in episodes])
-        blocks = frames.shape[1] - 1
+        frames = np.stack([episode.frames[: blocks + 1] for episode in episodes])
         actions = np.stack([e.actions[: blocks * every].reshape(blocks, -1) for e in episodes])
         told = actions.astype(np.float32)
         fit(lambda: _Fitting(config, frames, told, identity, folder), out)

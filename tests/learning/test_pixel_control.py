@@ -38,7 +38,7 @@ def episodes(told: bool) -> list[Episode]:
 def contrasts(told: bool, out: Path) -> np.ndarray:
     """Brightness ``[2 ways, 2 places]`` where the square may be, in the last frame."""
     known = episodes(told)
-    control = trained(CONFIG, known, EVERY, "data", out)
+    control = trained(CONFIG, known, EVERY, 3, "data", out)
     frames = [control.draw(e.frames[:2], np.zeros((3, EVERY)))[-1, 6:10] for e in known[:2]]
     return np.array([[f[:, 1:5].mean(), f[:, 11:15].mean()] for f in frames]) / 255
 
@@ -53,14 +53,14 @@ def test_what_is_told_is_not(tmp_path: Path) -> None:
 
 def test_a_control_is_trained_once_and_for_its_own_episodes(tmp_path: Path) -> None:
     config, known = PixelControlConfig(steps=3, batch=4, width=4), episodes(False)
-    first = trained(config, known, EVERY, "data", tmp_path)
+    first = trained(config, known, EVERY, 3, "data", tmp_path)
     weights = tmp_path / "pixel_control" / "weights.safetensors"
     written = weights.stat().st_mtime_ns
-    again = trained(config, known, EVERY, "data", tmp_path)
+    again = trained(config, known, EVERY, 3, "data", tmp_path)
     assert weights.stat().st_mtime_ns == written
     for a, b in zip(first.parameters(), again.parameters(), strict=True):
         assert np.array_equal(a.detach(), b.detach())
     with pytest.raises(DataError, match="steps"):
-        trained(PixelControlConfig(steps=4, batch=4, width=4), known, EVERY, "data", tmp_path)
+        trained(PixelControlConfig(steps=4, batch=4, width=4), known, EVERY, 3, "data", tmp_path)
     with pytest.raises(DataError, match="dataset"):
-        trained(config, known, EVERY, "others", tmp_path)
+        trained(config, known, EVERY, 3, "others", tmp_path)

@@ -53,12 +53,13 @@ class Recorded:
 
     Attributes:
         episodes: of the split ``train``.
-        every: control steps from frame to frame.
+        every, blocks: control steps from frame to frame; blocks of a clip.
         sha256: of the data set.
     """
 
     episodes: Sequence[Any]
     every: int
+    blocks: int
     sha256: str
 
 
@@ -121,15 +122,18 @@ def _recorded(settings: Settings) -> Recorded:
     from robot_wm.data.formats.base import open_episodes
 
     store = open_episodes(dataset(settings, settings.train_on[0]))
-    episodes = [store[i] for i in store.indices("train")]
-    return Recorded(episodes, store.schema.frame_every, store.sha256)
+    every, blocks = store.schema.frame_every, int(locate("sim.physics.ridge.BLOCKS"))
+    episodes = [store[i] for i in store.indices("train", every * blocks)]
+    return Recorded(episodes, every, blocks, store.sha256)
 
 
 def _control(settings: Settings, known: Recorded) -> Any:
     from robot_wm.probing.pixel_control import trained
 
-    where = settings.run_path("physics")
-    return trained(settings.ridge.control, known.episodes, known.every, known.sha256, where)
+    return trained(
+        settings.ridge.control, known.episodes, known.every, known.blocks, known.sha256,
+        settings.run_path("physics"),
+    )  # fmt: skip
 
 
 def _probed(
@@ -137,9 +141,10 @@ def _probed(
 ) -> tuple[dict[str, float], list[np.ndarray]]:
     """What probes of true latents read from predicted ones; nearest pictures of the first clips."""
     some = known.episodes[:episodes]
-    bank = np.stack([model.latents(episode.frames) for episode in some])
+    length = known.blocks + 1
+    bank = np.stack([model.latents(episode.frames[:length]) for episode in some])
     facts = locate("sim.tasks.ridge.facts")
-    probes = Probes.fit(bank, facts(np.stack([e.poses[:: known.every] for e in some])))
+    probes = Probes.fit(bank, facts(np.stack([e.poses[:: known.every][:length] for e in some])))
     truth, other = (
         np.stack([model.latents(getattr(clip, way)) for clip in clips])
         for way in ("frames", "other")
@@ -156,7 +161,7 @@ def _probed(
         "clock_auc": clock(real),
         "between": between(ahead, truth[:, SEEN:], other[:, SEEN:], real.landed),
     }  # fmt: skip
-    pictures = np.concatenate([episode.frames for episode in some])
+    pictures = np.concatenate([episode.frames[:length] for episode in some])
     rows = bank.reshape(-1, bank.shape[-1])
     return values, [nearest(latents, rows, pictures) for latents in ahead[:SHOWN]]
 
