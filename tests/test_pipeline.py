@@ -217,3 +217,24 @@ def test_what_was_made_of_other_episodes_is_refused(
     assert cli.main(["collect", *SMALL, "task.nominal=100"]) == 0
     assert cli.main(["evaluate", *SMALL]) == 2
     assert "two_room-nominal-smoke" in capsys.readouterr().err
+
+
+def test_a_ball_on_a_ridge_is_asked_about_and_nothing_is_made_twice(home: Path) -> None:
+    own = (
+        "task=ridge", "task.varied=60", "evaluate.validation=0", "encoder_name=shipped",
+        "ridge.clips=3", "ridge.episodes=20", "ridge.control={steps: 2, batch: 4, width: 4}",
+    )  # fmt: skip
+    told = {word.partition("=")[0] for word in own}
+    words = (*(word for word in SMALL if word.partition("=")[0] not in told), *own)
+    made = []
+    for _ in range(2):
+        assert cli.main(["physics", *words]) == 0
+        made.append({p: p.stat().st_mtime_ns for p in home.rglob("manifest.json")})
+    assert made[0] == made[1]
+    lines = (home / "runs/physics-smoke/claims/ridge.jsonl").read_text().splitlines()
+    found = {row["model"]: row for row in map(json.loads, lines)}
+    assert set(found) == {"jepa", "pixel_mse"}  # the second call's rows replace the first's
+    assert all((row["claim"], row["n"]) == (11, 3) for row in found.values())
+    assert {"landed_auc", "side_auc", "valid"} <= found["jepa"]["values"].keys()
+    assert {"sharpness", "impossible"} <= found["pixel_mse"]["values"].keys()
+    assert (home / "runs/physics-smoke/ridge-jepa.png").is_file()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from planning.commands.parts.edits import edited
+from planning.commands.parts.ridge import absorbing
 from planning.surprise.results import ALL, FOLDER, Row, add_rows, render, rows_of
 from planning.surprise.scores import BothViews, PixelDifference, judged
 from robot_wm.cli.paths import CHECKOUT
@@ -57,6 +58,8 @@ def run(session: Session) -> int:
     folder, encoder = model(session, settings.weights)
     if settings.edits.pairs:
         return _edit(settings, (folder, encoder))
+    if settings.ridge.clips:
+        return absorbing(settings, (folder, encoder))
     clips = both_splits(settings)
     rows = ask(settings, (folder, encoder), clips)
     results = CHECKOUT / "results" if settings.publish else settings.run_path("physics")

@@ -241,7 +241,7 @@ def ridge(evidence: Evidence) -> Judged:
     ]
     return judged(
         rules.absorbed(*(ours.get(k) for k in ("landed_auc", "side_auc", "valid"))), numbers,
-        "a scene with a ridge, and probes of what is predicted in it",
+        "`robot-wm physics task=ridge experiment=ridge publish=true`",
     )  # fmt: skip
 
 

@@ -139,7 +139,7 @@ COMMANDS: dict[str, Command] = {
     "physics": Command(
         "planning.commands.physics",
         "is a world model surprised when something impossible happens?",
-        ("physics", "edits"),
+        ("physics", "edits", "ridge"),
         (*SCENES, *LEARNING, "PIL"),
     ),
     "uncertainty": Command(

@@ -31,6 +31,7 @@ SECTIONS = Registry(
         "objectives": "robot_wm.commands.compare_objectives:ObjectivesSettings",
         "physics": "planning.commands.physics:PhysicsSettings",
         "edits": "planning.commands.parts.edits:EditsSettings",
+        "ridge": "planning.commands.parts.ridge:RidgeSettings",
         "uncertainty": "robot_wm.commands.uncertainty:UncertaintySettings",
         "reach": "planning.commands.reach_goal:ReachSettings",
         "soak": "export.commands.stress_test:SoakSettings",

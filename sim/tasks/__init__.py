@@ -21,6 +21,7 @@ TASKS: Mapping[str, type[Task]] = Registry(
         "two_room": "sim.tasks.two_room:TwoRoom",
         "two_room_kicked": "sim.tasks.two_room_kicked:TwoRoomKicked",
         "reacher": "sim.tasks.reacher:Reacher",
+        "ridge": "sim.tasks.ridge:Ridge",
         "jaco_reach": "sim.tasks.jaco:JacoReach",
         "jaco_push": "sim.tasks.jaco:JacoPush",
         "cube": "sim.tasks.cube:Cube",

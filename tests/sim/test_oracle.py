@@ -20,7 +20,7 @@ from sim.oracle.simulator import BLOCK, TrueSimulator
 
 every_task = pytest.mark.parametrize("task", sorted(TASKS))
 # By iteration: contacts, friction of joints, the closed chains of the gripper.
-SOLVED = ("push_t", "cube", "jaco_push", "jaco_reach")
+SOLVED = ("push_t", "cube", "jaco_push", "jaco_reach", "ridge")
 FACTORS = {"push_t": {"mass": 2.0}, "two_room": {"door_y": 0.84}, "reacher": {"friction": 2.0}}
 
 
