@@ -31,13 +31,12 @@ class PixelFamily:
         training: how it is trained.
     """
 
-    free = FREE
-
     def __init__(
-        self, name: str, config: type, network: Callable[[Any, ModelSpec], nn.Module],
+        self, name: str, config: Any, network: Callable[[Any, ModelSpec], nn.Module],
         model: type[DrawingModel[Any, Any]], training: type[DrawingTraining],
     ) -> None:  # fmt: skip
         self.name, self.config, self.network = name, config, network
+        self.free = tuple(key for key in FREE if key in config.__dataclass_fields__)
         self.model, self.training = model, training
 
     def begin(
