@@ -157,12 +157,16 @@ def physics(evidence: Evidence) -> Judged:
                 + f", {of}"
                 * (row["method"] == OURS)
             )
+    asked = [r for r in evidence.compared if r["surprise_pct"] is not None]
+    numbers += [
+        f"{r['task']}, {r['model']}, trained alike: {r['surprise_pct']:.1f} %" for r in asked
+    ]
     theirs = {
-        f"{r['task']}, {r['model']}": r["surprise_pct"]
-        for r in evidence.compared
-        if r["model"] in GENERATIVE and r["surprise_pct"] is not None
+        f"{r['task']}, {r['model']}": r["surprise_pct"] for r in asked if r["model"] in GENERATIVE
     }
-    numbers += [f"{name}: {value:.1f} %" for name, value in theirs.items()]
+    # Beside rivals counts what was trained like them, not what is shipped.
+    if alike := [r["surprise_pct"] for r in asked if r["model"] == OURS]:
+        own[OURS] = alike
     ours, copying = (float(np.mean(own[n])) if n in own else None for n in (OURS, "copy_last"))
     return judged(
         rules.ahead(ours, copying, list(theirs.values())), numbers,

@@ -127,6 +127,10 @@ def test_rows_of_comparisons_decide_three_claims(tmp_path: Path) -> None:
     assert physics.verdict is HOLDS
     assert not physics.missing
     assert any("earlier weights `abababab`" in line for line in physics.numbers)
+    # Rivals are held against what was trained like them: a worse one than what is shipped.
+    worse = {**compared("jepa", 90, 20, 0, 10), "task": "two_room"}
+    write(tmp_path / "results/compare/two_room.jsonl", worse)
+    assert judges.physics(Evidence(tmp_path)).verdict is FAILS
 
 
 def test_a_model_as_good_and_as_fast_does_not_dominate() -> None:

@@ -183,8 +183,10 @@ class Network(nn.Module):
             ``covered_90``: share of numbers within the middle 90 % of their mixture.
         """
         images = to_canvas(frames.flatten(0, 1))
-        kept = self.vae.encode(images)[0]
-        z = kept.unflatten(0, frames.shape[:2])
+        kept, log_var = self.vae.encode(images)
+        # Samples, which the mixture was trained to expect: their spread is part of what comes.
+        noise = torch.randn(kept.shape, generator=torch.Generator().manual_seed(0)).to(kept)
+        z = (kept + (0.5 * log_var).exp() * noise).unflatten(0, frames.shape[:2])
         mixture, came = self.course(z, actions), z[:, 1:]
         below = cumulated(mixture, came)
         return {
