@@ -15,7 +15,7 @@ from toy_family import LinearConfig
 
 from robot_wm.cli.main import compose
 from robot_wm.core.errors import InputError
-from robot_wm.core.protocols import History, Proposer, Surprising, WorldModel
+from robot_wm.core.protocols import Editable, History, Proposer, Surprising, WorldModel
 from robot_wm.core.storage.provenance import read_manifest
 from robot_wm.data.latent_cache import build_latents
 from robot_wm.encoders.base import load_encoder
@@ -177,6 +177,34 @@ def test_clips_that_are_none_are_refused(stored) -> None:
     ):  # fmt: skip
         with pytest.raises(InputError, match="two frames or more"):
             model.surprise(frames, actions)
+
+
+def test_latents_can_be_moved_and_what_follows_moves_with_them(stored) -> None:
+    family, folder, data = stored
+    model = family.load(folder, data.encoder)
+    if not isinstance(model, Editable):
+        return
+    spec, clip = model.spec, seen(0, 2, model.spec)
+    latents = model.latents(clip.frames)
+    assert latents.dtype == np.float32
+    np.testing.assert_allclose(model.latents(clip.frames[1:]), latents[1:], rtol=1e-3, atol=1e-4)
+    actions = np.random.default_rng(1).uniform(-1, 1, (spec.horizon, spec.action_dim))
+    actions = actions.astype(np.float32)
+    follows = model.continued(latents, clip.actions[0], actions)
+    assert follows.shape == (spec.horizon, latents.shape[1])
+    assert follows.tobytes() == model.continued(latents, clip.actions[0], actions).tobytes()
+    assert np.isfinite(follows).all()
+    moved = model.continued(latents + np.float32(0.5), clip.actions[0], actions)
+    assert np.abs(moved - follows).max() > 1e-6
+
+
+def test_numbers_can_be_moved_and_names_of_codes_cannot(stored) -> None:
+    family, folder, data = stored
+    able = isinstance(family.load(folder, data.encoder), Editable)
+    if family.name in ("jepa", "lewm", "dino_wm", "dreamer", "world_models", "sora"):
+        assert able
+    elif family.name.startswith("genie"):
+        assert not able
 
 
 def test_what_is_exported_costs_alike(stored) -> None:

@@ -132,7 +132,7 @@ class LatentModel(ABC, Generic[N]):
 
 
 class CausalModel(LatentModel[CausalNetwork]):
-    """A single course for every plan; ``Exportable`` and, with frames, ``Imagination``.
+    """A single course for every plan; ``Exportable``, ``Editable``; with frames ``Imagination``.
 
     Args:
         network, spec, chunk: see :class:`LatentModel`.
@@ -161,6 +161,15 @@ class CausalModel(LatentModel[CausalNetwork]):
         check_actions(actions, self.spec)
         rows = self._tensor(actions)
         return self.network.rollout(state.z[:1], state.z[1:], state.action, rows)
+
+    def latents(self, frames: np.ndarray) -> np.ndarray:
+        """See :class:`robot_wm.core.protocols.Editable`."""
+        return self._latents(frames).cpu().numpy()
+
+    def continued(self, latents: np.ndarray, done: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """See :class:`robot_wm.core.protocols.Editable`."""
+        state = CausalState(self._tensor(latents), self._tensor(done)[None], 0)
+        return self.imagine(state, actions[None])[0].cpu().numpy()
 
     def costs(self, state: CausalState, goal: CausalState, actions: np.ndarray) -> Tensor:
         """Mean squared distance to the goal."""

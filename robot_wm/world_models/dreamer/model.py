@@ -41,7 +41,7 @@ class Believed(Seen):
 
 
 class Dreamer(PixelModel[Network, Believed]):
-    """``WorldModel`` and ``Proposer``; it draws what it imagines."""
+    """``WorldModel``, ``Proposer`` and ``Editable``; it draws what it imagines."""
 
     def _lots(self, seed: int, steps: int) -> Tensor:
         """Uniform numbers ``[steps, P, G]``; those of the first steps whatever their number."""
@@ -95,6 +95,25 @@ class Dreamer(PixelModel[Network, Believed]):
         lots = self._lots(state.seed, self.spec.horizon)[:, 0]
         chance = self._tensor(noise[..., : self.spec.control_dim])
         return self.network.plans(belief, goal.looks, chance, lots)[:n].cpu().numpy()
+
+    @torch.inference_mode()
+    def latents(self, frames: np.ndarray) -> np.ndarray:
+        """See :class:`robot_wm.core.protocols.Editable`: embeddings, what a belief is told."""
+        return self.network.eyes(self._images(frames)).cpu().numpy()
+
+    @torch.inference_mode()
+    def continued(self, latents: np.ndarray, done: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """See :class:`robot_wm.core.protocols.Editable`.
+
+        A belief is no embedding: what it draws is looked at again. One particle, whose lots are
+        the same whatever was edited.
+        """
+        lots, told = self._lots(0, 2 + len(actions))[:, :1], self._tensor(done)[None, None]
+        beliefs, _, _ = self.network.rssm.filter(
+            self._tensor(latents)[None], self.network.shares(told), lots[:2]
+        )
+        features = self.network.rollout(beliefs[-1], self._tensor(actions)[None], lots[2:, 0])[0]
+        return self.network.eyes(self.network.draw(features)).cpu().numpy()
 
     @torch.inference_mode()
     def surprise(self, frames: np.ndarray, actions: np.ndarray) -> np.ndarray:

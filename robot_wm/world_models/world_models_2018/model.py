@@ -35,7 +35,7 @@ class Noticed(Seen):
 
 
 class WorldModels2018(PixelModel[Network, Noticed]):
-    """``WorldModel``, ``Proposer``, ``Exportable``; it draws what it imagines."""
+    """``WorldModel``, ``Proposer``, ``Exportable``, ``Editable``; it draws what it imagines."""
 
     @torch.inference_mode()
     def encode(self, history: History) -> Noticed:
@@ -87,6 +87,18 @@ class WorldModels2018(PixelModel[Network, Noticed]):
         z = self.network.vae.encode(self._images(frames))[0]
         mixture = self.network.course(z[None], self._tensor(actions)[None])
         return negative_log_likelihood(mixture, z[None, 1:])[0].cpu().numpy()
+
+    @torch.inference_mode()
+    def latents(self, frames: np.ndarray) -> np.ndarray:
+        """See :class:`robot_wm.core.protocols.Editable`: the mean of ``z``."""
+        return self.network.vae.encode(self._images(frames))[0].cpu().numpy()
+
+    @torch.inference_mode()
+    def continued(self, latents: np.ndarray, done: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """See :class:`robot_wm.core.protocols.Editable`: the mean of every next ``z``."""
+        z, rows = self._tensor(latents), self._tensor(actions)[None]
+        moments = self.network.rollout(z[:1], z[1:], self._tensor(done)[None], rows)
+        return moments[0, :, :-1].cpu().numpy()
 
     def export_parts(self) -> ExportParts:
         """See :class:`robot_wm.world_models.base.Exportable`.
