@@ -94,8 +94,7 @@ def run(session: Session) -> int:
     page = settings.run_path("compare") / f"compare-{task}.html"
     atomic_write(page, render_page(task, rows, came, dreams))
     print(render(rows))
-    print(f"page: {page}")
-    print(f"rows: {path}")
+    print(f"page: {page}\nrows: {path}")
     return 0
 
 
@@ -185,6 +184,7 @@ def measured(
     path: Path,
 ) -> Row:
     """A model's row: that on file where nothing has changed, or measured and added."""
+    from robot_wm.encoders.base import Untrained
     from robot_wm.training.checkpoint import load_artifact
     from robot_wm.world_models.base import load_world_model
 
@@ -224,6 +224,7 @@ def measured(
         "surprise_pct": accuracy(ask(settings, folders, clips, True), family) if able else None,
         "plan_ms": told["latency_ms_p50"],
         "meters": meters_of(facts),
+        "encoder": settings.encoder["family"] * isinstance(settings.encoder_family, Untrained),
         "parameters": sum(t.numel() for t in load_artifact(folders[0], "world_model")[0].values()),
         **{key: told[key] for key in (
             "episodes", "successes", "wilson_low", "wilson_high", "pair_list_sha256", "eval_seed",

@@ -120,7 +120,7 @@ def render(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         [row["model"], str(row["train_seed"]), *told]
         for row in rows
-        if row.get("meters")
+        if row.get("meters") and not row.get("encoder")
         for told in judged(row["model"], row["meters"])
     ]
     return table(["world model", "seed", "to be shown", "figure", "met"], lines) if lines else ""

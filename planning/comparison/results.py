@@ -39,6 +39,7 @@ class Known:
         asked_sha256: of weights, pairs, planner and clips: an equal one is not measured again.
         success_pct, strict_pct: goal images reached, by the list's own predicate and the strict.
         overlays: goal images reached [%] by kind of noise over everything seen.
+        encoder: family of the encoder if it learnt nothing (``patches``, ``random``); else empty.
         costs: goal images reached [%] with other step costs than the model's own.
         surprise_pct: pairs of clips told apart, see ``robot-wm physics``.
         plan_ms: median time of perceiving and planning.
@@ -63,6 +64,7 @@ class Known:
     peak_mb: float | None
     meters: Mapping[str, float] = field(default_factory=dict)
     costs: Mapping[str, Percent] = field(default_factory=dict)
+    encoder: str = ""
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -90,7 +92,7 @@ def cells(row: Row, others: Sequence[str]) -> list[str]:
     """A row, or one of :func:`over_seeds`, as the table shows it."""
     sd, seen = row.get("success_sd"), variants(row)
     return [
-        row["model"], number(row["success_pct"]) + (f" ± {sd:.1f}" if sd is not None else ""),
+        named(row), number(row["success_pct"]) + (f" ± {sd:.1f}" if sd is not None else ""),
         number(row["strict_pct"]),
         *(number(seen.get(name)) for name in others), number(row["surprise_pct"], 0),
         MISSING if row["plan_ms"] is None else f"{row['plan_ms'] / 1000:.3f}",
@@ -126,6 +128,11 @@ def render(rows: Sequence[Row]) -> str:
     return table(head(others), [cells(row, others) for row in means])
 
 
+def named(row: Row) -> str:
+    """The model, and what it sees through if that learnt nothing."""
+    return " on ".join(filter(None, (row["model"], row.get("encoder"))))
+
+
 def over_seeds(rows: Sequence[Row]) -> list[Row]:
     """Of each model one row: the means over its training seeds, None where one of them has none.
 
@@ -133,7 +140,7 @@ def over_seeds(rows: Sequence[Row]) -> list[Row]:
     """
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row["task"], row["model"]), []).append(row)
+        groups.setdefault((row["task"], named(row)), []).append(row)
     pooled = []
     for group in groups.values():
         mean = {key: _mean([row[key] for row in group]) for key in MEANS}
@@ -186,5 +193,5 @@ def render_section(results: Path) -> str:
 
 def newest(rows: Sequence[Row]) -> list[Row]:
     """Of each model and training seed the row that was measured last."""
-    found = {(row["model"], row["train_seed"]): row for row in rows}
+    found = {(named(row), row["train_seed"]): row for row in rows}
     return list(found.values())

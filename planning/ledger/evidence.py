@@ -65,10 +65,13 @@ class Evidence:
 
     @cached_property
     def compared(self) -> list[Row]:
-        """Of ``robot-wm compare``, a row a task and model: means over training seeds."""
+        """Of ``robot-wm compare``, a row a task and model: means over training seeds.
+
+        On encoders that learnt; without one it is no model of ours.
+        """
         files = self._files(comparison.FOLDER)
         rows = [row for file in files for row in comparison.newest(comparison.read_rows(file))]
-        return comparison.over_seeds(rows)
+        return comparison.over_seeds([row for row in rows if not row.get("encoder")])
 
     @cached_property
     def measured(self) -> list[Row]:

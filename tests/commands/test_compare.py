@@ -155,6 +155,14 @@ def test_training_seeds_become_a_mean_and_a_number_that_one_lacks_is_missing() -
     assert over_seeds([{**ROW, "model": name} for name in "ab"])[1]["success_sd"] is None
 
 
+def test_a_model_on_an_encoder_that_learnt_nothing_has_a_line_of_its_own() -> None:
+    rows = [ROW, {**ROW, "encoder": "patches", "success_pct": 5.0}]
+    assert [row["success_pct"] for row in newest(rows)] == [75, 5]
+    shown = render(rows)
+    assert "| jepa | 75.0 |" in shown
+    assert "| jepa on patches | 5.0 |" in shown
+
+
 def test_a_model_is_held_to_its_own_bounds() -> None:
     told = {what: (figure, met) for what, figure, met in acceptance.judged("world_models", {
         "psnr": 28.4, "explained_1": 0.5, "explained_5": -0.1, "nll": 0.9, "nll_gaussian": 1.0,
