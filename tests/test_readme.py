@@ -137,6 +137,43 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
         {"experiment=cpu": "experiment=smoke"},
         True,
     ),
+    "robot-wm compare experiment=cpu 'compare.models=[jepa,dreamer,lewm]'": (
+        (
+            *QUICK,
+            "compare.overlays=[]",
+            "physics.pairs=1",
+            "physics.validation=1",
+            "physics.categories=[inertia]",
+            "evaluate.limit=1",
+            "task.steps=90",
+        ),
+        {"experiment=cpu": "experiment=smoke"},
+        True,
+    ),
+    "robot-wm physics task=ridge experiment=ridge": (
+        (
+            *QUICK,
+            "task.varied=60",
+            "ridge.clips=3",
+            "ridge.episodes=20",
+            "train.steps=4",
+            "train.dynamics_steps=4",
+            "ridge.control={steps: 2, batch: 4, width: 4}",
+        ),
+        {},
+        True,
+    ),
+    "robot-wm claims experiment=cpu 'claims.which=[7]'": (
+        (
+            *QUICK,
+            "claims.temperatures=[1.2]",
+            "claims.dreams=2",
+            "evaluate.limit=1",
+            "task.steps=90",
+        ),
+        {"experiment=cpu": "experiment=smoke"},
+        True,
+    ),
     "robot-wm collect task=jaco_push experiment=smoke": (
         (*QUICK, "task.nominal=2", "task.varied=2"),
         {},
