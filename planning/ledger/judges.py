@@ -177,10 +177,14 @@ def physics(evidence: Evidence) -> Judged:
 def dreams(evidence: Evidence) -> Judged:
     """Dreamt and real score of a controller evolved in the dream, by temperature."""
     rows = _rows(evidence, 7)
+    names = {f"official/{row['task']}@random" for row in rows}
+    drawn = [r["success_pct"] for r in evidence.evaluations if r["row"] in names]
+    chance = float(np.mean(drawn)) if drawn else 0.0
     scores = {r["setting"]: (r["values"]["dream"], r["values"]["real"]) for r in rows}
     return judged(
-        rules.dreamt(scores),
-        [f"τ = {tau:g}: dreamt {a:.1f}, real {b:.1f}" for tau, (a, b) in sorted(scores.items())],
+        rules.dreamt(scores, chance),
+        [f"random actions: {chance:.1f}"] * bool(drawn)
+        + [f"τ = {tau:g}: dreamt {a:.1f}, real {b:.1f}" for tau, (a, b) in sorted(scores.items())],
         "`robot-wm claims 'claims.which=[7]' publish=true`",
     )
 

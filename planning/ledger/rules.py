@@ -20,6 +20,7 @@ TASKS, WON = 4, 2  # 3: tasks, and on how many of them
 MOMENTUM, ALIVE = 0.99, 0.3  # 4: of the moving average; S/S0 of features that are not collapsed
 AHEAD = 10.0  # 6: points of accuracy on pairs of clips
 REAL = 0.7  # 7: of the score in the dream
+LEARNT = 20.0  # 7: points above random actions, without which nothing was learnt in it
 DROP = 20.0  # 9: points of success
 LANDED, CHANCE, VALID = 0.95, 0.05, 0.95  # 11: area under the curve; its distance from one half
 NEARER = 80.0  # 12: per cent of pairs
@@ -103,16 +104,19 @@ def ahead(ours: float | None, copying: float | None, generative: Sequence[float]
     return Verdict.HOLDS if generative else Verdict.OPEN
 
 
-def dreamt(scores: Mapping[float, tuple[float, float]]) -> Verdict:
+def dreamt(scores: Mapping[float, tuple[float, float]], chance: float) -> Verdict:
     """7: at the temperature with the best real score, that is most of the dreamt one.
 
+    Nothing dreamt and nothing reached would meet that, too: so it also lies well above chance.
+
     Args:
-        scores: dreamt and real by temperature, higher is better.
+        scores: dreamt and real by temperature [%].
+        chance: what random actions reach [%].
     """
     if not scores:
         return Verdict.OPEN
     dream, real = max(scores.values(), key=lambda pair: pair[1])
-    return _of(real >= REAL * dream)
+    return _of(real >= REAL * dream and real >= chance + LEARNT)
 
 
 def monotone(curves: Sequence[Mapping[int, float]]) -> Verdict:
