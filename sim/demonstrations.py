@@ -16,7 +16,7 @@ import numpy as np
 from robot_wm.core.errors import ConfigError, InputError
 from sim.env import GoalEnv
 from sim.goal_images import TRIES, RecordedPair, free, goals_for_pair
-from sim.policies.registry import make_policy
+from sim.policies.registry import make_policy, policies
 from sim.tasks import TASKS
 
 STEPS = 400  # control steps of a demonstration at most
@@ -102,7 +102,8 @@ def goals_with_demonstration(
 def _expert(task: str) -> Any:
     policy = make_policy(task, "expert")
     if not isinstance(policy, ShowsMilestones):
-        able = [n for n in TASKS if isinstance(make_policy(n, "expert"), ShowsMilestones)]
+        experts = [n for n in TASKS if "expert" in policies(n)]
+        able = [n for n in experts if isinstance(make_policy(n, "expert"), ShowsMilestones)]
         raise ConfigError(
             f"a demonstration in {task}, whose expert shows no milestones", ", ".join(able),
             "add `milestones` to its expert, or choose another task",
