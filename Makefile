@@ -35,7 +35,7 @@ $(PAGE)/node_modules: $(PAGE)/package-lock.json
 	@touch $@
 
 test: $(SETUP)  ## every test but the slow ones (minutes)
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-all: $(SETUP)  ## the slow ones too
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest -m "not gpu and not network"
