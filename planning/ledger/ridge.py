@@ -11,6 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
+from robot_wm.core.metrics import auroc, r2
+
 SEEN = 2  # frames of a clip that are shown; the ball reaches the ridge after the third
 RIDGE, NEWTON = 1e-2, 25  # penalty on a probe's weights at unit variance; steps of its fit
 FAINT, SOLID = 0.25, 0.75  # of the ball's contrast: below there is no ball, above a whole one
@@ -34,12 +36,6 @@ class Facts(Protocol):
 
 Possible = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """Whether height [m], landed and touching can be together (``sim.physics.ridge.possible``)."""
-
-
-def area(without: np.ndarray, having: np.ndarray) -> float:
-    """Area under the curve of true over false alarms: chance that one of ``having`` is larger."""
-    gaps = having[:, None] - without[None]
-    return float((gaps > 0).mean() + 0.5 * (gaps == 0).mean())
 
 
 @dataclass(frozen=True)
@@ -105,22 +101,20 @@ class Probes:
         """
         landed, touching = self.landed(latents), self.touching(latents)
         height, side = self.height(latents), self.right(latents)[facts.landed]
-        right, spread = facts.right[facts.landed], facts.height - facts.height.mean()
+        right = facts.right[facts.landed]
         return {
-            "landed_auc": area(landed[~facts.landed], landed[facts.landed]),
-            "side_auc": area(side[~right], side[right]),
+            "landed_auc": auroc(landed[~facts.landed], landed[facts.landed]),
+            "side_auc": auroc(side[~right], side[right]),
             "valid": float(possible(height, landed > 0, touching > 0).mean()),
-            "touching_auc": area(touching[~facts.touching], touching[facts.touching]),
-            "height_r2": float(
-                1 - np.square(height - facts.height).sum() / np.square(spread).sum()
-            ),
+            "touching_auc": auroc(touching[~facts.touching], touching[facts.touching]),
+            "height_r2": float(r2(height, facts.height, facts.height.mean(), axis=None)),
         }
 
 
 def clock(facts: Facts) -> float:
     """Area by which the number of a frame alone, of facts ``[N, H]``, tells that it landed."""
     number = np.broadcast_to(np.arange(facts.landed.shape[1], dtype=float), facts.landed.shape)
-    return area(number[~facts.landed], number[facts.landed])
+    return auroc(number[~facts.landed], number[facts.landed])
 
 
 def between(
@@ -203,7 +197,7 @@ def pictured(frames: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, bool]]) 
     lean = found[:, 1] - found[:, 0]
     both, neither = float((least > FAINT).mean()), float((most < FAINT).mean())
     return {
-        "side_auc": area(lean[~truth_right], lean[truth_right]),
+        "side_auc": auroc(lean[~truth_right], lean[truth_right]),
         "impossible": both + neither, "both": both, "neither": neither,
         "whole": float(((most > SOLID) & (least < FAINT)).mean()),
         "sharpness": float(np.mean(sharp)),

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from planning.evaluation.statistics import ConfidenceInterval
+from robot_wm.core import metrics
 from robot_wm.core.protocols import Surprising
 from robot_wm.core.symmetry import Mirror
 
@@ -82,12 +83,8 @@ def pairwise(scores: np.ndarray) -> float:
 
 
 def auroc(scores: np.ndarray) -> float:
-    """Probability that any impossible clip surprises more than any possible one, of ``[N, 2]``.
-
-    The area under the curve of true over false alarms (Mann and Whitney); ties count one half.
-    """
-    gaps = scores[:, 1][:, None] - scores[:, 0][None]
-    return float((gaps > 0).mean() + 0.5 * (gaps == 0).mean())
+    """Probability that any impossible clip surprises more than any possible one, of ``[N, 2]``."""
+    return metrics.auroc(scores[:, 0], scores[:, 1])
 
 
 def bootstrap(

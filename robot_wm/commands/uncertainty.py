@@ -158,7 +158,8 @@ def summary(steps: Transitions, found: Found, deterministic: Found) -> Row:
     Args:
         deterministic: of the predictor without z, of the same steps.
     """
-    from robot_wm.world_models.latent_variable.measures import auroc, ratio
+    from robot_wm.core.metrics import auroc
+    from robot_wm.world_models.latent_variable.measures import ratio
 
     row: Row = {
         "episodes": len(set(steps.episode.tolist())), "transitions": len(steps.episode),

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from robot_wm.core.errors import DataError
+from robot_wm.core.metrics import participation_ratio, r2
 from robot_wm.core.poses import PoseEntry
 from robot_wm.data.formats.base import EpisodeReader
-from robot_wm.training.metrics import participation_ratio, r2
 
 FLOOR = 1e-12  # of squared deviations: a factor that never changes is not divided by
 Encode = Callable[[np.ndarray], np.ndarray]

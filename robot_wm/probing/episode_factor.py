@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from robot_wm.core.errors import DataError
+from robot_wm.core.metrics import r2
 from robot_wm.data.episodes import SPLITS
 from robot_wm.data.formats.base import EpisodeReader
-from robot_wm.training.metrics import r2
 
 FRAMES = 4  # of an episode, evenly spaced
 STRENGTHS = tuple(10.0**k for k in range(-5, 2))  # of the ridge, in variances of a feature

@@ -18,12 +18,12 @@ from torch.nn import functional as F
 from robot_wm.core.config import Count, Device, Natural, NonNegative, Seed, Within, check_fields
 from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.images import token_grid
+from robot_wm.core.metrics import r2
 from robot_wm.core.poses import PoseEntry
 from robot_wm.data.episodes import SPLITS
 from robot_wm.data.formats.base import EpisodeReader
 from robot_wm.data.normalization import Statistics
 from robot_wm.probing.networks import Attentive, Mlp
-from robot_wm.training.metrics import r2
 
 KINDS, PROBES = ("pixels", "random", "encoder", "imagenet"), ("attentive", "mlp")
 RUN = 4  # frames are drawn in runs, so that most "previous" frames are encoded anyway

@@ -12,13 +12,13 @@ from tiny_jepa import SPEC
 from torch.distributions import Normal, kl_divergence
 
 from robot_wm.core.errors import DataError, InputError
+from robot_wm.core.metrics import auroc
 from robot_wm.core.protocols import History, Surprising, WorldModel
 from robot_wm.world_models.base import Exportable
 from robot_wm.world_models.latent_variable.acceptance import add_rows, render, verdict
 from robot_wm.world_models.latent_variable.config import LatentVariableConfig
 from robot_wm.world_models.latent_variable.measures import (
     Transitions,
-    auroc,
     elsewhere,
     measure,
     ratio,

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from robot_wm.core.errors import DataError, WeightsError
+from robot_wm.core.metrics import participation_ratio
 from robot_wm.core.poses import entries
 from robot_wm.data.episodes import Episode, Schema, split_of
 from robot_wm.data.formats.native import EpisodeStore, open_dataset, write_shard
@@ -24,7 +25,6 @@ from robot_wm.pretraining.collapse_metrics import (
 )
 from robot_wm.pretraining.trainer import PretrainConfig, learning_rate, pretrain
 from robot_wm.training.checkpoint import WEIGHTS
-from robot_wm.training.metrics import participation_ratio
 
 CONFIG = PretrainConfig(
     steps=6,

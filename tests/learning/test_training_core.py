@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from robot_wm.core.errors import ConfigError, StorageError, WeightsError
+from robot_wm.core.metrics import participation_ratio, r2
 from robot_wm.core.parallel import spread
 from robot_wm.core.storage.locks import lock
 from robot_wm.core.system.machine import use_threads
 from robot_wm.training.ema import Averaged
 from robot_wm.training.loop import Pace, Training, fit
-from robot_wm.training.metrics import participation_ratio, r2
 from robot_wm.training.optim import make_optimizer, warmup_cosine
 from robot_wm.training.run_log import Log, Window
 from robot_wm.world_models.jepa.training.config import TrainConfig

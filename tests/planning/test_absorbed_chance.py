@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from planning.commands.parts.ridge import absorbing, sheet
-from planning.ledger.ridge import Drawn, Probe, Probes, area, between, clock, nearest, pictured
+from planning.ledger.ridge import Drawn, Probe, Probes, between, clock, nearest, pictured
 from robot_wm.cli.main import compose
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.metrics import auroc
 from sim.physics.ridge import possible
 from sim.tasks.ridge import HEIGHT
 
@@ -95,7 +96,7 @@ def test_a_probe_of_chance_is_a_coin() -> None:
     rng = np.random.default_rng(0)
     rows, labels = rng.standard_normal((3000, 8)), rng.random(3000) < 0.5
     read = Probe.fit(rows[:2000], labels[:2000])(rows[2000:])
-    assert area(read[~labels[2000:]], read[labels[2000:]]) == pytest.approx(0.5, abs=0.06)
+    assert auroc(read[~labels[2000:]], read[labels[2000:]]) == pytest.approx(0.5, abs=0.06)
 
 
 def test_log_odds_are_those_of_the_data() -> None:
@@ -109,8 +110,8 @@ def test_log_odds_are_those_of_the_data() -> None:
 
 
 def test_areas_and_the_clock() -> None:
-    assert area(np.array([0.0, 1.0]), np.array([2.0, 3.0])) == 1
-    assert area(np.array([1.0, 1.0]), np.array([1.0])) == 0.5
+    assert auroc(np.array([0.0, 1.0]), np.array([2.0, 3.0])) == 1
+    assert auroc(np.array([1.0, 1.0]), np.array([1.0])) == 0.5
     told = facts(200, np.random.default_rng(0))
     assert 0.9 < clock(told) < 1  # only the frame in which some have landed is not told
 

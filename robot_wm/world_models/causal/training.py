@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robot_wm.core.metrics import participation_ratio
 from robot_wm.core.protocols import ModelSpec
 from robot_wm.data.formats.base import EpisodeReader
 from robot_wm.data.windows import Rows, WindowBatch, Windows
 from robot_wm.training.loop import generators_of
 from robot_wm.training.losses import prediction
-from robot_wm.training.metrics import participation_ratio
 from robot_wm.world_models.base import Evaluate
 from robot_wm.world_models.causal.config import CausalConfig
 from robot_wm.world_models.causal.model import LatentModel

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robot_wm.core.errors import ConfigError
-from robot_wm.training.metrics import r2
+from robot_wm.core.metrics import r2
 from robot_wm.world_models.genie.latent_actions import LatentActions
 from robot_wm.world_models.genie.quantizer import perplexity
 from robot_wm.world_models.pixels.measures import MOVED

@@ -129,14 +129,6 @@ def _other_episode(episode: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return found
 
 
-def auroc(usual: np.ndarray, odd: np.ndarray) -> float:
-    """Probability that an odd one's energy is above a usual one's; ties count one half."""
-    ordered = np.sort(usual)
-    below = np.searchsorted(ordered, odd, side="left")
-    upto = np.searchsorted(ordered, odd, side="right")
-    return float((below + upto).mean() / (2 * len(usual)))
-
-
 def ratio(
     above: np.ndarray, below: np.ndarray, episode: np.ndarray, seed: int = 0
 ) -> tuple[float, float, float]:

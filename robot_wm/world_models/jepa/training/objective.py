@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robot_wm.core.metrics import participation_ratio, r2
 from robot_wm.data.sequences import SequenceBatch
 from robot_wm.training import losses
 from robot_wm.training.losses import contrast
-from robot_wm.training.metrics import participation_ratio, r2
 from robot_wm.world_models.jepa.dynamics import LatentPredictor
 from robot_wm.world_models.jepa.model import Network, Sizes
 from robot_wm.world_models.jepa.projector import Decoder, Embedding

@@ -1,8 +1,10 @@
-"""Numbers that several trainings report, of NumPy arrays and of tensors alike."""
+"""Numbers that trainings and judges report, of NumPy arrays and of tensors alike."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 
 def r2(guess: Any, truth: Any, mean: Any = None, axis: int | None = 0, floor: float = 0.0) -> Any:
@@ -17,6 +19,17 @@ def r2(guess: Any, truth: Any, mean: Any = None, axis: int | None = 0, floor: fl
     mean = truth.mean(0) if mean is None else mean
     spread = ((truth - mean) ** 2).sum(axis).clip(floor)
     return 1 - ((guess - truth) ** 2).sum(axis) / spread
+
+
+def auroc(without: np.ndarray, having: np.ndarray) -> float:
+    """Probability that a number of ``having`` is above one of ``without``; ties count one half.
+
+    The area under the curve of true over false alarms (Mann and Whitney).
+    """
+    ordered = np.sort(without)
+    below = np.searchsorted(ordered, having, side="left")
+    upto = np.searchsorted(ordered, having, side="right")
+    return float((below + upto).mean() / (2 * len(without)))
 
 
 def participation_ratio(variances: Any) -> float:
