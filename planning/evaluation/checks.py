@@ -11,6 +11,8 @@ from planning.agent.registry import SECTIONS, agent_recipe
 from planning.evaluation.goal_pairs import ZERO_SHOT
 from robot_wm.core.config import naming
 from robot_wm.core.errors import ConfigError
+from robot_wm.core.storage.provenance import MANIFEST
+from robot_wm.core.system.extras import installed
 
 if TYPE_CHECKING:
     from robot_wm.cli.settings import Settings
@@ -37,6 +39,7 @@ def check(settings: Settings) -> None:
     for method in settings.method:
         agent_recipe(method, settings.backend)
     _check_clock(settings)
+    _check_actor(settings)
     if settings.pairs.family == ZERO_SHOT and settings.evaluate.factors:
         raise ConfigError(
             f"evaluate.factors with pairs.family={ZERO_SHOT}", "levels in zs.only",
@@ -48,6 +51,18 @@ def check(settings: Settings) -> None:
         raise ConfigError(
             f"evaluate.seeds = {list(seeds)}", f"some of pairs.eval_seeds = {list(known)}",
             "add them there or correct evaluate.seeds",
+        )  # fmt: skip
+
+
+def _check_actor(settings: Settings) -> None:
+    """Refuse proposals of a world model without an actor before its training, not after it."""
+    if "mpc" not in settings.method or settings.backend != "torch" or not installed("torch"):
+        return
+    asked, folder = settings.planner.proposals, settings.model_path(settings.weights)
+    if asked and not settings.family.proposes and not (folder / MANIFEST).is_file():
+        raise ConfigError(
+            f"planner.proposals = {asked} of a {settings.family.name}, which has no learned actor",
+            "0, or a world model with an actor", "set planner.proposals=0",
         )  # fmt: skip
 
 

@@ -71,11 +71,13 @@ class WorldModelFamily(Protocol):
             gets ``task``, ``seed``, ``threads`` and ``device`` of the run where it has such fields.
         free: its fields that do not decide the result: they may differ from those of a stored
             model that is used again.
+        proposes: whether its models have a learned actor (``Proposer``).
     """
 
     name: str
     config: type
     free: Sequence[str]
+    proposes: bool
 
     def train(
         self, config: Any, data: TrainingData, out: Path, evaluate: Evaluate | None = None

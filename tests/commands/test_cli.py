@@ -235,3 +235,11 @@ def test_more_proposals_than_a_search_takes_are_refused_before_anything_is_train
     with pytest.raises(ConfigError, match=r"planner.proposals = 64 .* 0 to 62"):
         cli.compose(["planner.options.candidates=64"]).check()
     cli.compose(["planner.options.candidates=64", "planner.proposals=62"]).check()
+
+
+@pytest.mark.parametrize("name", ["lewm", "dino_wm", "genie", "sora", "latent_variable"])
+def test_proposals_of_a_model_without_an_actor_are_refused_before_its_training(name: str) -> None:
+    words = [f"world_model={name}", "method=mpc", "weights=none-yet"]
+    cli.compose(words).check()
+    with pytest.raises(ConfigError, match=f"planner.proposals = 9 of a {name}, which has no"):
+        cli.compose([*words, "planner.proposals=9"]).check()

@@ -153,6 +153,7 @@ def test_costs_are_pure_and_saved_models_are_equal(stored) -> None:
 def test_proposals_stay_within_bounds_and_depend_on_the_seed_alone(stored) -> None:
     family, folder, data = stored
     model = family.load(folder, data.encoder)
+    assert family.proposes == isinstance(model, Proposer)
     if not isinstance(model, Proposer):
         return
     spec = model.spec

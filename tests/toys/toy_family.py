@@ -141,6 +141,7 @@ class LinearFamily:
     """See ``WorldModelFamily``; it looks at frames and never asks for latents."""
 
     name, config, free = NAME, LinearConfig, ("threads",)
+    proposes = True
 
     def train(self, config: LinearConfig, data: TrainingData, out: Path, evaluate=None) -> Path:
         stores = [open_episodes(path) for path in data.datasets]

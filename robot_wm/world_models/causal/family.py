@@ -40,6 +40,7 @@ class CausalFamily(ABC):
     name: ClassVar[str]
     config: type[Any]
     free: Sequence[str] = FREE
+    proposes = False
     training: type[CausalTraining] = CausalTraining
 
     @abstractmethod

@@ -35,6 +35,7 @@ class HierarchyFamily:
 
     name, config = "hjepa", HierarchyConfig
     free: Sequence[str] = FREE
+    proposes = True
 
     def train(
         self, config: HierarchyConfig, data: TrainingData, out: Path,

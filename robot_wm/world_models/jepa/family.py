@@ -33,6 +33,7 @@ class JEPAFamily:
 
     name = NAME
     config, free = TrainConfig, FREE
+    proposes = True
     actor_config, actor_free = ActorConfig, ACTOR_FREE
 
     def train(

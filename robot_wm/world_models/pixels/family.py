@@ -38,6 +38,7 @@ class PixelFamily:
         self.name, self.config, self.network = name, config, network
         self.free = tuple(key for key in FREE if key in config.__dataclass_fields__)
         self.model, self.training = model, training
+        self.proposes = hasattr(model, "propose")
 
     def begin(
         self, config: Any, data: TrainingData, out: Path, evaluate: Evaluate | None = None
