@@ -42,6 +42,8 @@ class Encoder(Protocol):
         config: whatever shapes it. ``config.image_size`` is that of its images [px], a number or
             (height, width); ``config.grid``, rows and columns of its ``P`` tokens, is asked for by
             world models that look at places, as ours does.
+        layer_norm: optional; False where the scale of a token says something, as that of pixels
+            does, and is to be kept by what reads it. Without it, tokens may be normalised.
     """
 
     sha256: str

@@ -11,7 +11,7 @@ from robot_wm.core.errors import DataError
 
 
 class TokenPCA(nn.Module):
-    """LayerNorm, subtract each position's mean, project on the leading principal components.
+    """Layer norm, subtract each position's mean, project on the leading principal components.
 
     Centring per position matters: on a fixed camera most token variance is position alone, which
     says nothing about the scene. Components are scaled to unit variance.
@@ -20,19 +20,25 @@ class TokenPCA(nn.Module):
         positions: ``P``, tokens of one frame.
         width: ``D``, encoder width.
         dims: ``R``, kept components.
+        layer_norm: of each token before all else. An encoder's tokens need it; those whose scale
+            says something (pixels: a flat wall is flat) lose by it.
     """
 
     mean: Tensor
     basis: Tensor
 
-    def __init__(self, positions: int, width: int, dims: int) -> None:
+    def __init__(self, positions: int, width: int, dims: int, layer_norm: bool = True) -> None:
         super().__init__()
+        self.layer_norm = layer_norm
         self.register_buffer("mean", torch.zeros(positions, width))
         self.register_buffer("basis", torch.zeros(width, dims))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``[N, P, D]`` to ``[N, P, R]``."""
-        return (F.layer_norm(tokens, tokens.shape[-1:]) - self.mean) @ self.basis
+        return (self._normal(tokens) - self.mean) @ self.basis
+
+    def _normal(self, tokens: Tensor) -> Tensor:
+        return F.layer_norm(tokens, tokens.shape[-1:]) if self.layer_norm else tokens
 
     @torch.no_grad()
     def fit(self, tokens: np.ndarray) -> float:
@@ -43,7 +49,7 @@ class TokenPCA(nn.Module):
         """
         rows = torch.cat(
             [
-                F.layer_norm(torch.from_numpy(np.asarray(part, np.float32)), tokens.shape[-1:])
+                self._normal(torch.from_numpy(np.asarray(part, np.float32)))
                 for part in np.array_split(tokens, max(1, len(tokens) // 512))
             ]
         )

@@ -46,6 +46,7 @@ class PatchEncoder(nn.Module):
     """
 
     scale: Tensor
+    layer_norm = False
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()

@@ -59,9 +59,34 @@ def motion_weights(features: Tensor, weight: float) -> Tensor:
     return 1 + weight * (change / change.mean().clamp(min=1e-6)).clamp(max=8)
 
 
-def moving(rebuilt: Tensor, features: Tensor, weight: float) -> Tensor:
-    """Mean squared error of tokens ``[B, T, P, R]``, by :func:`motion_weights` of ``features``."""
+def foreground_weights(features: Tensor, weight: float) -> Tensor:
+    """How much more the error of a token counts that is unlike the scene without its objects.
+
+    That is weight·min(e / mean e, 16), e its mean square: a small thing that rests, such as a cube
+    on a table, fills one token or two, never changes, and is lost without it (docs/log.md).
+
+    Args:
+        features: whitened tokens ``[B, T, P, R]``, 0 where a place looks as it does on average
+            (:class:`robot_wm.encoders.token_pca.TokenPCA`).
+        weight: 0 weighs all tokens alike.
+
+    Returns:
+        ``[B, T, P]``.
+    """
+    unlike = features.square().mean(dim=-1)
+    return weight * (unlike / unlike.mean().clamp(min=1e-6)).clamp(max=16)
+
+
+def moving(rebuilt: Tensor, features: Tensor, weight: float, foreground: float = 0.0) -> Tensor:
+    """Mean squared error of tokens ``[B, T, P, R]``.
+
+    Args:
+        weight: see :func:`motion_weights`, of ``features``.
+        foreground: see :func:`foreground_weights`, added.
+    """
     weights = motion_weights(features, weight)
+    if foreground:
+        weights = weights + foreground_weights(features, foreground)
     error = (rebuilt - features).square().mean(dim=-1)
     return (weights * error).sum() / weights.sum()
 

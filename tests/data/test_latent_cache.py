@@ -89,6 +89,19 @@ def test_reduce_is_the_principal_component_projection_of_centred_tokens(built):
         reduce.fit(np.repeat(tokens[:1], 10, 0))
 
 
+def test_tokens_whose_scale_says_something_keep_it():
+    rng = np.random.default_rng(0)
+    flat = np.full((400, 4, 12), 0.5, np.float32)  # a wall of which noise shows
+    tokens = flat + 1e-3 * rng.normal(size=flat.shape).astype(np.float32)
+    tokens[::4, 2] += rng.normal(size=(100, 12)).astype(np.float32)  # an object, now and then
+    kept, lost = TokenPCA(4, 12, 6, layer_norm=False), TokenPCA(4, 12, 6)
+    kept.fit(tokens)
+    lost.fit(tokens)
+    share = [r(torch.from_numpy(tokens)).square().sum((0, 2)) for r in (kept, lost)]
+    assert share[0][2] / share[0].sum() > 0.99
+    assert share[1][2] / share[1].sum() < 0.7  # noise is a third of what is left
+
+
 def test_windows_stay_inside_training_episodes_and_goals_are_where_they_say(built):
     store, encoder, folder = built
     pairs = [(store, LatentStore(folder, store, encoder.sha256))]

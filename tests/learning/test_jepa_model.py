@@ -184,6 +184,20 @@ def test_moving_tokens_weigh_more_and_weights_are_normalised():
     assert losses.moving(features, features, 1.0) == 0
 
 
+def test_tokens_unlike_their_place_weigh_more_although_they_rest():
+    features = torch.zeros(1, 3, 4, 2)
+    features[0, :, 0] = 1.0  # one token of four, in every frame: mean square 1/4, ratio 4
+    wrong = features.clone()
+    wrong[0, 1, 0] += 1.0
+    assert losses.moving(wrong, features, 1.0) == pytest.approx(1 / 12)  # nothing moves
+    assert losses.moving(wrong, features, 1.0, 1.0) == pytest.approx(5 / 24)  # 3 of 1 + 4, 9 of 1
+    assert losses.moving(features + 1, features, 1.0, 2.0) == pytest.approx(1)
+    features[0, :, 0] = 1e3  # among many: capped
+    assert float(losses.foreground_weights(features.repeat(1, 1, 9, 1), 0.5).max()) == 2.0
+    lone = torch.cat([features[:, :, :1], torch.zeros(1, 3, 99, 2)], dim=2)
+    assert float(losses.foreground_weights(lone, 0.5).max()) == 8.0
+
+
 def test_keypoints_follow_the_tokens_and_draw_themselves_back():
     projector = Projector((4, 4), dims=1, channels=4, keypoints=1)
     for parameter in projector.parameters():

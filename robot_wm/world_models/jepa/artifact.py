@@ -47,10 +47,16 @@ def build_spec(
         columns=0 if rows == columns else columns,
         encoder_width=width,
         action=schema.frame_every * len(schema.control_low),
+        layer_norm=layer_norm_of(encoder),
         **{name: getattr(config, name) for name in CHOSEN},
     )
     spec = spec_of(pairs[0][0], CONTEXT, config.horizon, candidate_bytes(sizes))
     return spec, sizes
+
+
+def layer_norm_of(encoder: Encoder) -> bool:
+    """Whether an encoder's tokens are to be normalised one by one; they are, unless it says no."""
+    return bool(getattr(encoder, "layer_norm", True))
 
 
 def grid_of(encoder: Encoder, positions: int) -> tuple[int, int]:

@@ -39,6 +39,7 @@ class Sizes:
         slow: slow directions of the embedding.
         actor: whether proposals come from an :class:`Actor` rolled out in the predictor, instead of
             from the open-loop plans of a :class:`ActionPrior`.
+        layer_norm: of the encoder's tokens, see :class:`TokenPCA`.
     """
 
     positions: Annotated[int, Within(1, 2**16)]
@@ -61,6 +62,7 @@ class Sizes:
     slow: Annotated[int, Within(0, 4096)] = 0
     actor: bool = False
     columns: Annotated[int, Within(0, 2**16)] = 0
+    layer_norm: bool = True
 
     def __post_init__(self) -> None:
         check_fields(self, "sizes")
@@ -103,7 +105,7 @@ class Network(nn.Module):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         s = self.sizes = sizes
-        self.reduce = TokenPCA(s.positions, s.encoder_width, s.reduced)
+        self.reduce = TokenPCA(s.positions, s.encoder_width, s.reduced, s.layer_norm)
         self.projector = Projector(s.grid, s.reduced, s.channels, s.keypoints)
         self.embedding = (
             Embedding(4 * s.keypoints, s.embedding, s.embedding_width, s.embedding_blocks, s.slow)

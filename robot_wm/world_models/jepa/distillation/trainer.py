@@ -33,7 +33,7 @@ from robot_wm.training.loop import Pace, Training, fit, generators_of
 from robot_wm.training.optim import warmup_cosine
 from robot_wm.training.run_log import Log
 from robot_wm.world_models.distillation import FREE, DistillConfig
-from robot_wm.world_models.jepa.artifact import ABOUT, grid_of
+from robot_wm.world_models.jepa.artifact import ABOUT, grid_of, layer_norm_of
 from robot_wm.world_models.jepa.distillation.dataset import (
     FrameBatch,
     FrameDataset,
@@ -141,6 +141,7 @@ class Distillation(Training):
         sizes = replace(
             own, positions=positions, columns=0 if rows == columns else columns,
             encoder_width=width, reduced=min(own.reduced, width),
+            layer_norm=layer_norm_of(self.encoder),
         )  # fmt: skip
         network = Network(sizes)
         for name, module in self.source.network.named_children():

@@ -52,6 +52,8 @@ class TrainConfig(AveragedConfig):
         proposer_width, proposer_blocks, distance_width, distance_blocks: see ``jepa.Sizes``.
         reconstructed: leading components per token that the feature decoder must rebuild.
         motion: extra weight of tokens that change, in units of their mean change.
+        foreground: extra weight of tokens that are unlike their place's mean, in units of the mean
+            square: for small things that seldom move.
         rollout, dynamics_rollout: weight of the open-loop error after 1, 2, … blocks in each stage.
         rollout_share: last share of the settling in which errors beyond one block count; before,
             one block a step learns contact in far less time (docs/log.md).
@@ -99,6 +101,7 @@ class TrainConfig(AveragedConfig):
     distance_blocks: Annotated[int, Within(1, 4096)] = 3
     reconstructed: Annotated[int, Within(1, 4096)] = 32
     motion: NonNegative = 1.0
+    foreground: NonNegative = 0.0
     rollout: tuple[NonNegative, ...] = (1.0, 1.0)
     dynamics_rollout: tuple[NonNegative, ...] = (1.0, 1.0, 1.0)
     rollout_share: Fraction = 0.2
@@ -125,7 +128,7 @@ class TrainConfig(AveragedConfig):
         """The first stage."""
         return RepresentationStage(
             self.steps, self.batch, self.rollout, self.motion, self.stop_gradient,
-            self.straightening, self.inverse, self.reconstruction, self.invariance,
+            self.straightening, self.inverse, self.reconstruction, self.invariance, self.foreground,
         )  # fmt: skip
 
     @cached_property

@@ -96,9 +96,10 @@ class TrainingModule(nn.Module):
         alike = {}
         if c.invariance and batch.twin is not None:
             with torch.no_grad():
-                wanted = self.network.projector(batch.twin)
-            alike["invariance"] = c.invariance * losses.prediction(z, wanted)
-        rebuilt = losses.moving(self.decode(z), batch.x[..., : self.config.reconstructed], c.motion)
+                twin = self.network.projector(batch.twin)
+            alike["invariance"] = c.invariance * losses.prediction(z, twin)
+        wanted = batch.x[..., : self.config.reconstructed]
+        rebuilt = losses.moving(self.decode(z), wanted, c.motion, c.foreground)
         return {
             **_errors(predicted, z.detach() if c.stop_gradient else z, c.rollout),
             "straighten": c.straightening * losses.straightening(z),

@@ -95,6 +95,7 @@ class RepresentationStage(Stage):
     inverse: float
     reconstruction: float
     invariance: float = 0.0
+    foreground: float = 0.0
 
     def __post_init__(self) -> None:
         check(
