@@ -293,8 +293,9 @@ def run_method(
 
 
 def train_seed(folders: tuple[Path, Path] | None) -> int | None:
-    """Seed the world model was trained with, as its manifest says."""
+    """Seed of the world model's last training, as its manifest says: a taught actor has its own."""
     if folders is None:
         return None
-    config = read_manifest(folders[0], "world_model", verify=False)["facts"].get("config", {})
-    return config.get("seed")
+    facts = read_manifest(folders[0], "world_model", verify=False)["facts"]
+    seed: int | None = facts.get("actor", facts.get("config", {})).get("seed")
+    return seed

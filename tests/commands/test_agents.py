@@ -26,6 +26,7 @@ from robot_wm.cli.paths import PACKAGE
 from robot_wm.commands import probe
 from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.instantiate import instantiate
+from robot_wm.core.storage.provenance import read_manifest
 from robot_wm.world_models.base import load_world_model
 
 
@@ -298,3 +299,15 @@ def test_the_cost_can_be_chosen_where_a_trained_model_judges(tmp_path: Path) -> 
 
 def shipped() -> tuple[Path, Path]:
     return PACKAGE / "weights" / "push_t", PACKAGE / "weights" / "encoders" / "64x64"
+
+
+def test_rows_name_the_seed_of_the_last_training() -> None:
+    """A taught actor is trained with a seed of its own, beside that of the predictor."""
+    folder = PACKAGE / "weights" / "push_t"
+    made = read_manifest(folder, "world_model", verify=False)["facts"]
+    assert (made["config"]["seed"], made["actor"]["seed"]) == (3, 0)
+    assert evaluate.train_seed((folder, folder)) == 0
+    untaught = PACKAGE / "weights" / "two_room"
+    config = read_manifest(untaught, "world_model", verify=False)["facts"]["config"]
+    assert evaluate.train_seed((untaught, untaught)) == config["seed"]
+    assert evaluate.train_seed(None) is None
