@@ -29,14 +29,17 @@ def encoder_of(settings: Settings, folder: Path) -> Path:
 
 
 def shipped_encoders(settings: Settings) -> list[Path]:
-    """Every encoder that came with the installation, one for each image size."""
+    """Every encoder that came with the installation.
+
+    One for each image size, called after it, and those of single models, called ``<size>-<family>``.
+    """
     folder = settings.encoder_path(SHIPPED).parent
     return sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
 
 
 def no_shipped_encoder(settings: Settings) -> WeightsError:
     """What to tell where none came for pictures of the configured size."""
-    known = ", ".join(path.name for path in shipped_encoders(settings))
+    known = ", ".join(path.name for path in shipped_encoders(settings) if "-" not in path.name)
     return WeightsError(
         f"no shipped encoder for pictures of {spelled(settings.image_size)} pixels",
         known or "an installation with weights, or an encoder of your own",
