@@ -39,7 +39,8 @@ def publish(session: Session, folder: Path) -> Path:
         raise ConfigError(
             f"publish=true with weights={settings.weights}", f"weights={SHIPPED}",
             f"copy {settings.model_path(settings.weights)} to {settings.model_path(SHIPPED)} and "
-            f"its encoder below {settings.encoder_path(SHIPPED).parent}, then give weights={SHIPPED}",
+            f"its encoder below {settings.encoder_path(SHIPPED).parent}, then give "
+            f"weights={SHIPPED}",
         )  # fmt: skip
     own = settings.replace(method=("jepa", "onnx"), bundle=str(folder))
     rows, _ = evaluate_all(replace(session, settings=own))

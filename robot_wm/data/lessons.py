@@ -82,8 +82,11 @@ def open_lessons(root: Path, config: Mapping[str, Any], made_by: type | None = N
 
 
 def write_lessons(root: Path, index: int, lessons: Sequence[Lesson], questions: int) -> None:
-    """Write one shard in one step; ``asked`` questions led to its lessons."""
-    with atomic_folder(shard_path(root, index)) as work:
+    """Write one shard in one step; ``asked`` questions led to its lessons.
+
+    One that stands there is replaced: another run may have given the same answers meanwhile.
+    """
+    with atomic_folder(shard_path(root, index), replaces=KIND) as work:
         for name in COLUMNS[:-1]:
             np.save(work / f"{name}.npy", np.concatenate([getattr(x, name) for x in lessons]))
         np.save(work / "goals.npy", np.stack([x.goal for x in lessons]))

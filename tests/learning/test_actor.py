@@ -207,6 +207,20 @@ def test_latents_are_those_of_the_pictures_and_made_once(place, taught):
     assert len(never) == 2
 
 
+def test_two_runs_may_make_the_same_latents_at_the_same_time(place, tmp_path):
+    root, model = place
+    store = LessonStore(root / "lessons")
+
+    def overtaken(states):
+        build_taught(store, model, shown, MIRROR, tmp_path)
+        return shown(states)
+
+    folders = build_taught(store, model, overtaken, MIRROR, tmp_path)
+    alone = build_taught(store, model, shown, MIRROR, tmp_path / "alone")
+    for one, other in zip(folders, alone, strict=True):
+        assert (one / "latents.npy").read_bytes() == (other / "latents.npy").read_bytes()
+
+
 def test_labels_are_clean_blocks_behind_the_past(taught):
     first = lesson(0, True)
     both = np.concatenate([taught.train, taught.held_out])

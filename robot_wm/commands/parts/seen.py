@@ -31,7 +31,7 @@ def encoder_of(settings: Settings, folder: Path) -> Path:
 def shipped_encoders(settings: Settings) -> list[Path]:
     """Every encoder that came with the installation.
 
-    One for each image size, called after it, and those of single models, called ``<size>-<family>``.
+    One for each image size, called after it; those of single models are ``<size>-<family>``.
     """
     folder = settings.encoder_path(SHIPPED).parent
     return sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))

@@ -17,7 +17,7 @@ from robot_wm.world_models.jepa.model import JEPAWorldModel
 
 Pictures = Callable[[np.ndarray], Iterable[np.ndarray]]
 """From physics states ``[N, S]`` to one image ``[size, size, 3]`` each."""
-BATCH = 128
+BATCH, KIND = 128, "taught"
 
 
 def latent_key(model: JEPAWorldModel) -> str:
@@ -52,10 +52,11 @@ def build_taught(
                 columns = store.columns(shard)
                 states = np.concatenate([columns["states"], columns["goals"]])
                 latents = _encode(model, pictures(states), len(states), mirror)
-                with atomic_folder(folder) as work:
+                # Another run may have made the same ones meanwhile.
+                with atomic_folder(folder, replaces=KIND) as work:
                     np.save(work / "latents.npy", latents)
                     parents = {"lessons": store.sha256(shard), "encoder": model.encoder.sha256}
-                    write_manifest(work, "taught", parents, {"latent": key})
+                    write_manifest(work, KIND, parents, {"latent": key})
             report(done)
     return folders
 
