@@ -120,17 +120,23 @@ def held_out_frames(session: Session) -> np.ndarray:
     """Recorded images of validation episodes, uint8 ``[M, S, S, 3]``, four consecutive ones each.
 
     Those of shipped models lie beside them; others come from the episodes that the model was
-    trained on.
+    trained on. Who publishes a new shipped model gets the pictures that it was not trained on.
     """
     from robot_wm.data.formats.base import open_episodes
-    from robot_wm.data.held_out_frames import COUNT, load_frames, recorded_frames, save_frames
+    from robot_wm.data.held_out_frames import (
+        COUNT,
+        frames_of,
+        load_frames,
+        recorded_frames,
+        save_frames,
+    )
 
     settings = session.settings
     if settings.weights == SHIPPED:
         trained, _ = model(session, SHIPPED)
         wanted = read_manifest(trained, "world_model", verify=False)["sha256"]
         shipped_frames = PACKAGE / "weights" / "frames" / settings.task.name
-        if settings.publish and not (shipped_frames / MANIFEST).is_file():
+        if settings.publish and frames_of(shipped_frames) != wanted:
             save_frames(shipped_frames, make("first_frames")(settings, "validation", COUNT), wanted)
         return load_frames(shipped_frames, wanted)
     return recorded_frames([open_episodes(dataset(settings, "nominal"))])

@@ -14,6 +14,7 @@ import numpy as np
 
 from robot_wm.core.errors import DataError, WeightsError
 from robot_wm.core.storage.provenance import (
+    MANIFEST,
     atomic_folder,
     check_parent,
     read_manifest,
@@ -54,6 +55,13 @@ def save_frames(folder: Path, frames: np.ndarray, world_model: str) -> None:
     with atomic_folder(folder, replaces=KIND) as work:
         np.savez_compressed(work / FILE, frames=frames)
         write_manifest(work, KIND, {"world_model": world_model}, {"frames": len(frames)})
+
+
+def frames_of(folder: Path) -> str:
+    """Hash of the world model whose images :func:`save_frames` kept; empty where none are."""
+    if not (folder / MANIFEST).is_file():
+        return ""
+    return str(read_manifest(folder, KIND, verify=False)["parents"].get("world_model", ""))
 
 
 def load_frames(folder: Path, world_model: str) -> np.ndarray:

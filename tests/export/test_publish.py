@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from export.build import stage
@@ -11,6 +12,7 @@ from planning.commands import evaluate
 from robot_wm.cli import settings
 from robot_wm.cli.main import Session, compose
 from robot_wm.core.errors import ConfigError, WeightsError
+from robot_wm.data.held_out_frames import frames_of, save_frames
 
 
 @pytest.fixture
@@ -55,6 +57,23 @@ def test_a_bundle_tells_its_robot_what_a_full_command_is(tmp_path, monkeypatch):
     )
 
 
+def test_a_new_model_is_published_with_pictures_of_its_own(tmp_path, monkeypatch):
+    """What lies there is of the model before; who does not publish is told so."""
+    frames = [np.full((4, 8, 8, 3), value, np.uint8) for value in (1, 2)]
+    folder = tmp_path / "weights" / "frames" / "push_t"
+    save_frames(folder, frames[0], "before")
+    assert (frames_of(folder), frames_of(tmp_path)) == ("before", "")
+    monkeypatch.setattr(stage, "PACKAGE", tmp_path)
+    monkeypatch.setattr(stage, "model", lambda *_: ("trained", "encoder"))
+    monkeypatch.setattr(stage, "read_manifest", lambda *_, **__: {"sha256": "now"})
+    monkeypatch.setattr(stage, "make", lambda _: lambda *__: frames[1])
+    with pytest.raises(WeightsError, match="built for world_model before"):
+        stage.held_out_frames(Session(compose([]), ()))
+    seen = stage.held_out_frames(Session(compose(["publish=true"]), ()))
+    np.testing.assert_array_equal(seen, frames[1])
+    assert frames_of(folder) == "now"
+
+
 def test_equal_success_is_published_with_its_reports(folder, tmp_path, monkeypatch):
     target = publishing.publish(session(monkeypatch, 60.0, 61.0), folder)
     assert target == tmp_path / "package/weights/bundles/push_t"
@@ -76,4 +95,4 @@ def test_beyond_a_point_the_package_keeps_what_it_had(folder, tmp_path, monkeypa
     assert json.loads(report.read_text())["closed_loop"]["gap"] == 2.0
     with pytest.raises(ConfigError, match="weights=mine") as caught:
         publishing.publish(session(monkeypatch, 1.0, 1.0, "weights=mine"), folder)
-    assert "package/weights/encoders/64x64" in caught.value.next_step
+    assert "package/weights/encoders, then give weights=shipped" in caught.value.next_step
