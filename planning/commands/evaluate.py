@@ -294,8 +294,6 @@ def run_method(
 
 def train_seed(folders: tuple[Path, Path] | None) -> int | None:
     """Seed of the world model's last training, as its manifest says: a taught actor has its own."""
-    if folders is None:
-        return None
-    facts = read_manifest(folders[0], "world_model", verify=False)["facts"]
+    facts = read_manifest(folders[0], "world_model", verify=False)["facts"] if folders else {}
     seed: int | None = facts.get("actor", facts.get("config", {})).get("seed")
     return seed
