@@ -220,6 +220,37 @@ def test_where_nothing_can_be_exchanged_the_old_one_comes_back(artifact, monkeyp
     assert list(artifact.parent.iterdir()) == [artifact]
 
 
+@pytest.mark.parametrize("replaces", ["thing", ""])
+def test_who_comes_between_the_last_look_and_the_move_is_replaced_or_kept(
+    replaces, tmp_path, monkeypatch
+):
+    """Two workers that decimate the same meshes on a fresh machine do this."""
+    target, real, came = tmp_path / "thing", os.rename, []
+
+    def overtaken(source, place):
+        if Path(place) == target and not came:
+            came.append(place)
+            target.mkdir()
+            (target / "theirs").write_text("t")
+            write_manifest(target, "thing", {}, {})
+        real(source, place)
+
+    def write():
+        with atomic_folder(target, replaces=replaces) as work:
+            (work / "ours").write_text("o")
+            write_manifest(work, "thing", {}, {})
+
+    monkeypatch.setattr(os, "rename", overtaken)
+    if replaces:
+        write()
+    else:
+        with pytest.raises(StorageError, match="holds something else"):
+            write()
+    assert came
+    assert [*read_manifest(target, "thing")["files"]] == ["ours" if replaces else "theirs"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_work_of_a_living_process_is_not_swept(tmp_path):
     with atomic_folder(tmp_path / "thing") as work:
         atomic_io.sweep(tmp_path)

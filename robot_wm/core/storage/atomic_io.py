@@ -144,8 +144,14 @@ def atomic_folder(target: Path, replaces: str = "") -> Iterator[Path]:
                 # safetensors, for one, writes files that nobody else may read.
                 path.chmod(0o755 if path.is_dir() else 0o644)
                 _sync(path)
-            claim(target, replaces)  # somebody may have come meanwhile
-            _put(work, target)
+            for again in (True, True, False):
+                claim(target, replaces)  # somebody may have come meanwhile
+                try:
+                    _put(work, target)
+                    break
+                except OSError as error:  # or between the two lines
+                    if not again or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
             _sync(target.parent)
     finally:
         os.close(handle)
