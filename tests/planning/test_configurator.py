@@ -19,7 +19,9 @@ from planning.optimizers import CEM, ICEM, BestOfN, PolicyOnly
 from robot_wm.core.errors import ConfigError
 
 FULL = ICEM(candidates=128, iterations=3, elites=16)
-LATENCY = LatencyModel(act=0.005, encode=0.006, sizes=(16, 64, 128), rollouts=(0.004, 0.012, 0.022))
+LATENCY = LatencyModel(
+    proposals=(1, 102), looks=(0.005, 0.006), sizes=(16, 64, 128), rollouts=(0.004, 0.012, 0.022)
+)
 
 
 def size(budget: Budget) -> int:
@@ -66,6 +68,14 @@ def test_without_an_actor_there_is_a_least_search():
             fit_budget(LATENCY, deadline, FULL, proposals)
 
 
+def test_few_proposals_are_reckoned_with_the_time_of_few():
+    """An actor that is rolled out takes longer for many plans; a choice of eight asks for seven."""
+    slow = LatencyModel((1, 102), (0.004, 0.020), (8, 128), (0.002, 0.012))
+    choice = fit_budget(slow, 0.01, FULL, 64)
+    assert isinstance(choice.optimizer, BestOfN)
+    assert choice.seconds < 0.01 < slow.plan(FULL, 64)
+
+
 @pytest.mark.parametrize(("model", "proposals"), [(ToyModel(), 0), (ProposingModel(), 8)])
 def test_a_model_is_timed_part_by_part(model, proposals):
     now = [0.0]
@@ -85,8 +95,10 @@ def test_a_model_is_timed_part_by_part(model, proposals):
         slow("propose", lambda state, goal, n, rng: 1e-4 * n)
     optimizer = CEM(candidates=64, iterations=2, elites=8)
     latency = profile(model, optimizer, proposals, repeats=5, clock=lambda: now[0])
-    assert latency.act == pytest.approx(0.005 + 1e-4 * (proposals > 0))
-    assert latency.encode == pytest.approx(0.005 + (1e-4 * 51 if proposals else 0))
+    assert latency.proposals == (1, 6, 25, 51)
+    np.testing.assert_allclose(
+        latency.looks, 0.005 + 1e-4 * np.array(latency.proposals) * (proposals > 0)
+    )
     assert latency.sizes == (2, 8, 32, 64)
     np.testing.assert_allclose(latency.rollouts, 1e-4 * np.array(latency.sizes))
     assert latency.refit == 0  # this clock does not see it

@@ -35,14 +35,14 @@ class LatencyModel:
     """How long the parts of a plan take here.
 
     Attributes:
-        act: encoding a frame and proposing one plan, which is Mode-1 [s].
-        look: encoding a frame and proposing many [s].
+        proposals, looks: numbers of plans asked of the actor, ascending, and the time to encode a
+            frame and to propose as many [s]; the first is one plan, which is Mode-1.
         sizes, rollouts: numbers of candidates, ascending, and the time to cost as many [s].
         refit: the search's own arithmetic for one candidate of one round [s].
     """
 
-    act: float
-    encode: float
+    proposals: tuple[int, ...]
+    looks: tuple[float, ...]
     sizes: tuple[int, ...]
     rollouts: tuple[float, ...]
     refit: float = 0.0
@@ -50,7 +50,7 @@ class LatencyModel:
     def plan(self, optimizer: Optimizer, proposals: int) -> float:
         """Time of a whole plan with a reserve [s]."""
         if isinstance(optimizer, PolicyOnly):
-            return RESERVE * self.act
+            return RESERVE * self.looks[0]
         sizes = [optimizer.num_samples(i) for i in range(optimizer.iterations)]
         if proposals and not isinstance(
             optimizer, BestOfN
@@ -62,7 +62,8 @@ class LatencyModel:
         each = np.interp(sizes, self.sizes, self.rollouts)
         beyond = np.maximum(np.array(sizes) / self.sizes[-1], 1.0)
         rollouts = float((each * beyond).sum())
-        return RESERVE * (self.encode + rollouts + self.refit * sum(sizes))
+        look = float(np.interp(proposals, self.proposals, self.looks))
+        return RESERVE * (look + rollouts + self.refit * sum(sizes))
 
 
 class Budget(NamedTuple):
@@ -104,6 +105,7 @@ def profile(
     sizes = sorted({2, *(max(2, most // part) for part in (8, 2, 1))})
     # As many as any smaller search will ask for.
     most_proposals = max(proposals, int(PROPOSED * most), min(most, REFINED) - 1)
+    asked = sorted({1, max(1, most_proposals // 8), max(1, most_proposals // 2), most_proposals})
     low, high = (np.asarray(b, np.float32) for b in (spec.action_low, spec.action_high))
 
     def encode(plans: int) -> Callable[[], object]:
@@ -133,9 +135,8 @@ def profile(
 
     rollouts = tuple(slow(rollout(size)) for size in sizes)
     refit = slow(search) / sum(optimizer.num_samples(i) for i in range(optimizer.iterations))
-    return LatencyModel(
-        slow(encode(1)), slow(encode(most_proposals)), tuple(sizes), rollouts, refit
-    )
+    looks = tuple(slow(encode(count)) for count in asked)
+    return LatencyModel(tuple(asked), looks, tuple(sizes), rollouts, refit)
 
 
 def fit_budget(
