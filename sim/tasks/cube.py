@@ -114,7 +114,8 @@ class Cube(Task):
         "agent_color": colors(PURPLE, "red", "yellow", "black"),
         "cube_color": colors((0.96, 0.26, 0.33), "blue", "yellow", "green"),
         "canvas_color": colors(FLOOR, "brown", "magenta"),
-        "cube_size": Interval(1.0, 0.9, 1.1, (0.6, 1.4), "shape"),
+        # Smaller alone: a larger one stands in the table, and in the fingers that hold it.
+        "cube_size": Interval(1.0, 0.9, 1.1, (0.6, 0.75), "shape"),
         "camera_pitch": Interval(0.0, -2.0, 2.0, (-10.0, -5.0, 5.0, 10.0)),
         "mass": Interval(1.0, 0.8, 1.25, (0.5, 2.0), "motion"),
         "friction": Interval(1.0, 0.8, 1.25, (0.5, 2.0), "motion"),
