@@ -53,12 +53,18 @@ def test_every_configuration_composes_and_is_valid(
 
 @pytest.mark.parametrize("task", ["push_t", "cube", "jaco_push", "jaco_reach"])
 def test_pictures_of_every_size_become_64_tokens_unless_a_patch_is_given(task: str) -> None:
-    assert cli.compose([f"task={task}"]).encoder_config().tokens == 64
-    assert cli.compose([f"task={task}", "encoder.patch=16"]).encoder["patch"] == 16
-    for word in ("encoder=patches", "world_model=lewm"):
-        settings = cli.compose([f"task={task}", word])
-        patch = {**settings.encoder, **settings.world_model}["patch"]
-        assert settings.image_size == 8 * patch
+    vit = (f"task={task}", "encoder=vit")
+    assert cli.compose(vit).encoder_config().tokens == 64
+    assert cli.compose([*vit, "encoder.patch=16"]).encoder["patch"] == 16
+    settings = cli.compose([f"task={task}", "world_model=lewm"])
+    assert settings.image_size == 8 * settings.world_model["patch"]
+
+
+def test_a_task_may_choose_its_encoder_and_the_command_line_another() -> None:
+    assert cli.compose(["task=cube"]).encoder == {"family": "patches", "patch": 8}
+    assert cli.compose(["task=cube", "experiment=cpu"]).encoder["family"] == "patches"
+    assert cli.compose(["task=cube", "encoder=vit"]).encoder["family"] == "vit"
+    assert cli.compose(["task=push_t"]).encoder["family"] == "vit"
 
 
 def test_an_encoder_is_pretrained_on_what_it_will_see() -> None:
