@@ -15,10 +15,11 @@ from robot_wm.data.sequences import SequenceDataset, open_pairs
 from robot_wm.encoders.frozen import FrozenEncoder, save_encoder
 from robot_wm.encoders.token_pca import TokenPCA
 from robot_wm.encoders.vit import VideoEncoder
-from robot_wm.training.checkpoint import load_artifact
+from robot_wm.training.checkpoint import half_precision, load_artifact, save_artifact
 from robot_wm.training.ema import average
 from robot_wm.training.losses import straightening
-from robot_wm.world_models.jepa.model import JEPAWorldModel, Sizes
+from robot_wm.world_models.jepa.family import FAMILY
+from robot_wm.world_models.jepa.model import JEPAWorldModel, Network, Sizes
 from robot_wm.world_models.jepa.projector import Embedding
 from robot_wm.world_models.jepa.training.config import TrainConfig
 from robot_wm.world_models.jepa.training.objective import TrainingModule
@@ -315,6 +316,39 @@ def test_a_tuned_model_goes_on_from_all_of_another(place, trained, tmp_path):
                     **wrong,
                 }
             )
+
+
+def test_a_taught_model_is_tuned_and_its_actor_stays(place, trained, tmp_path):
+    """What a teacher taught is not relearned from episodes: the predictor alone goes on."""
+    _, store, encoder, latents = place
+    theirs, stored, manifest = load_artifact(trained, "world_model")
+    sizes = replace(Sizes(**stored["sizes"]), actor=True, proposer_width=24, heads=3)
+    actor = half_precision(Network(sizes).proposer)
+    others = {k: v for k, v in theirs.items() if not k.startswith("proposer.")}
+    everything = others | {f"proposer.{k}": v for k, v in actor.items()}
+    facts = {**manifest["facts"], "actor": {"seed": 7}}
+    described = {**stored, "sizes": asdict(sizes)}
+    start = tmp_path / "taught"
+    save_artifact(
+        start, "world_model", everything, described, manifest["parents"], facts, "taught"
+    )
+    config = tiny_run(
+        steps=0, embedding_steps=0, latent_of=str(start), fine_tune=True, proposer=0.0, distance=0.0
+    )
+    folder = train(config, store.root, latents, encoder, tmp_path / "tuned")
+    tensors, described, manifest = load_artifact(folder, "world_model")
+    changed = {k.split(".")[0] for k, v in everything.items() if not torch.equal(tensors[k], v)}
+    assert changed == {"predictor"}
+    assert described["sizes"] == asdict(sizes)
+    assert manifest["facts"]["actor"] == {"seed": 7}
+    assert "proposer_best" not in manifest["facts"]["last"]["validation"]
+    JEPAWorldModel.load(folder, place[0] / "encoder")
+    with pytest.raises(ConfigError, match="learns from lessons"):
+        train(replace(config, proposer=1.0), store.root, latents, encoder, tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+    tuning = FAMILY.fine_tuning(config, start, 9, 1e-3, 0.0, ())
+    assert (tuning.proposer, tuning.distance) == (0.0, 0.0)
+    assert FAMILY.fine_tuning(tiny_run(), trained, 9, 1e-3, 0.0, ()).proposer == 1.0
 
 
 def test_several_data_sets_train_together_and_foreign_tasks_are_refused(place, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ def build_spec(
     """What the planner must know, and the shape of the network.
 
     Raises:
-        ConfigError: more numbers per token than the encoder gives, or tokens in no grid.
+        ConfigError: more numbers per token than the encoder gives, tokens in no grid, or a taught
+            actor that is to learn from episodes.
     """
     schema = pairs[0][0].schema
     positions, width = pairs[0][1].token_shape
@@ -50,8 +51,31 @@ def build_spec(
         layer_norm=layer_norm_of(encoder),
         **{name: getattr(config, name) for name in CHOSEN},
     )
+    if config.fine_tune:
+        sizes = _with_actor_of(Path(config.latent_of), sizes, config)
     spec = spec_of(pairs[0][0], CONTEXT, config.horizon, candidate_bytes(sizes))
     return spec, sizes
+
+
+def _with_actor_of(folder: Path, sizes: Sizes, config: TrainConfig) -> Sizes:
+    """The sizes with the actor of the model to be tuned, if that has been taught one.
+
+    Raises:
+        ConfigError: it has, and is to learn from episodes.
+    """
+    stored = Sizes.stored(load_artifact(folder, KIND)[1], folder)
+    if not stored.actor:
+        return sizes
+    if config.proposer:
+        raise ConfigError(
+            f"train.proposer = {config.proposer} while tuning {folder}, whose actor was taught",
+            "0: an actor learns from lessons, not from episodes",
+            "train.proposer=0, and train.distance=0 to keep its critic as well",
+        )  # fmt: skip
+    return replace(
+        sizes, actor=True, heads=stored.heads, proposer_width=stored.proposer_width,
+        proposer_blocks=stored.proposer_blocks,
+    )  # fmt: skip
 
 
 def layer_norm_of(encoder: Encoder) -> bool:
@@ -83,6 +107,15 @@ def own_sizes(folder: Path) -> dict[str, Any]:
     """
     sizes = Sizes.stored(load_artifact(folder, KIND)[1], folder)
     return {name: getattr(sizes, name) for name in CHOSEN}
+
+
+def has_actor(folder: Path) -> bool:
+    """Whether a stored world model's proposals come from a taught actor.
+
+    Raises:
+        WeightsError: no such model.
+    """
+    return Sizes.stored(load_artifact(folder, KIND)[1], folder).actor
 
 
 def load_submodules(network: Network, folder: Path, embedded: bool, whole: bool) -> float:

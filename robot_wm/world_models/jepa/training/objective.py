@@ -216,7 +216,7 @@ class TrainingModule(nn.Module):
         Args:
             batch: windows of tokens.
             settled: judge what is shipped; before the last stage only the projector is, with the
-                predictor that guides it.
+                predictor that guides it. A taught actor is judged by its own training.
         """
         raw = self.network.projector(batch.x)
         z = self.network.whiten(self.network.embedding(raw)) if settled else raw
@@ -239,12 +239,13 @@ class TrainingModule(nn.Module):
         if not settled:
             return out
         near, far = self.network.project(batch.near), self.network.project(batch.far)
-        plans, logits, target, mask = self.propose(batch, z, near, None)
-        per_head = (plans - target[:, None]).square().mean(3)
-        errors = (per_head * mask[:, None]).sum(2) / mask.sum(1).clamp(min=1)[:, None]
-        some_ahead = mask.any(1)
-        out["proposer_best"] = float(errors[some_ahead].min(1).values.mean())
-        out["proposer_first"] = float(errors[some_ahead, logits[some_ahead].argmax(1)].mean())
+        if not self.network.sizes.actor:
+            plans, logits, target, mask = self.propose(batch, z, near, None)
+            per_head = (plans - target[:, None]).square().mean(3)
+            errors = (per_head * mask[:, None]).sum(2) / mask.sum(1).clamp(min=1)[:, None]
+            some_ahead = mask.any(1)
+            out["proposer_best"] = float(errors[some_ahead].min(1).values.mean())
+            out["proposer_first"] = float(errors[some_ahead, logits[some_ahead].argmax(1)].mean())
         ahead = batch.k_far >= 0
         guess = self.network.distance(z, far[:, None].expand_as(z))
         steps_to_go = torch.log1p(batch.k_far[ahead].float())

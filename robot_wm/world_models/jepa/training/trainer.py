@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,10 +113,13 @@ class WorldModelTraining(AveragedTraining[TrainingModule]):
         evaluate: Evaluate | None,
     ) -> None:
         self.pairs, self.encoder, parents = pairs, encoder, dict[str, str]()
+        self.kept: dict[str, Any] = {}
         if config.latent_of:
             manifest = read_manifest(Path(config.latent_of), KIND)
             check_parent(manifest, "encoder", encoder.sha256)
             parents["latent"] = manifest["sha256"]
+            if config.fine_tune:  # what taught its actor goes on describing it
+                self.kept = {k: v for k, v in manifest["facts"].items() if k == "actor"}
         spec, sizes = build_spec(config, pairs, encoder)
         if config.fine_tune:
             check_robot(Path(config.latent_of), spec)
@@ -234,7 +238,7 @@ class WorldModelTraining(AveragedTraining[TrainingModule]):
             half_precision(network), {"sizes": asdict(network.sizes), "cost": c.cost},
             sum(p.numel() for p in network.parameters()), how_trained(c),
             [f"The fixed reduction keeps {explained:.1%} of the token variance"],
-            {SHEET: contact_sheet(self.stores, c.seed)}, explained_variance=explained,
+            {SHEET: contact_sheet(self.stores, c.seed)}, explained_variance=explained, **self.kept,
         )  # fmt: skip
 
 
