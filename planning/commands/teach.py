@@ -56,6 +56,8 @@ class TeachSettings:
         families: predicates that an answer must satisfy.
         episodes: of the agent a round, one per pair of the training split.
         noise: standard deviations added to its actions; an episode draws one.
+        also: lessons of other courses of the task to learn from as well, ``NAME-ROUND`` each, e.g.
+            ``[cpu-0, cpu-1]``: what is far is asked otherwise than what is near.
         actor: of :class:`robot_wm.world_models.jepa.actor.trainer.ActorConfig`.
         pairs: validation pairs that judge every round.
     """
@@ -69,6 +71,7 @@ class TeachSettings:
     families: tuple[str, ...] = ("official", "strict")
     episodes: Count = 1500
     noise: tuple[NonNegative, ...] = (0.0, 0.0, 0.1, 0.2)
+    also: tuple[str, ...] = ()
     actor: dict[str, Any] = field(default_factory=dict)
     pairs: Count = 150
 
@@ -77,8 +80,8 @@ def run(session: Session) -> int:
     """Run all rounds; print what each gained.
 
     Raises:
-        ConfigError: a predicate that the task lacks, or pairs without a recording, before anything
-            is made.
+        ConfigError: a predicate that the task lacks, lessons that do not exist, or pairs without a
+            recording, before anything is made.
     """
     settings = session.settings
     if not settings.pairs.offset:
@@ -90,10 +93,11 @@ def run(session: Session) -> int:
     for family in settings.teach.families:
         if family not in known:
             raise unknown("family in teach.families:", family, known)
+    lessons = [_others(settings, name) for name in settings.teach.also]
     first, encoder = model(session, settings.weights)
     pairs = split_pairs(settings, "validation", settings.teach.pairs)
     rows = scored(settings, pairs, settings.weights, (first, encoder), 0)
-    current, lessons = first, list[Path]()
+    current = first
     for turn in range(settings.teach.rounds + 1):
         visited = [visits(settings, turn, (current, encoder))] if turn else []
         lessons.append(lesson_round(settings, turn, visited))
@@ -110,6 +114,20 @@ def run(session: Session) -> int:
     print(text)
     print(f"what it gave: {out / f'{name}.md'}")
     return 0
+
+
+def _others(settings: Settings, name: str) -> Path:
+    """Folder of another course's lessons.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    root, task = storage_root() / "lessons", settings.task.name
+    folder = root / f"{task}-{name}"
+    if not folder.is_dir():
+        there = sorted(path.name.removeprefix(f"{task}-") for path in root.glob(f"{task}-*"))
+        raise unknown("lessons in teach.also:", name, there)
+    return folder
 
 
 def visits(settings: Settings, turn: int, folders: Folders) -> Path:

@@ -14,6 +14,7 @@ from robot_wm.core.errors import ConfigError
     [
         ("pairs.offset=0", r"pairs\.offset=0"),  # a pair of the scene's own has no recording
         ("teach.families=[official,gentle]", "gentle"),
+        ("teach.also=[nowhere-0]", "nowhere-0"),
     ],
 )
 def test_what_cannot_be_taught(
