@@ -50,6 +50,7 @@ class ExportConfig:
         precision: ``float32``, or ``int8`` for the graph that costs plans.
         tolerance: largest relative difference of costs between torch and onnxruntime; for int8 the
             difference is only told, and goals reached decide (``robot-wm export publish=true``).
+        alone: whether the runtime acts by the actor alone, see :class:`Contract`.
         plans, threads: of the latency report; 0 plans make none.
     """
 
@@ -62,6 +63,7 @@ class ExportConfig:
     mirror: Mirror | None = None
     precision: str = "float32"
     tolerance: float = TOLERANCE
+    alone: bool = False
     plans: int = 300
     threads: int = 2
 
@@ -107,6 +109,7 @@ def contract_of(model: WorldModel[Any], config: ExportConfig) -> Contract:
         graphs={},
         precision=config.precision,
         mirror=config.mirror,
+        alone=config.alone,
     )
 
 

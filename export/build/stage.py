@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from planning.optimizers import PolicyOnly
+from robot_wm.cli.compose import compose
 from robot_wm.cli.paths import PACKAGE, SHIPPED
 from robot_wm.commands.parts.artifacts import dataset, make, model, tasks
 from robot_wm.core.errors import ConfigError, DataError, WeightsError
@@ -43,6 +45,7 @@ def write(session: Session, folder: Path) -> Path:
     """Export into ``folder``, an empty one or a bundle of ours, which is replaced.
 
     icem is exported with as many candidates in every round: the loop of an ONNX graph has one size.
+    With ``planner=policy_only`` the runtime acts by the actor alone, and the graph holds icem.
 
     Raises:
         StorageError: ``folder`` holds something else; found out before any work.
@@ -52,6 +55,9 @@ def write(session: Session, folder: Path) -> Path:
 
     claim(folder, BUNDLE)
     settings, planner = session.settings, session.settings.planner
+    alone = planner.search() == PolicyOnly()
+    if alone:
+        planner = compose(["planner=icem"]).planner
     trained, encoder = model(session, settings.weights)
     source = load_world_model(trained, encoder)
     task, size = tasks()[settings.task.name], sides(source.spec.image_size)
@@ -62,6 +68,7 @@ def write(session: Session, folder: Path) -> Path:
         discount=planner.discount,
         proposals=planner.proposals,
         precision=settings.precision,
+        alone=alone,
         mirror=mirror if planner.mirror and mirror and mirror.fits(*size) else None,
         threads=settings.threads,
         action_unit=unit_of(task.full_command),

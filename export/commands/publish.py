@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.build.stage import BUNDLE, kind
+from planning.optimizers import PolicyOnly
 from robot_wm.cli.paths import CHECKOUT, SHIPPED
 from robot_wm.core.errors import ConfigError, WeightsError
 from robot_wm.core.storage.provenance import (
@@ -51,6 +52,8 @@ def publish(session: Session, folder: Path) -> Path:
     reports["closed_loop"] = {**success, "episodes": rows[0]["episodes"], "gap": gap}
     search = settings.planner.search()
     size = f"{search.candidates}x{search.iterations}{kind(settings)}"
+    if search == PolicyOnly():
+        size = f"policy_only{kind(settings)}"
     write_json(CHECKOUT / "results" / "export" / f"{settings.task.name}-{size}.json", reports)
     say(f"goals reached: torch {trained:.0f} %, onnxruntime {exported:.0f} %")
     if gap > POINTS:

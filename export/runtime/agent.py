@@ -13,7 +13,7 @@ from planning.agent.mpc import MPCAgent
 from planning.agent.symmetrized_model import symmetrized
 from planning.agent.timing.configurator import fit_budget, profile
 from planning.agent.timing.realtime_mpc import RealTimeMPC
-from planning.optimizers import Optimizer, make
+from planning.optimizers import Optimizer, PolicyOnly, make
 from robot_wm.core.errors import WeightsError
 from robot_wm.core.system.machine import PACKAGE
 
@@ -21,7 +21,7 @@ SHIPPED = PACKAGE / "weights" / "bundles"
 
 
 def optimizer_of(contract: Contract, optimizer: str = "", **changes: Any) -> Optimizer:
-    """The search of a bundle, e.g. with another number of candidates or iterations.
+    """The search of a bundle's planner graph, e.g. with more candidates or iterations.
 
     Args:
         optimizer: another one by name (``planning.optimizers.OPTIMIZERS``), with its own defaults.
@@ -57,18 +57,21 @@ def agent_of(
         mirror: judge plans in the mirror of the scene, too, if the contract names one; False plans
             as ``planner.onnx`` does.
         changes: as in :func:`optimizer_of`. A bundle with an actor is asked for as many proposals
-            as it was exported with, as far as the search takes them.
+            as it was exported with, as far as the search takes them. One whose contract says
+            ``alone`` searches only if the search is named here, e.g. ``optimizer="icem"`` or
+            ``candidates=128``.
 
     Raises:
         ConfigError: not even the actor alone fits the budget.
     """
     contract = model.contract
-    optimizer = optimizer_of(contract, **changes)
+    search = optimizer_of(contract, **changes)
+    optimizer = PolicyOnly() if contract.alone and not changes else search
     least, most = optimizer.proposals_accepted
     proposals = min(max(contract.proposals, least), most) if contract.proposals else 0
     seen = symmetrized(model, contract.mirror if mirror else None)
     if budget:
-        latency = profile(seen, optimizer, proposals)
+        latency = profile(seen, search, proposals)
         optimizer, proposals, _ = fit_budget(latency, budget, optimizer, proposals)
     positional = (seen, optimizer, objective_of(contract), contract.spec.horizon, execute)
     options: dict[str, Any] = {"proposals": proposals, "deadline": deadline}

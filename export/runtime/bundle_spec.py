@@ -46,6 +46,8 @@ class Contract:
         license: of weights and data.
         precision: of the matrices in the graph that costs plans; all others are float32.
         mirror: of the scene, in which plans are judged, too; the planner graph does without.
+        alone: whether the runtime acts by the actor alone unless told otherwise, since that reached
+            more goals than the search; the planner graph searches.
     """
 
     version: int
@@ -63,6 +65,7 @@ class Contract:
     license: str = "Apache-2.0"
     precision: str = "float32"
     mirror: Mirror | None = None
+    alone: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Readable form."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from planning.commands import report
 from planning.commands.evaluate import evaluate_all
+from planning.commands.self_improve import MODE1
 from planning.evaluation.stage import pair_list_path
 from robot_wm.cli.compose import Session
 from robot_wm.cli.paths import SHIPPED
@@ -19,7 +20,7 @@ from robot_wm.commands.parts.artifacts import tasks_here
 from robot_wm.core.config import Count
 from robot_wm.core.errors import ConfigError, WeightsError
 from robot_wm.core.storage.atomic_io import check_name
-from robot_wm.core.storage.provenance import MANIFEST, storage_root
+from robot_wm.core.storage.provenance import MANIFEST, read_json, storage_root
 from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class DemoSettings:
             check_name(task, "demo.tasks")
 
 
+CONTRACT = "contract.json"
 COLUMNS = ("task", "planned", "95 % interval", "random", "pairs", "ms per plan")
 
 
@@ -81,8 +83,12 @@ def _session(session: Session, task: str) -> Session:
                 f"{path} is missing", "a checkout with bundles and pair lists",
                 "run `robot-wm evaluate experiment=smoke`, which makes everything itself",
             )  # fmt: skip
+    planner = settings.planner
+    if read_json(settings.shipped_bundle / CONTRACT).get("alone", False):  # as its controller acts
+        planner = replace(planner, **MODE1)
     own = settings.replace(
         name="demo",
+        planner=planner,
         weights=SHIPPED,
         publish=False,
         method=("onnx", "random"),

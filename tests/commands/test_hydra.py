@@ -67,6 +67,15 @@ def test_a_task_may_choose_its_encoder_and_the_command_line_another() -> None:
     assert cli.compose(["task=push_t"]).encoder["family"] == "vit"
 
 
+@pytest.mark.parametrize("task", ["push_t", "cube", "jaco_push"])
+def test_every_world_model_can_be_trained_on_every_kind_of_task(task: str) -> None:
+    """What an experiment says of a task is true of all families, or said of one alone."""
+    for path in (CONFIGS / "world_model").glob("*.yaml"):
+        cli.compose([f"task={task}", f"world_model={path.stem}", "experiment=cpu"])
+    ours = cli.compose(["task=cube", "experiment=cpu"]).train
+    assert ours["foreground"] == 1.0
+
+
 def test_an_encoder_is_pretrained_on_what_it_will_see() -> None:
     """The planar scenes share one; another scene's would have been trained without it."""
     tasks = [path.stem for path in (CONFIGS / "task").glob("*.yaml")]

@@ -28,7 +28,7 @@ from export.runtime.planner import OnnxPlanner
 from export.runtime.world_model import OnnxWorldModel
 from planning.agent.mpc import MPCAgent
 from planning.agent.symmetrized_model import symmetrized
-from planning.optimizers import make
+from planning.optimizers import PolicyOnly, make
 from robot_wm.core.errors import ConfigError, DataError, InputError, WeightsError
 from robot_wm.core.protocols import History, Proposer, WorldModel
 from robot_wm.core.storage.provenance import read_manifest, write_json, write_manifest
@@ -271,6 +271,22 @@ def test_a_bundle_of_a_symmetric_scene_plans_in_the_mirror_too(bundle, model, fr
     assert contract_of(model, replace(CONFIG, mirror=mirror)).mirror == mirror
     drive_alike(agent_of(twin), symmetrized(model, mirror), frames)
     drive_alike(agent_of(twin, mirror=False), model, frames)
+
+
+def test_a_bundle_may_act_by_its_actor_alone_unless_a_search_is_named(bundle, model, frames):
+    alone, searching = OnnxWorldModel(bundle), agent_of(OnnxWorldModel(bundle))
+    alone.contract = replace(alone.contract, alone=True)
+    assert parse(json.loads(json.dumps(alone.contract.to_json())), "it").alone
+    assert contract_of(model, replace(CONFIG, alone=True)).alone
+    assert not contract_of(model, CONFIG).alone
+    assert agent_of(alone).optimizer == PolicyOnly()
+    assert agent_of(alone).proposals == 1
+    assert agent_of(alone, budget=10.0).optimizer == PolicyOnly()
+    with pytest.raises(ConfigError, match="ms or more"):
+        agent_of(alone, budget=1e-6)
+    name, options = alone.contract.optimizer, alone.contract.options
+    assert agent_of(alone, optimizer=name, **options).optimizer == searching.optimizer
+    assert agent_of(alone, candidates=24).optimizer.candidates == 24
 
 
 def test_a_plain_script_reproduces_the_golden_pair(bundle, tmp_path):

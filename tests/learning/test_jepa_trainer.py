@@ -329,9 +329,7 @@ def test_a_taught_model_is_tuned_and_its_actor_stays(place, trained, tmp_path):
     facts = {**manifest["facts"], "actor": {"seed": 7}}
     described = {**stored, "sizes": asdict(sizes)}
     start = tmp_path / "taught"
-    save_artifact(
-        start, "world_model", everything, described, manifest["parents"], facts, "taught"
-    )
+    save_artifact(start, "world_model", everything, described, manifest["parents"], facts, "taught")
     config = tiny_run(
         steps=0, embedding_steps=0, latent_of=str(start), fine_tune=True, proposer=0.0, distance=0.0
     )
