@@ -69,7 +69,7 @@ class JEPAFamily:
 
         Actor and critic that a teacher taught stay, too: they learn from lessons.
         """
-        taught = {"proposer": 0.0, "distance": 0.0} if has_actor(start) else {}
+        taught: dict[str, Any] = {"proposer": 0.0, "distance": 0.0} if has_actor(start) else {}
         return replace(
             config, **own_sizes(start), **taught, steps=0, embedding_steps=0, dynamics_steps=steps,
             lr=lr, latent_of=str(start), fine_tune=True, interpolation=interpolation,
