@@ -24,7 +24,7 @@ from export.runtime.world_model import OnnxWorldModel
 from planning.agent.costs import LastCost, Objective
 from planning.agent.mpc import MPCAgent
 from planning.agent.protocols import SupportsMirror
-from planning.optimizers import make
+from planning.optimizers import make, name_of
 from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.storage.provenance import provenance
 from robot_wm.core.system.children import python
@@ -88,7 +88,7 @@ def measure(
         "bundle_mb": sum(p.stat().st_size for p in Path(folder).iterdir()) / 1e6,
         "matmul_gflops": _reference(),
         "threads": threads,
-        "optimiser": type(agent.optimizer).__name__.lower(),
+        "optimiser": name_of(agent.optimizer),
         "candidates": agent.optimizer.candidates,
         "iterations": agent.optimizer.iterations,
         "proposals": agent.proposals,

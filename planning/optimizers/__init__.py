@@ -34,6 +34,12 @@ def make(name: str, **options: Any) -> Optimizer:
     return OPTIMIZERS[name](**options)
 
 
+def name_of(optimizer: Optimizer) -> str:
+    """The name by which :func:`make` makes such a one; of another package's, its class's."""
+    kinds = {kind: name for name, kind in OPTIMIZERS.items()}
+    return kinds.get(type(optimizer), type(optimizer).__name__.lower())
+
+
 __all__ = [
     "CEM",
     "ICEM",
@@ -46,4 +52,5 @@ __all__ = [
     "Plan",
     "PolicyOnly",
     "make",
+    "name_of",
 ]  # fmt: skip

@@ -430,6 +430,7 @@ def test_latency_is_measured_in_a_process_without_torch(bundle):
     row = measure_apart(bundle, plans=20, threads=1, candidates=16, iterations=1, reference=2)
     assert (row["candidates"], row["iterations"], row["threads"], row["plans"]) == (16, 1, 1, 20)
     assert 0 < row["encode_ms_p50"] < row["total_ms_p50"] <= row["total_ms_p99"]
+    assert row["optimiser"] == "icem"
     assert row["times_faster"] == pytest.approx(row["cem_ms_p50"] / row["total_ms_p50"])
     assert row["times_faster"] > 1  # 9,000 rollouts instead of 16
     # Torch alone takes more than twice that.
