@@ -258,6 +258,7 @@ def bundle_card(contract: Contract, reports: dict[str, Any], folder: Path) -> st
             "goals within a point (`results/export`)",
             f"Parity with torch: costs within {report['worst']:.1e} relative, plan within "
             f"{report['plan']:.1e}",
+            *(["Acts by its actor alone unless a search is named"] if contract.alone else []),
             *_latency(reports.get("latency")),
             f"Images whose novelty is above {contract.novelty:.2f} are refused by the controller "
             "(training frames: about 1)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,11 +42,14 @@ def kind(settings: Settings) -> str:
     return "" if settings.precision == "float32" else f"-{settings.precision}"
 
 
-def write(session: Session, folder: Path) -> Path:
+def write(session: Session, folder: Path, alone: bool = False) -> Path:
     """Export into ``folder``, an empty one or a bundle of ours, which is replaced.
 
     icem is exported with as many candidates in every round: the loop of an ONNX graph has one size.
-    With ``planner=policy_only`` the runtime acts by the actor alone, and the graph holds icem.
+    With ``planner=policy_only`` the graph holds icem, too.
+
+    Args:
+        alone: whether the runtime is to act by the actor alone where ``planner`` does.
 
     Raises:
         StorageError: ``folder`` holds something else; found out before any work.
@@ -55,9 +59,10 @@ def write(session: Session, folder: Path) -> Path:
 
     claim(folder, BUNDLE)
     settings, planner = session.settings, session.settings.planner
-    alone = planner.search() == PolicyOnly()
-    if alone:
-        planner = compose(["planner=icem"]).planner
+    mode1 = isinstance(planner.search(), PolicyOnly)
+    if mode1:
+        icem = compose(["planner=icem"]).planner
+        planner = replace(icem, discount=planner.discount)
     trained, encoder = model(session, settings.weights)
     source = load_world_model(trained, encoder)
     task, size = tasks()[settings.task.name], sides(source.spec.image_size)
@@ -68,7 +73,7 @@ def write(session: Session, folder: Path) -> Path:
         discount=planner.discount,
         proposals=planner.proposals,
         precision=settings.precision,
-        alone=alone,
+        alone=alone and mode1,
         mirror=mirror if planner.mirror and mirror and mirror.fits(*size) else None,
         threads=settings.threads,
         action_unit=unit_of(task.full_command),

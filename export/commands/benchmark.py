@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from planning.agent.build import mpc
 from robot_wm.cli.paths import CHECKOUT
@@ -17,7 +21,6 @@ from robot_wm.core.system.progress import say
 if TYPE_CHECKING:
     from robot_wm.cli.main import Session
     from robot_wm.core.protocols import WorldModel
-    from robot_wm.encoders.frozen import FrozenEncoder
 
 PLANS = 20
 
@@ -33,7 +36,7 @@ def run(session: Session) -> int:
     rows.append(bench_encode(frozen, threads=settings.threads))
     say("training")
     control, block = control_dim(settings), settings.collect.frame_every
-    shape = (frozen.config.tokens, frozen.config.width, control * block, control)
+    shape = (*tokens_of(frozen), control * block, control)
     columns = frozen.config.grid[1]
     rows.append(bench_training(config, *shape, columns=columns, threads=settings.threads))
     say("planning")
@@ -80,12 +83,19 @@ def control_dim(settings: Settings) -> int:
     return int(tasks()[settings.task.name].control_dim)
 
 
-def untrained_encoder(settings: Settings) -> FrozenEncoder:
+def untrained_encoder(settings: Settings) -> Any:
     """An encoder of the configured shape."""
     import torch
 
+    from robot_wm.encoders.base import Untrained, load_encoder
     from robot_wm.encoders.frozen import FrozenEncoder
 
+    if isinstance(settings.encoder_family, Untrained):
+        with TemporaryDirectory() as folder:
+            made = Path(folder) / "encoder"
+            return load_encoder(
+                settings.encoder_family.create(settings.encoder_config(), settings.seed, made)
+            )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         frozen = FrozenEncoder(settings.encoder_config())
@@ -93,20 +103,30 @@ def untrained_encoder(settings: Settings) -> FrozenEncoder:
     return frozen.eval()
 
 
-def untrained_model(settings: Settings, frozen: FrozenEncoder) -> WorldModel[Any]:
+def tokens_of(encoder: Any) -> tuple[int, int]:
+    """Tokens of a frame and numbers of each, as they come out."""
+    frame = np.zeros((1, *sides(encoder.config.image_size), 3), np.uint8)
+    positions, width = encoder.encode_frames(frame).shape[1:]
+    return positions, width
+
+
+def untrained_model(settings: Settings, frozen: Any) -> WorldModel[Any]:
     """A world model of the configured sizes."""
     import torch
 
     from robot_wm.core.protocols import ModelSpec
+    from robot_wm.world_models.jepa.artifact import layer_norm_of
     from robot_wm.world_models.jepa.model import CONTEXT, JEPAWorldModel
     from robot_wm.world_models.jepa.network import Network, Sizes, candidate_bytes
 
     config, block = settings.train_config(), settings.collect.frame_every
     control, (rows, columns) = control_dim(settings), frozen.config.grid
+    positions, width = tokens_of(frozen)
     own: dict[str, Any] = {
-        "positions": frozen.config.tokens,
+        "positions": positions,
         "columns": 0 if rows == columns else columns,
-        "encoder_width": frozen.config.width,
+        "encoder_width": width,
+        "layer_norm": layer_norm_of(frozen),
         "action": control * block,
     }
     shared = {f.name: getattr(config, f.name) for f in fields(Sizes) if hasattr(config, f.name)}

@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 
 def run(session: Session) -> int:
     """Export the task's model and print the bundle's folder; with ``publish``, see below."""
-    folder = write(session, place(session.settings))
+    folder = write(session, place(session.settings), alone=True)
     print(f"bundle: {publish(session, folder) if session.settings.publish else folder}")
     return 0

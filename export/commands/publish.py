@@ -52,7 +52,7 @@ def publish(session: Session, folder: Path) -> Path:
     reports["closed_loop"] = {**success, "episodes": rows[0]["episodes"], "gap": gap}
     search = settings.planner.search()
     size = f"{search.candidates}x{search.iterations}{kind(settings)}"
-    if search == PolicyOnly():
+    if isinstance(search, PolicyOnly):
         size = f"policy_only{kind(settings)}"
     write_json(CHECKOUT / "results" / "export" / f"{settings.task.name}-{size}.json", reports)
     say(f"goals reached: torch {trained:.0f} %, onnxruntime {exported:.0f} %")

@@ -162,7 +162,9 @@ def record(
     from robot_wm.core.protocols import proposal_chance
 
     spec, contract = model.spec, model.contract
-    agent = agent_of(model, mirror=False)  # as the page plans
+    contract = model.contract
+    search = {"optimizer": contract.optimizer, **contract.options}
+    agent = agent_of(model, mirror=False, **search)  # as the page plans, also if a robot would not
     agent.record = True
     agent.reset({"image": pair.images[1]}, SEED)
     obs, _ = env.reset(options={"state": pair.start})

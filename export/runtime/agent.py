@@ -24,10 +24,11 @@ def optimizer_of(contract: Contract, optimizer: str = "", **changes: Any) -> Opt
     """The search of a bundle's planner graph, e.g. with more candidates or iterations.
 
     Args:
-        optimizer: another one by name (``planning.optimizers.OPTIMIZERS``), with its own defaults.
+        optimizer: by name (``planning.optimizers.OPTIMIZERS``): another one than the graph's begins
+            with its own defaults.
         changes: options of the optimiser.
     """
-    if optimizer:
+    if optimizer and optimizer != contract.optimizer:
         return make(optimizer, **changes)
     return search_of(replace(contract, options={**contract.options, **changes}))
 
@@ -65,13 +66,13 @@ def agent_of(
         ConfigError: not even the actor alone fits the budget.
     """
     contract = model.contract
-    search = optimizer_of(contract, **changes)
-    optimizer = PolicyOnly() if contract.alone and not changes else search
+    alone = contract.alone and not changes
+    optimizer = PolicyOnly() if alone else optimizer_of(contract, **changes)
     least, most = optimizer.proposals_accepted
     proposals = min(max(contract.proposals, least), most) if contract.proposals else 0
     seen = symmetrized(model, contract.mirror if mirror else None)
     if budget:
-        latency = profile(seen, search, proposals)
+        latency = profile(seen, optimizer, proposals)
         optimizer, proposals, _ = fit_budget(latency, budget, optimizer, proposals)
     positional = (seen, optimizer, objective_of(contract), contract.spec.horizon, execute)
     options: dict[str, Any] = {"proposals": proposals, "deadline": deadline}

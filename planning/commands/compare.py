@@ -184,7 +184,7 @@ def measured(
     path: Path,
 ) -> Row:
     """A model's row: that on file where nothing has changed, or measured and added."""
-    from robot_wm.encoders.base import Untrained
+    from robot_wm.encoders.base import untrained_family
     from robot_wm.training.checkpoint import load_artifact
     from robot_wm.world_models.base import load_world_model
 
@@ -224,7 +224,7 @@ def measured(
         "surprise_pct": accuracy(ask(settings, folders, clips, True), family) if able else None,
         "plan_ms": told["latency_ms_p50"],
         "meters": meters_of(facts),
-        "encoder": settings.encoder["family"] * isinstance(settings.encoder_family, Untrained),
+        "encoder": untrained_family(folders[1]),
         "parameters": sum(t.numel() for t in load_artifact(folders[0], "world_model")[0].values()),
         **{key: told[key] for key in (
             "episodes", "successes", "wilson_low", "wilson_high", "pair_list_sha256", "eval_seed",

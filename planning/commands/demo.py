@@ -19,8 +19,9 @@ from robot_wm.cli.paths import SHIPPED
 from robot_wm.commands.parts.artifacts import tasks_here
 from robot_wm.core.config import Count
 from robot_wm.core.errors import ConfigError, WeightsError
+from robot_wm.core.instantiate import locate
 from robot_wm.core.storage.atomic_io import check_name
-from robot_wm.core.storage.provenance import MANIFEST, read_json, storage_root
+from robot_wm.core.storage.provenance import MANIFEST, storage_root
 from robot_wm.core.system.progress import say
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ class DemoSettings:
             check_name(task, "demo.tasks")
 
 
-CONTRACT = "contract.json"
 COLUMNS = ("task", "planned", "95 % interval", "random", "pairs", "ms per plan")
 
 
@@ -83,8 +83,9 @@ def _session(session: Session, task: str) -> Session:
                 f"{path} is missing", "a checkout with bundles and pair lists",
                 "run `robot-wm evaluate experiment=smoke`, which makes everything itself",
             )  # fmt: skip
-    planner = settings.planner
-    if read_json(settings.shipped_bundle / CONTRACT).get("alone", False):  # as its controller acts
+    planner, named = settings.planner, any("planner" in word for word in session.overrides)
+    contract = locate("export.runtime.bundle_spec.read_contract")(settings.shipped_bundle)[0]
+    if contract.alone and not named:  # as its controller acts
         planner = replace(planner, **MODE1)
     own = settings.replace(
         name="demo",

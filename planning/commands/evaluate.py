@@ -293,7 +293,8 @@ def run_method(
 
 
 def train_seed(folders: tuple[Path, Path] | None) -> int | None:
-    """Seed of the world model's last training, as its manifest says: a taught actor has its own."""
+    """Seed of the last training, as the manifest says: the actor's, unless tuned since."""
     facts = read_manifest(folders[0], "world_model", verify=False)["facts"] if folders else {}
-    seed: int | None = facts.get("actor", facts.get("config", {})).get("seed")
+    actor, config = facts.get("actor", {}), facts.get("config", {})
+    seed: int | None = (config if actor.get("tuned", not actor) else actor).get("seed")
     return seed

@@ -1,9 +1,10 @@
 """``robot-wm self-improve``: the agent's own episodes go back into the data that its model learns.
 
 Every round the present model practises on goals of training episodes, then its predictor, proposer
-and goal distance go on learning on the fixed latent, with a share of the windows from practice. The
-same training without practice (``longer1``, ``longer2``, …) stands beside it: what longer training
-alone gives is not the loop's gain. All are judged on validation episodes.
+and goal distance go on learning on the fixed latent, with a share of the windows from practice (of
+a taught model the predictor alone: actor and critic learn from lessons). The same training without
+practice (``longer1``, ``longer2``, …) stands beside it: what longer training alone gives is not the
+loop's gain. All are judged on validation episodes.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The teacher answers questions from recorded states first, then, round by round, from the states that
 the present agent visits on training pairs (DAgger, Ross et al. 2011, arXiv:1011.0686); the actor
-learns from all answers so far. Encoder, latent, predictor and goal distance stay as they are. Every
+and its critic learn from all answers so far. Encoder, latent and predictor stay as they are. Every
 round is judged on validation pairs. What exists is kept: an interrupted run goes on.
 """
 
@@ -120,13 +120,24 @@ def _others(settings: Settings, name: str) -> Path:
     """Folder of another course's lessons.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: there are none, they are this course's own, named twice, or of other blocks.
+        DataError: altered ones.
     """
-    root, task = storage_root() / "lessons", settings.task.name
+    from robot_wm.data.lessons import LESSONS, LessonStore
+
+    root, task, block = storage_root() / "lessons", settings.task.name, settings.collect.frame_every
     folder = root / f"{task}-{name}"
-    if not folder.is_dir():
-        there = sorted(path.name.removeprefix(f"{task}-") for path in root.glob(f"{task}-*"))
-        raise unknown("lessons in teach.also:", name, there)
+    own = {f"{settings.name}-{turn}" for turn in range(settings.teach.rounds + 1)}
+    there = {path.parent.name.removeprefix(f"{task}-") for path in root.glob(f"{task}-*/{LESSONS}")}
+    if name not in there - own:
+        raise unknown("lessons in teach.also:", name, there - own)
+    store, given = LessonStore(folder), settings.teach.also
+    if not store.shards or store.config["block"] != block or given.count(name) > 1:
+        raise ConfigError(
+            f"teach.also = {list(given)}, where {name} has {len(store.shards)} shards of blocks of "
+            f"{store.config['block']} control steps",
+            f"lessons that are there, of blocks of {block}, each once", "correct teach.also",
+        )  # fmt: skip
     return folder
 
 

@@ -161,6 +161,20 @@ class Settings:
 
         return ENCODERS[self.encoder.get("family", OLDEST)]
 
+    def check_pretrains(self) -> None:
+        """Refuse an encoder of which nothing is pretrained, where pretraining is what is measured.
+
+        Raises:
+            ConfigError: it is such a one.
+        """
+        from robot_wm.encoders.base import Untrained
+
+        if isinstance(self.encoder_family, Untrained):
+            raise ConfigError(
+                f"encoder.family = {self.encoder['family']}, of which nothing is pretrained",
+                "an encoder that learns", "say encoder=vit",
+            )  # fmt: skip
+
     def pretrain_config(self) -> PretrainConfig:
         """Pretraining of the encoder."""
         from robot_wm.pretraining.trainer import PretrainConfig

@@ -67,6 +67,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 def run(session: Session) -> int:
     """Pretrain and probe every variant; write rows and a table."""
     settings = session.settings
+    settings.check_pretrains()
     steps = settings.pretrain_config().steps
     out = settings.run_path("ablate") / str(steps)
     rows: list[Row] = []

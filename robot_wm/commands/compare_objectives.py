@@ -74,6 +74,7 @@ class ObjectivesSettings:
 def run(session: Session) -> int:
     """Pretrain and probe with every objective; write rows, curves and a table."""
     chosen = session.settings.objectives
+    session.settings.check_pretrains()
     steps = session.settings.pretrain_config().steps
     label = f"{chosen.minutes:g}min" if chosen.minutes else str(steps)
     runs = session.settings.run_path("compare-objectives")

@@ -79,6 +79,12 @@ class Untrained(Protocol):
         ...
 
 
+def untrained_family(folder: Path | str) -> str:
+    """The family of a stored encoder that learnt nothing; empty of one that was pretrained."""
+    name = read_manifest(Path(folder), KIND, verify=False)["facts"].get("family", OLDEST)
+    return str(name) if isinstance(ENCODERS.get(name), Untrained) else ""
+
+
 def load_encoder(folder: Path | str) -> Any:
     """A stored :class:`Encoder`, of whatever family.
 

@@ -65,6 +65,15 @@ def test_a_task_may_choose_its_encoder_and_the_command_line_another() -> None:
     assert cli.compose(["task=cube", "experiment=cpu"]).encoder["family"] == "patches"
     assert cli.compose(["task=cube", "encoder=vit"]).encoder["family"] == "vit"
     assert cli.compose(["task=push_t"]).encoder["family"] == "vit"
+    shared = cli.compose(["task=cube", "experiment=scenes"])
+    assert shared.encoder == cli.compose(["task=push_t", "experiment=scenes"]).encoder
+
+
+def test_where_nothing_is_pretrained_pretraining_is_refused() -> None:
+    with pytest.raises(ConfigError, match="encoder=vit"):
+        cli.compose(["task=cube"]).check_pretrains()
+    cli.compose(["task=cube", "encoder=vit"]).check_pretrains()
+    assert cli.compose(["task=cube", "encoder=vit"]).pretrain_config().encoder.patch == 12
 
 
 @pytest.mark.parametrize("task", ["push_t", "cube", "jaco_push"])

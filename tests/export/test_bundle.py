@@ -28,7 +28,7 @@ from export.runtime.planner import OnnxPlanner
 from export.runtime.world_model import OnnxWorldModel
 from planning.agent.mpc import MPCAgent
 from planning.agent.symmetrized_model import symmetrized
-from planning.optimizers import PolicyOnly, make
+from planning.optimizers import BestOfN, PolicyOnly, make
 from robot_wm.core.errors import ConfigError, DataError, InputError, WeightsError
 from robot_wm.core.protocols import History, Proposer, WorldModel
 from robot_wm.core.storage.provenance import read_manifest, write_json, write_manifest
@@ -287,6 +287,8 @@ def test_a_bundle_may_act_by_its_actor_alone_unless_a_search_is_named(bundle, mo
     name, options = alone.contract.optimizer, alone.contract.options
     assert agent_of(alone, optimizer=name, **options).optimizer == searching.optimizer
     assert agent_of(alone, candidates=24).optimizer.candidates == 24
+    assert agent_of(alone, optimizer=name).optimizer == searching.optimizer
+    assert agent_of(alone, budget=10.0, optimizer="choice").optimizer == BestOfN()
 
 
 def test_a_plain_script_reproduces_the_golden_pair(bundle, tmp_path):

@@ -327,7 +327,7 @@ def test_a_taught_model_is_tuned_and_its_actor_stays(place, trained, tmp_path):
     others = {k: v for k, v in theirs.items() if not k.startswith("proposer.")}
     everything = others | {f"proposer.{k}": v for k, v in actor.items()}
     facts = {**manifest["facts"], "actor": {"seed": 7}}
-    described = {**stored, "sizes": asdict(sizes)}
+    described = {**stored, "sizes": asdict(sizes), "cost": "both"}
     start = tmp_path / "taught"
     save_artifact(start, "world_model", everything, described, manifest["parents"], facts, "taught")
     config = tiny_run(
@@ -338,7 +338,8 @@ def test_a_taught_model_is_tuned_and_its_actor_stays(place, trained, tmp_path):
     changed = {k.split(".")[0] for k, v in everything.items() if not torch.equal(tensors[k], v)}
     assert changed == {"predictor"}
     assert described["sizes"] == asdict(sizes)
-    assert manifest["facts"]["actor"] == {"seed": 7}
+    assert described["cost"] == "both"  # chosen when it was taught
+    assert manifest["facts"]["actor"] == {"seed": 7, "tuned": True}
     assert "proposer_best" not in manifest["facts"]["last"]["validation"]
     JEPAWorldModel.load(folder, place[0] / "encoder")
     with pytest.raises(ConfigError, match="learns from lessons"):

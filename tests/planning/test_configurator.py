@@ -76,6 +76,22 @@ def test_few_proposals_are_reckoned_with_the_time_of_few():
     assert choice.seconds < 0.01 < slow.plan(FULL, 64)
 
 
+def test_a_choice_is_made_smaller_as_a_choice():
+    """It proposes all candidates but one: nothing else can be asked of it."""
+    slow = LatencyModel((1, 4, 15, 40), (0.004, 0.008, 0.016, 0.030), (2, 64), (0.002, 0.004))
+    for ms in (60, 40, 30, 25, 20, 15, 12):
+        budget = fit_budget(slow, ms / 1e3, BestOfN(candidates=40), 39)
+        least, most = budget.optimizer.proposals_accepted
+        assert least <= budget.proposals <= most
+        assert budget.seconds <= ms / 1e3
+
+
+@pytest.mark.parametrize("optimizer", [BestOfN(candidates=8), PolicyOnly()])
+def test_what_needs_proposals_can_be_timed(optimizer):
+    latency = profile(ProposingModel(), optimizer, optimizer.proposals_accepted[0], repeats=2)
+    assert fit_budget(latency, 10.0, optimizer, optimizer.proposals_accepted[0]).seconds < 10
+
+
 @pytest.mark.parametrize(("model", "proposals"), [(ToyModel(), 0), (ProposingModel(), 8)])
 def test_a_model_is_timed_part_by_part(model, proposals):
     now = [0.0]

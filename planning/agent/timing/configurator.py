@@ -120,10 +120,16 @@ def profile(
         actions = rng.uniform(low, high, (size, spec.horizon, spec.action_dim)).astype(np.float32)
         return lambda: model.step_costs(state, goal, actions)
 
+    least = optimizer.proposals_accepted[0]
+    first = np.zeros((least, spec.horizon, spec.action_dim), np.float32) if least else None
+
+    def free(actions: np.ndarray) -> np.ndarray:
+        return np.zeros(len(actions), np.float32)
+
     def search() -> None:
         noise = optimizer.draw_noise(rng, spec.horizon, spec.action_dim, block=spec.block)
         still = np.zeros((spec.horizon, spec.action_dim), np.float32)
-        optimizer.optimize(lambda a: np.zeros(len(a), np.float32), still, None, low, high, noise)
+        optimizer.optimize(free, still, None, low, high, noise, first)
 
     def slow(work: Callable[[], object]) -> float:
         seconds = []
@@ -158,7 +164,8 @@ def fit_budget(
     if budget.seconds <= deadline:
         return budget
     full = optimizer.candidates
-    for rounds in range(optimizer.iterations, 0, -1):
+    refines = not isinstance(optimizer, BestOfN)
+    for rounds in range(optimizer.iterations, 0, -1) if refines else ():
         share = (PROPOSED if rounds == 1 else BEFORE) if proposals else 0
         for count in range(full, (REFINED if rounds > 1 or proposals else LEAST) - 1, -1):
             smaller, proposed = _smaller(optimizer, count, rounds), int(share * count)
@@ -166,7 +173,7 @@ def fit_budget(
             if budget.seconds <= deadline:
                 return budget
     if proposals:
-        for count in range(min(full, REFINED), LEAST - 1, -1):
+        for count in range(min(full, REFINED) if refines else full, LEAST - 1, -1):
             choice = BestOfN(candidates=count)
             budget = Budget(choice, count - 1, latency.plan(choice, count - 1))
             if budget.seconds <= deadline:

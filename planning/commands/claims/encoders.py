@@ -64,6 +64,7 @@ def pretrained(
         ConfigError: it cannot be trained.
     """
     settings = session.settings
+    settings.check_pretrains()
     kept = [o for o in session.overrides if not o.lstrip("+~").startswith(("objective", *NAMED))]
     name = seeded(f"{settings.name}-{objective}-{called}", settings.seed)
     every = settings.pretrain_config().steps if metered else 0

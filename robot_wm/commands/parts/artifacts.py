@@ -233,15 +233,17 @@ def _check_encoder(session: Session, folder: Path) -> None:
     if find_spec("torch") is None:
         return
     from robot_wm.encoders.base import Untrained
+    from robot_wm.pretraining.trainer import PretrainConfig
 
     free = ("threads", "device", "log_every", "checkpoint_every", "monitor_every",
             "monitor_train", "monitor_test")  # fmt: skip
-    config: Any = settings.pretrain_config()
-    wanted = {k: v for k, v in config.to_json().items() if k not in free}
     if isinstance(settings.encoder_family, Untrained):
         wanted = settings.encoder_family.made_of(settings.encoder_config(), settings.seed)
+    else:
+        asked = settings.pretrain_config().to_json()
+        wanted = {k: v for k, v in asked.items() if k not in free}
     way_out = f"delete {folder.parent}"
-    check_same(folder, manifest["facts"].get("pretrain", {}), wanted, way_out, type(config))
+    check_same(folder, manifest["facts"].get("pretrain", {}), wanted, way_out, PretrainConfig)
     unseen = []
     for task in settings.encoder_tasks:
         for collection in settings.pretrain_on:

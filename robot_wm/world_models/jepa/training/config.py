@@ -43,7 +43,8 @@ class TrainConfig(AveragedConfig):
         latent_of: folder of a world model whose projector is taken over; then ``steps`` is 0. With
             ``embedding_steps`` 0 its embedding is taken too.
         fine_tune: take the whole of it, whitening and all, and let predictor, proposer and goal
-            distance go on learning from there.
+            distance go on learning from there; of a taught model, whose actor learns from lessons,
+            with ``proposer`` 0.
         interpolation: share of the weights tuning began with in what is shipped. The mean of a
             model before and after tuning often beats both (Wortsman et al. 2022, arXiv:2109.01903).
         reduced, channels, keypoints: projector (see ``jepa.Sizes``).

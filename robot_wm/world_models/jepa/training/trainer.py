@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,14 @@ from robot_wm.data.sequences import (
     usable,
 )
 from robot_wm.encoders.base import Encoder
-from robot_wm.training.checkpoint import full_precision, half_precision
+from robot_wm.training.checkpoint import full_precision, half_precision, load_artifact
 from robot_wm.training.loop import fit, generators_of
 from robot_wm.training.run_log import Log
 from robot_wm.world_models.base import Evaluate
 from robot_wm.world_models.jepa.artifact import (
     ABOUT,
     build_spec,
+    has_actor,
     how_trained,
     load_submodules,
 )
@@ -118,8 +119,11 @@ class WorldModelTraining(AveragedTraining[TrainingModule]):
             manifest = read_manifest(Path(config.latent_of), KIND)
             check_parent(manifest, "encoder", encoder.sha256)
             parents["latent"] = manifest["sha256"]
-            if config.fine_tune:  # what taught its actor goes on describing it
-                self.kept = {k: v for k, v in manifest["facts"].items() if k == "actor"}
+            if config.fine_tune and has_actor(Path(config.latent_of)):
+                # What taught its actor goes on describing it, and so does the cost chosen there.
+                self.kept = {"actor": {**manifest["facts"].get("actor", {}), "tuned": True}}
+                stored = load_artifact(Path(config.latent_of), KIND)[1]
+                config = replace(config, cost=stored["cost"])
         spec, sizes = build_spec(config, pairs, encoder)
         if config.fine_tune:
             check_robot(Path(config.latent_of), spec)
