@@ -68,9 +68,10 @@ class Contract:
     alone: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Readable form."""
+        """Readable form; what searches says nothing of ``alone``, so that it stays what it was."""
         spec = {**spec_to_json(self.spec), "hashes": dict(self.spec.hashes)}
-        return {**stored("contract", asdict(self)), "spec": spec}
+        told = {k: v for k, v in asdict(self).items() if k != "alone" or v}
+        return {**stored("contract", told), "spec": spec}
 
 
 def parse(value: Any, source: str) -> Contract:

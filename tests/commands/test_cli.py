@@ -74,7 +74,7 @@ def test_an_experiment_sizes_every_stage_and_an_override_wins() -> None:
 
 
 def test_what_an_experiment_says_of_one_task_holds_for_that_task_alone() -> None:
-    overrides = ("task=cube", "experiment=cpu", "encoder_tasks=[cube,push_t]")
+    overrides = ("task=cube", "encoder=vit", "experiment=cpu", "encoder_tasks=[cube,push_t]")
     session = cli.Session(cli.compose(overrides), overrides)
     arm, planar = session.settings, session.for_task("push_t")
     assert arm.encoder_config().patch * 8 == arm.image_size == 96  # 64 tokens, as planar scenes
