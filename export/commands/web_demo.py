@@ -162,7 +162,6 @@ def record(
     from robot_wm.core.protocols import proposal_chance
 
     spec, contract = model.spec, model.contract
-    contract = model.contract
     search = {"optimizer": contract.optimizer, **contract.options}
     agent = agent_of(model, mirror=False, **search)  # as the page plans, also if a robot would not
     agent.record = True

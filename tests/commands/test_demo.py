@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from planning.commands import demo
+from robot_wm.cli.main import Session, compose
 from robot_wm.commands.parts.artifacts import tasks_here
 from robot_wm.core.errors import ConfigError
 
@@ -56,3 +58,18 @@ def test_a_scene_that_cannot_be_made_here_is_left_out_in_one_line(monkeypatch, c
     assert "pip install -e '.[arms]'" in line
     with pytest.raises(ConfigError, match="ogbench"):
         tasks_here(("cube",))
+
+
+@pytest.mark.parametrize(
+    ("task", "words", "optimizer"),
+    [
+        ("cube", (), "mode1"),  # its bundle acts by its actor alone
+        ("cube", ("planner=icem",), "icem"),
+        ("cube", ("planner.discount=1.0",), "icem"),
+        ("two_room", (), "icem"),
+    ],
+)
+def test_the_demo_plans_as_the_controller_unless_a_search_is_named(task, words, optimizer):
+    settings = demo._session(Session(compose(words), words), task).settings
+    assert settings.planner.optimizer == optimizer
+    settings.planner.search()

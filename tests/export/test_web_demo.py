@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,8 @@ import pytest
 
 from export.commands import web_demo
 from export.commands.web_demo import GRAPHS, MODULES, SOURCE, VENDOR, assemble, packed, write
+from export.runtime.agent import SHIPPED
+from export.runtime.world_model import OnnxWorldModel
 from robot_wm.cli.paths import PACKAGE
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.storage.provenance import read_manifest
@@ -104,6 +107,16 @@ def test_demonstrations_move_and_can_be_repeated(blind):
         # Nothing is touched on the way through the door: a nudge stays a nudge.
         assert NUDGE <= own[0] <= own[-1] < 10 * NUDGE
     assert [d.seed for d in demonstrations(env, 2)] == [d.seed for d in shown]
+
+
+def test_the_recorded_run_is_the_pages_search_also_if_the_runtime_acts_alone():
+    """The page has the planner graph, which searches whatever the bundle's controller does."""
+    env, model = GoalEnv("two_room", 64), OnnxWorldModel(SHIPPED / "two_room", threads=1)
+    (pair,) = demonstrations(env, 1)
+    model.contract = replace(model.contract, alone=True)
+    run, chance = web_demo.record(env, model, pair)
+    assert chance[0]["noise"].shape[1] == model.contract.options["candidates"]
+    assert (run["costs"] > 0).all()
 
 
 def test_arrays_survive_json():
