@@ -84,23 +84,14 @@ def control_dim(settings: Settings) -> int:
 
 
 def untrained_encoder(settings: Settings) -> Any:
-    """An encoder of the configured shape."""
-    import torch
+    """An encoder of the configured shape; of one that is pretrained, with random weights."""
+    from robot_wm.encoders.base import ENCODERS, Untrained, load_encoder
 
-    from robot_wm.encoders.base import Untrained, load_encoder
-    from robot_wm.encoders.frozen import FrozenEncoder
-
-    if isinstance(settings.encoder_family, Untrained):
-        with TemporaryDirectory() as folder:
-            made = Path(folder) / "encoder"
-            return load_encoder(
-                settings.encoder_family.create(settings.encoder_config(), settings.seed, made)
-            )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        frozen = FrozenEncoder(settings.encoder_config())
-    frozen.requires_grad_(False)
-    return frozen.eval()
+    own = settings.encoder_family
+    family: Any = own if isinstance(own, Untrained) else ENCODERS["random"]
+    with TemporaryDirectory() as folder:
+        made = Path(folder) / "encoder"
+        return load_encoder(family.create(settings.encoder_config(), settings.seed, made))
 
 
 def tokens_of(encoder: Any) -> tuple[int, int]:

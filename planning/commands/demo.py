@@ -83,7 +83,8 @@ def _session(session: Session, task: str) -> Session:
                 f"{path} is missing", "a checkout with bundles and pair lists",
                 "run `robot-wm evaluate experiment=smoke`, which makes everything itself",
             )  # fmt: skip
-    planner, named = settings.planner, any("planner" in word for word in session.overrides)
+    planner = settings.planner
+    named = any(word.lstrip("+~").startswith("planner") for word in session.overrides)
     contract = locate("export.runtime.bundle_spec.read_contract")(settings.shipped_bundle)[0]
     if contract.alone and not named:  # as its controller acts
         planner = replace(planner, **MODE1)

@@ -15,7 +15,7 @@ from planning.agent.timing.profiling import TimedModel, TimedProposer, bench_pla
 from planning.optimizers import CEM
 from robot_wm.cli.compose import compose
 from robot_wm.core.errors import ConfigError
-from robot_wm.core.protocols import ModelSpec, Proposer, WorldModel
+from robot_wm.core.protocols import History, ModelSpec, Proposer, WorldModel
 from robot_wm.world_models.jepa.benchmark import bench_encode, bench_training
 from robot_wm.world_models.jepa.training.config import TrainConfig
 from sim.tasks import TASKS
@@ -69,6 +69,14 @@ def test_the_measured_planner_is_of_the_task(task, control, period):
     settings = compose(words)
     spec = benchmark.untrained_model(settings, benchmark.untrained_encoder(settings)).spec
     assert (spec.control_dim, spec.control_dt, spec.image_size) == (control, period, 96)
+
+
+@pytest.mark.parametrize("family", ["vit", "random", "patches"])
+def test_every_family_of_encoders_is_measured(family):
+    settings = compose([f"encoder={family}", "experiment=smoke"])
+    model = benchmark.untrained_model(settings, benchmark.untrained_encoder(settings))
+    frames = np.zeros((2, 64, 64, 3), np.uint8)
+    assert torch.isfinite(model.encode(History(frames, np.zeros((2, 0)), np.zeros((1, 10)))).z).all()
 
 
 def test_plan_times_are_split_and_add_up():

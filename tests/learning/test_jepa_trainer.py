@@ -8,6 +8,7 @@ import pytest
 import torch
 from moving_square import EVERY, SIZE, SPEED, TINY, draw, make_dataset
 
+from planning.commands.evaluate import train_seed
 from robot_wm.core.errors import ConfigError, DataError, WeightsError
 from robot_wm.core.protocols import History
 from robot_wm.data.latent_cache import build_latents
@@ -340,6 +341,8 @@ def test_a_taught_model_is_tuned_and_its_actor_stays(place, trained, tmp_path):
     assert described["sizes"] == asdict(sizes)
     assert described["cost"] == "both"  # chosen when it was taught
     assert manifest["facts"]["actor"] == {"seed": 7, "tuned": True}
+    assert manifest["facts"]["config"]["cost"] == config.cost  # as it was asked for: a second run
+    assert train_seed((folder, folder)) == config.seed  # of the last training
     assert "proposer_best" not in manifest["facts"]["last"]["validation"]
     JEPAWorldModel.load(folder, place[0] / "encoder")
     with pytest.raises(ConfigError, match="learns from lessons"):

@@ -109,13 +109,14 @@ def own_sizes(folder: Path) -> dict[str, Any]:
     return {name: getattr(sizes, name) for name in CHOSEN}
 
 
-def has_actor(folder: Path) -> bool:
-    """Whether a stored world model's proposals come from a taught actor.
+def taught_cost(folder: Path) -> str:
+    """The step cost of a stored world model whose actor was taught; empty of any other.
 
     Raises:
         WeightsError: no such model.
     """
-    return Sizes.stored(load_artifact(folder, KIND)[1], folder).actor
+    stored = load_artifact(folder, KIND)[1]
+    return str(stored["cost"]) if Sizes.stored(stored, folder).actor else ""
 
 
 def load_submodules(network: Network, folder: Path, embedded: bool, whole: bool) -> float:

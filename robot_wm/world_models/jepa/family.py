@@ -20,7 +20,7 @@ from robot_wm.world_models.jepa.actor.dataset import RecordedRows, Taught
 from robot_wm.world_models.jepa.actor.lesson_latents import build_taught
 from robot_wm.world_models.jepa.actor.trainer import FREE as ACTOR_FREE
 from robot_wm.world_models.jepa.actor.trainer import ActorConfig, train_actor
-from robot_wm.world_models.jepa.artifact import has_actor, own_sizes
+from robot_wm.world_models.jepa.artifact import own_sizes, taught_cost
 from robot_wm.world_models.jepa.distillation.trainer import distill
 from robot_wm.world_models.jepa.model import NAME, JEPAWorldModel
 from robot_wm.world_models.jepa.training.config import FREE, TrainConfig
@@ -69,7 +69,7 @@ class JEPAFamily:
 
         Actor and critic that a teacher taught stay, too: they learn from lessons.
         """
-        taught: dict[str, Any] = {"proposer": 0.0, "distance": 0.0} if has_actor(start) else {}
+        taught: dict[str, Any] = {"proposer": 0.0, "distance": 0.0} if taught_cost(start) else {}
         return replace(
             config, **own_sizes(start), **taught, steps=0, embedding_steps=0, dynamics_steps=steps,
             lr=lr, latent_of=str(start), fine_tune=True, interpolation=interpolation,

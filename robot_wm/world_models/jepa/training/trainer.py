@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,16 +28,16 @@ from robot_wm.data.sequences import (
     usable,
 )
 from robot_wm.encoders.base import Encoder
-from robot_wm.training.checkpoint import full_precision, half_precision, load_artifact
+from robot_wm.training.checkpoint import full_precision, half_precision
 from robot_wm.training.loop import fit, generators_of
 from robot_wm.training.run_log import Log
 from robot_wm.world_models.base import Evaluate
 from robot_wm.world_models.jepa.artifact import (
     ABOUT,
     build_spec,
-    has_actor,
     how_trained,
     load_submodules,
+    taught_cost,
 )
 from robot_wm.world_models.jepa.model import KIND, NAME, JEPAWorldModel
 from robot_wm.world_models.jepa.training.config import FREE, TrainConfig
@@ -114,16 +114,15 @@ class WorldModelTraining(AveragedTraining[TrainingModule]):
         evaluate: Evaluate | None,
     ) -> None:
         self.pairs, self.encoder, parents = pairs, encoder, dict[str, str]()
-        self.kept: dict[str, Any] = {}
+        self.kept, self.cost = dict[str, Any](), config.cost
         if config.latent_of:
             manifest = read_manifest(Path(config.latent_of), KIND)
             check_parent(manifest, "encoder", encoder.sha256)
             parents["latent"] = manifest["sha256"]
-            if config.fine_tune and has_actor(Path(config.latent_of)):
+            if config.fine_tune and (cost := taught_cost(Path(config.latent_of))):
                 # What taught its actor goes on describing it, and so does the cost chosen there.
                 self.kept = {"actor": {**manifest["facts"].get("actor", {}), "tuned": True}}
-                stored = load_artifact(Path(config.latent_of), KIND)[1]
-                config = replace(config, cost=stored["cost"])
+                self.cost = cost
         spec, sizes = build_spec(config, pairs, encoder)
         if config.fine_tune:
             check_robot(Path(config.latent_of), spec)
@@ -221,7 +220,7 @@ class WorldModelTraining(AveragedTraining[TrainingModule]):
         """The averaged model as it would be shipped now, rounded to half precision."""
         network = copy.deepcopy(self.ema.network)
         network.load_state_dict(full_precision(half_precision(network)))
-        return JEPAWorldModel(network, self.encoder, self.spec, self.config.cost)
+        return JEPAWorldModel(network, self.encoder, self.spec, self.cost)
 
     @property
     def plans(self) -> bool:
@@ -239,7 +238,7 @@ class WorldModelTraining(AveragedTraining[TrainingModule]):
         """Write the artefact."""
         c, network, explained = self.config, self.model().network, float(self.ema.explained)
         return self.save(
-            half_precision(network), {"sizes": asdict(network.sizes), "cost": c.cost},
+            half_precision(network), {"sizes": asdict(network.sizes), "cost": self.cost},
             sum(p.numel() for p in network.parameters()), how_trained(c),
             [f"The fixed reduction keeps {explained:.1%} of the token variance"],
             {SHEET: contact_sheet(self.stores, c.seed)}, explained_variance=explained, **self.kept,
