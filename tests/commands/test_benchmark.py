@@ -76,7 +76,9 @@ def test_every_family_of_encoders_is_measured(family):
     settings = compose([f"encoder={family}", "experiment=smoke"])
     model = benchmark.untrained_model(settings, benchmark.untrained_encoder(settings))
     frames = np.zeros((2, 64, 64, 3), np.uint8)
-    assert torch.isfinite(model.encode(History(frames, np.zeros((2, 0)), np.zeros((1, 10)))).z).all()
+    assert torch.isfinite(
+        model.encode(History(frames, np.zeros((2, 0)), np.zeros((1, 10)))).z
+    ).all()
 
 
 def test_plan_times_are_split_and_add_up():
