@@ -16,8 +16,9 @@ from robot_wm.core.config import Fraction, Within, convert, unknown
 from robot_wm.core.errors import ConfigError
 
 RGB = tuple[float, float, float]
-Kind = Literal["look", "shape", "motion", "time"]
-"""What a factor changes: the picture alone, what touches what, how things move, or when."""
+Kind = Literal["look", "size", "shape", "motion", "time"]
+"""What a factor changes: the picture alone, how large something is or what touches what, how things
+move, or when."""
 
 NAMED_COLORS: dict[str, RGB] = {
     "red": (0.85, 0.1, 0.1),
@@ -208,6 +209,14 @@ def colors(nominal: RGB, *names: str) -> Color:
 def looks_of(factors: Mapping[str, Factor]) -> list[str]:
     """Names of the factors that change pictures and nothing else: colours, light, the camera."""
     return [name for name, factor in factors.items() if factor.kind == "look"]
+
+
+def drawn_again(factors: Mapping[str, Factor]) -> list[str]:
+    """Names of the factors in which a collection in other looks differs: looks, and sizes.
+
+    Its states are those of its source whatever is in them: nothing moves in such a collection.
+    """
+    return [name for name, factor in factors.items() if factor.kind in ("look", "size")]
 
 
 def levels(factor: Factor) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class ZeroShot:
         # What is neither touched nor seen spoils no state; what is touched spoils most, so first.
         self._others = [
             self._task.compile({name: value})
-            for kind in ("shape", "look")
+            for kind in ("shape", "size", "look")
             for name, factor in self._factors.items()
             if factor.kind == kind
             for value in factor.held_out

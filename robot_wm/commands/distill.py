@@ -3,7 +3,8 @@
 The model named by ``weights`` says what the latent of every recorded frame is; over the encoder
 named by ``encoder_name``, a new projector learns to say the same, of the frame as it was recorded
 and of the same state in other colours, light and camera. Predictor, actor and goal distance stay as
-they are. Pictures may have another size. The result is the world model ``<name>-distilled``.
+they are. Pictures may have another size. The result is the world model ``<name>-distilled``. With
+``distill.encoder=true`` that encoder learns, too, and is frozen under the same name.
 """
 
 from __future__ import annotations
@@ -55,13 +56,15 @@ def run(session: Session) -> int:
             f"a world model of the family {family.name}, whose latent cannot be distilled",
             "a family with `distill`", "distil another world model",
         )  # fmt: skip
-    parent, folder = encoder(session), settings.model_path(f"{settings.name}-distilled")
+    name = f"{settings.name}-distilled"
+    parent, folder = encoder(session), settings.model_path(name)
     if not (folder / MANIFEST).is_file():
         data = training_data(settings, settings.train_on, parent)
         say(f"distilling {source[0]} into {folder}")
-        _distill(session, family, source, data, folder.parent)
+        _distill(session, family, source, data, folder.parent, settings.encoder_path(name))
     made = read_manifest(folder, KIND, verify=False)
-    for role, path, kind in (("encoder", parent, "encoder"), ("latent", source[0], KIND)):
+    seen = "first_encoder" if settings.distill.encoder else "encoder"
+    for role, path, kind in ((seen, parent, "encoder"), ("latent", source[0], KIND)):
         check_parent(made, role, read_manifest(path, kind, verify=False)["sha256"])
     wanted = {k: v for k, v in asdict(settings.distill).items() if k not in FREE}
     wanted["seed"] = settings.seed
@@ -73,18 +76,19 @@ def run(session: Session) -> int:
 
 
 def _distill(
-    session: Session, family: Distills, source: tuple[Path, Path], data: TrainingData, out: Path
-) -> None:
+    session: Session, family: Distills, source: tuple[Path, Path], data: TrainingData, out: Path,
+    encoder_out: Path,
+) -> None:  # fmt: skip
     """Distil, with the scene at hand where pictures must be drawn at the source's size."""
     settings = session.settings
     size = read_json(source[0] / "config.json")["spec"]["image_size"]
     if size == settings.image_size or settings.task.name not in tasks():
-        family.distill(settings.distill, source, data, settings.seed, out)
+        family.distill(settings.distill, source, data, settings.seed, out, encoder_out=encoder_out)
         return
     env = scene(settings.task.name, size)
     env.reset(seed=0)
     pictures = partial(locate("sim.collection.teacher.pictures"), env)
     try:
-        family.distill(settings.distill, source, data, settings.seed, out, pictures)
+        family.distill(settings.distill, source, data, settings.seed, out, pictures, encoder_out)
     finally:
         env.close()

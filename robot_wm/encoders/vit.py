@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from robot_wm.core.config import Within, check_fields
 from robot_wm.core.errors import ConfigError, InputError
 from robot_wm.core.images import Sides, Size, sides, spelled
+from robot_wm.encoders.contrast import CHANNELS, contrast
 from robot_wm.encoders.transformer import Transformer, position_table, take
 
 
@@ -37,6 +38,8 @@ class EncoderConfig:
         width, depth, heads, mlp_ratio: of the transformer; depth counts its blocks.
         pixel_scale: pixels in [0, 255] lose the clip's mean colour (of each channel) and are
             divided by this [grey levels], inside the model.
+        sees: ``color``, or ``contrast`` in its place (:mod:`robot_wm.encoders.contrast`), for which
+            ``pixel_scale`` does not count.
 
     Raises:
         ConfigError: sizes that do not divide.
@@ -50,6 +53,7 @@ class EncoderConfig:
     heads: Annotated[int, Within(1, 4096)] = 4
     mlp_ratio: Annotated[int, Within(1, 64)] = 4
     pixel_scale: Annotated[float, Within(above=0, high=1e6)] = 64.0
+    sees: Literal["color", "contrast"] = "color"
 
     def __post_init__(self) -> None:
         check_fields(self, "encoder")
@@ -69,6 +73,11 @@ class EncoderConfig:
         return height // self.patch, width // self.patch
 
     @property
+    def channels(self) -> int:
+        """Numbers of a pixel."""
+        return 3 if self.sees == "color" else CHANNELS
+
+    @property
     def tokens(self) -> int:
         """``P``: tokens of one frame or tubelet."""
         return math.prod(self.grid)
@@ -83,7 +92,7 @@ class VideoEncoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed = nn.Linear(config.tubelet * config.patch**2 * 3, config.width)
+        self.embed = nn.Linear(config.tubelet * config.patch**2 * config.channels, config.width)
         self.mix = nn.Linear(config.width, config.width)
         self.body = Transformer(config.width, config.depth, config.heads, config.mlp_ratio)
         # Fixed, rebuilt from the configuration: never part of the weights.
@@ -124,12 +133,18 @@ class VideoEncoder(nn.Module):
             )
         depth = 1 if frames == 1 else c.tubelet
         times = frames // depth
+        values = self._seen(pixels)
+        cut = values.reshape(batch, times, depth, rows, c.patch, columns, c.patch, c.channels)
+        cut = cut.permute(0, 1, 3, 5, 2, 4, 6, 7)
+        return cut.reshape(batch, times * c.tokens, depth * c.patch**2 * c.channels), times
+
+    def _seen(self, pixels: Tensor) -> Tensor:
+        """What the stem gets of clips ``[B, T, H, W, 3]``, ``[B, T, H, W, C]``."""
+        if self.config.sees == "contrast":
+            return contrast(pixels.flatten(0, 1)).view(*pixels.shape[:-1], CHANNELS)
         # Without the mean colour a plain background is near zero and objects stand out.
         values = pixels.to(self.embed.weight.dtype)
-        values = (values - values.mean(dim=(1, 2, 3), keepdim=True)) / c.pixel_scale
-        cut = values.reshape(batch, times, depth, rows, c.patch, columns, c.patch, 3)
-        cut = cut.permute(0, 1, 3, 5, 2, 4, 6, 7)
-        return cut.reshape(batch, times * c.tokens, depth * c.patch**2 * 3), times
+        return (values - values.mean(dim=(1, 2, 3), keepdim=True)) / self.config.pixel_scale
 
     def _positions(self, times: int) -> Tensor:
         positions = self.get_buffer("positions")

@@ -186,6 +186,7 @@ class Distills(Protocol):
     def distill(
         self, config: DistillConfig, source: tuple[Path, Path], data: TrainingData, seed: int,
         out: Path, pictures: Callable[[np.ndarray], Any] | None = None,
+        encoder_out: Path | None = None,
     ) -> Path:  # fmt: skip
         """Write ``out/world_model``, whose latent is the source's, over another encoder.
 
@@ -193,6 +194,8 @@ class Distills(Protocol):
             source: the model and its encoder.
             data: episodes as recorded and in other looks, with the other encoder.
             pictures: images of physics states ``[N, S]`` at the size that the source sees.
+            encoder_out: where the encoder is written if it is to learn, too (``config.encoder``);
+                the model's parents name it ``encoder``, and ``first_encoder`` the one of ``data``.
         """
         ...
 

@@ -19,6 +19,9 @@ class DistillConfig(Schedule):
         color_jitter: frames as recorded that are seen in colours changed at random, too
             (:mod:`robot_wm.data.color_jitter`), as a share of all of them; they are other
             looks.
+        encoder: the encoder named by ``encoder_name`` is no more than a beginning: it learns, too,
+            through all looks to the latent, and is frozen afterwards as ``<name>-distilled``. It
+            takes many times longer; what the frozen one does not tell apart may be learned.
         evaluate_every, checkpoint_every, log_every: in steps.
     """
 
@@ -26,6 +29,7 @@ class DistillConfig(Schedule):
     batch: Annotated[int, Within(2, 10**5)] = 256
     other_looks: Fraction = 0.5
     color_jitter: Fraction = 0.0
+    encoder: bool = False
     lr: Annotated[float, Within(above=0, high=10)] = 2e-3
     evaluate_every: Natural = 1_000
     checkpoint_every: Count = 1_000

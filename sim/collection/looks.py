@@ -1,8 +1,9 @@
-"""A collection in other looks: recorded states, drawn again with other colours, light and camera.
+"""A collection in other looks: recorded states with other colours, light, camera and sizes.
 
 The scene restores a state exactly, so an episode of ``<source>-looks`` shows what its source does,
 frame for frame. One appearance is drawn per episode, from the training ranges of the factors that
-change pictures and nothing else. Numbers, and with them splits, are those of the source.
+change pictures and of sizes, which change nothing else where nothing moves. Numbers, and with them
+splits, are those of the source.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from robot_wm.data.formats.native import open_dataset, write_shard
 from robot_wm.data.looks import KEY, SOURCE, digest
 from robot_wm.data.shards import fill
 from sim.env import GoalEnv
-from sim.randomization import draw, looks_of
+from sim.randomization import draw, drawn_again
 from sim.tasks import TASKS
 
 STREAM = 0x100C5  # of the appearances, apart from every stream of a collection
@@ -44,7 +45,7 @@ def repaint(source: Path, root: Path, number: int, episodes: int, workers: int =
     """
     store = open_episodes(source)
     task, known = store.schema.task, store.schema.state_dim > 0
-    names = looks_of(TASKS[task].factors) if task in TASKS else []
+    names = drawn_again(TASKS[task].factors) if task in TASKS else []
     varied = [store.meta(i)["id"] for i in range(len(store)) if store.meta(i).get("factors")]
     if not names or not known or varied:
         raise ConfigError(
@@ -68,7 +69,7 @@ def repaint(source: Path, root: Path, number: int, episodes: int, workers: int =
 
 
 def _looks(task: str) -> list[str]:
-    return looks_of(TASKS[task].factors)
+    return drawn_again(TASKS[task].factors)
 
 
 @dataclass

@@ -115,7 +115,7 @@ class Cube(Task):
         "cube_color": colors((0.96, 0.26, 0.33), "blue", "yellow", "green"),
         "canvas_color": colors(FLOOR, "brown", "magenta"),
         # Smaller alone: a larger one stands in the table, and in the fingers that hold it.
-        "cube_size": Interval(1.0, 0.9, 1.1, (0.6, 0.75), "shape"),
+        "cube_size": Interval(1.0, 0.9, 1.1, (0.6, 0.75), "size"),
         "camera_pitch": Interval(0.0, -2.0, 2.0, (-10.0, -5.0, 5.0, 10.0)),
         "mass": Interval(1.0, 0.8, 1.25, (0.5, 2.0), "motion"),
         "friction": Interval(1.0, 0.8, 1.25, (0.5, 2.0), "motion"),

@@ -217,7 +217,7 @@ class JacoPush(Jaco):
     robot = (0, 1)
     factors: ClassVar[Mapping[str, Factor]] = {
         "brick_color": colors((0.85, 0.25, 0.20), "blue", "green", "yellow"),
-        "brick_size": Interval(1.0, 0.9, 1.1, (0.75, 1.3), "shape"),
+        "brick_size": Interval(1.0, 0.9, 1.1, (0.75, 1.3), "size"),
         "mass": Interval(1.0, 0.8, 1.25, (0.5, 2.0), "motion"),
         "friction": Interval(1.0, 0.8, 1.25, (0.5, 2.0), "motion"),
         **FACTORS,

@@ -74,7 +74,7 @@ class TwoRoom(Task):
     factors: ClassVar[Mapping[str, Factor]] = {
         "agent_color": colors((1.0, 0.0, 0.0), "blue", "green", "black"),
         "canvas_color": colors((1.0, 1.0, 1.0), "red", "blue", "black"),
-        "agent_size": Interval(1.0, 0.8, 1.2, (4 / 7, 10 / 7, 12 / 7), "shape"),
+        "agent_size": Interval(1.0, 0.8, 1.2, (4 / 7, 10 / 7, 12 / 7), "size"),
         "door_y": Interval(DOOR_Y, 1.44, 1.84, (0.84, 0.44), "shape"),
         **shared_factors(),
         # White, black and pure red saturate: a brighter level would change nothing.

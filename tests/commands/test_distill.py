@@ -38,11 +38,15 @@ class Family:
     def __init__(self, encoder: str) -> None:
         self.encoder, self.sources = encoder, list[tuple[Path, Path]]()
 
-    def distill(self, config, source, data, seed, out, pictures=None) -> Path:
+    def distill(self, config, source, data, seed, out, pictures=None, encoder_out=None) -> Path:
         self.sources.append(source)
         latent = read_manifest(source[0], KIND)["sha256"]
         facts = {"config": {**asdict(config), "seed": seed}, "datasets": data.datasets}
-        stored(out / KIND, KIND, {"encoder": self.encoder, "latent": latent}, facts)
+        parents = {"encoder": self.encoder, "latent": latent}
+        if config.encoder:
+            learned = stored(encoder_out, "encoder", {}, {"distill": {}})
+            parents |= {"encoder": learned, "first_encoder": self.encoder}
+        stored(out / KIND, KIND, parents, facts)
         return out / KIND
 
 
@@ -96,3 +100,14 @@ def test_a_family_that_cannot_is_refused(home, monkeypatch) -> None:
     monkeypatch.setattr(base, "family_of", lambda folder: SimpleNamespace(name="dreamer"))
     with pytest.raises(ConfigError, match="dreamer, whose latent cannot be distilled"):
         run()
+
+
+def test_an_encoder_that_learned_has_the_model_s_name_and_is_used_again(home) -> None:
+    for _ in range(2):
+        assert run("distill.encoder=true") == 0
+    assert len(home.family.sources) == 1
+    learned = home.root / "encoders/mine-distilled/encoder"
+    made = read_manifest(home.root / f"models/push_t-mine-distilled/{KIND}", KIND)
+    assert made["parents"]["encoder"] == read_manifest(learned, "encoder")["sha256"]
+    with pytest.raises(DataError, match="encoder"):
+        run()  # asked for over the frozen one now

@@ -13,14 +13,16 @@ from moving_square import make_dataset, tiny_encoder
 from test_invariant_latent import looks
 from test_jepa_trainer import tiny_run
 
-from robot_wm.core.errors import DataError
+from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.data.latent_cache import build_latents
 from robot_wm.data.sequences import Pair, open_pairs
+from robot_wm.encoders.frozen import FrozenEncoder
 from robot_wm.encoders.token_pca import TokenPCA
 from robot_wm.training.checkpoint import load_artifact
 from robot_wm.training.loop import fit
 from robot_wm.world_models.distillation import DistillConfig
 from robot_wm.world_models.jepa.distillation.dataset import FrameDataset, targets
+from robot_wm.world_models.jepa.distillation.inputs import Pixels, Tokens
 from robot_wm.world_models.jepa.distillation.trainer import Distillation, check_robot, distill
 from robot_wm.world_models.jepa.model import JEPAWorldModel, Network
 from robot_wm.world_models.jepa.training.trainer import train
@@ -63,9 +65,16 @@ def reduction(pairs: list[Pair]) -> TokenPCA:
     return reduce
 
 
+def tokens(
+    pairs: list[Pair], source: JEPAWorldModel, split: str = "train", reduce: TokenPCA | None = None
+) -> FrameDataset:
+    rows = partial(Tokens(pairs, tiny_encoder()).rows, reduce or reduction(pairs))
+    return FrameDataset([store for store, _ in pairs], split, source, rows)
+
+
 def test_every_look_has_the_target_of_its_state_as_recorded(made) -> None:
     _, pairs, source = made
-    frames = FrameDataset(pairs, "train", source, reduction(pairs))
+    frames = tokens(pairs, source)
     assert len(frames.recorded) + len(frames.other) == len(frames.x)
     first = pairs[0][0].indices("train")[0]
     seen = np.asarray(pairs[0][0][first].frames)
@@ -81,22 +90,22 @@ def test_every_look_has_the_target_of_its_state_as_recorded(made) -> None:
 
 def test_a_step_has_the_wanted_share_of_other_looks(made) -> None:
     _, pairs, source = made
-    frames = FrameDataset(pairs, "train", source, reduction(pairs))
+    frames = tokens(pairs, source)
     rng = np.random.default_rng(0)
     rows = []
     frames.gather = lambda chosen: rows.append(chosen)  # type: ignore[method-assign]
     frames.draw(40, 0.25, rng)
     assert np.isin(rows[0], frames.other).sum() == 10
-    alone = FrameDataset(pairs[:1], "train", source, reduction(pairs))
+    alone = tokens(pairs[:1], source)
     assert len(alone.draw(8, 0.5, rng).x) == 8
 
 
 def test_changed_colours_are_further_looks_of_recorded_frames(made, tmp_path: Path) -> None:
     _, pairs, source = made
     config = DistillConfig(steps=1, color_jitter=0.5)
-    run = Distillation(config, source, pairs, tiny_encoder(), 3, tmp_path)
+    run = Distillation(config, source, Tokens(pairs, tiny_encoder()), 3, tmp_path)
     run.network.reduce.load_state_dict(reduction(pairs).state_dict())
-    plain, frames = FrameDataset(pairs, "train", source, run.network.reduce), run._frames("train")
+    plain, frames = tokens(pairs, source, reduce=run.network.reduce), run._frames("train")
     added = np.arange(len(plain.x), len(frames.x))
     assert 0.3 < len(added) / len(plain.recorded) < 0.7
     np.testing.assert_array_equal(frames.other, np.concatenate([plain.other, added]))
@@ -110,13 +119,13 @@ def test_frames_of_another_size_are_drawn_again(made) -> None:
     small = replace(source.spec, image_size=16)
     other = JEPAWorldModel(source.network, source.encoder, small)
     with pytest.raises(DataError, match="without a scene to draw them in again"):
-        FrameDataset(pairs[:1], "train", other, reduction(pairs))
+        tokens(pairs[:1], other)
 
 
 def test_episodes_of_which_no_frame_changes_its_colours_add_nothing(made) -> None:
     _, pairs, source = made
     config = DistillConfig(steps=1, color_jitter=1e-9)
-    run = Distillation(config, source, pairs[:1], tiny_encoder(), 0, Path())
+    run = Distillation(config, source, Tokens(pairs[:1], tiny_encoder()), 0, Path())
     run.network.reduce = reduction(pairs)
     assert not len(run._frames("train").other)
 
@@ -124,7 +133,7 @@ def test_episodes_of_which_no_frame_changes_its_colours_add_nothing(made) -> Non
 def test_looks_without_their_source_are_refused(made) -> None:
     _, pairs, source = made
     with pytest.raises(DataError, match=r"nominal,nominal-looks"):
-        FrameDataset(pairs[1:], "train", source, reduction(pairs))
+        tokens(pairs[1:], source, reduce=reduction(pairs))
 
 
 def test_another_robot_is_refused(made) -> None:
@@ -148,11 +157,11 @@ def test_the_latent_is_learned_in_all_looks_and_all_else_is_the_source_s(
         before, after = (getattr(m.network, name).state_dict() for m in (source, model))
         for key in before:
             torch.testing.assert_close(after[key], before[key], atol=2e-3, rtol=2e-3)
-    frames = FrameDataset(pairs, "validation", source, model.network.reduce)
+    frames = tokens(pairs, source, "validation", model.network.reduce)
     spread = frames.z.std(dim=0).square().mean().sqrt()
     for rows in (frames.recorded, frames.other):
         batch = frames.gather(rows)
-        error = (model.network.project(batch.x) - batch.z).square().mean().sqrt()
+        error = (model.network.project(batch.x.float()) - batch.z).square().mean().sqrt()
         assert error < 0.6 * spread
     facts = load_artifact(folder, "world_model")[2]
     assert facts["parents"]["latent"] == source.spec.hashes["world_model"]
@@ -165,8 +174,64 @@ def test_a_resumed_run_ends_with_the_same_bytes(made, tmp_path: Path) -> None:
     config = DistillConfig(steps=6, batch=8, warmup=2, evaluate_every=0, checkpoint_every=3)
     whole = distill(config, source, roots, caches, tiny_encoder(), 0, tmp_path / "a")
     out = tmp_path / "b"
-    make = partial(Distillation, config, source, pairs, tiny_encoder(), 0, out)
+    make = partial(Distillation, config, source, Tokens(pairs, tiny_encoder()), 0, out)
     fit(make, out, stop_at=3)
     half = fit(make, out)
     names = ("weights.safetensors", "config.json")
     assert all((whole / n).read_bytes() == (half / n).read_bytes() for n in names)
+
+
+def test_an_encoder_that_learns_is_frozen_beside_the_model(made, tmp_path: Path) -> None:
+    _, pairs, source = made
+    roots, first = [s.root for s, _ in pairs], tiny_encoder(3, "first")
+    config = DistillConfig(
+        steps=120, batch=32, lr=4e-3, warmup=10, ema=0.9, evaluate_every=120, encoder=True
+    )
+    before = {key: value.clone() for key, value in first.state_dict().items()}
+    folder = distill(config, source, roots, [], first, 0, tmp_path, None, tmp_path / "encoder")
+    encoder, parents = (
+        FrozenEncoder.load(tmp_path / "encoder"),
+        load_artifact(folder, "world_model")[2],
+    )
+    assert parents["parents"] == {
+        "encoder": encoder.sha256, "first_encoder": "first",
+        "latent": source.spec.hashes["world_model"], "latent_encoder": "tiny",
+    }  # fmt: skip
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, before[key])  # what learned is a copy
+        assert not torch.equal(value, encoder.state_dict()[key])
+    model = JEPAWorldModel(loaded(folder).network, encoder, source.spec)
+    rows = partial(Pixels([s for s, _ in pairs], first).rows, TokenPCA(1, 1, 1))
+    frames = FrameDataset([s for s, _ in pairs], "validation", source, rows)
+    spread = frames.z.std(dim=0).square().mean().sqrt()
+    for index in (frames.recorded, frames.other):
+        batch = frames.gather(index)
+        error = (model.embed_frames(batch.x.numpy()) - batch.z).square().mean().sqrt()
+        assert error < 0.5 * spread
+
+
+def test_an_encoder_that_learns_resumes_to_the_same_bytes(made, tmp_path: Path) -> None:
+    _, pairs, source = made
+    stores, first = [s for s, _ in pairs], tiny_encoder(3, "first")
+    config = DistillConfig(
+        steps=4, batch=8, warmup=2, evaluate_every=0, checkpoint_every=2, encoder=True,
+        color_jitter=0.3,
+    )  # fmt: skip
+    found = []
+    for name, stops in (("a", (None,)), ("b", (2, None))):
+        out, seen = tmp_path / name, Pixels(stores, first)
+        make = partial(Distillation, config, source, seen, 0, out, None, out / "encoder")
+        for stop in stops:
+            fit(make, out, stop_at=stop)
+        paths = (out / "encoder", out / "world_model")
+        found.append([(path / "weights.safetensors").read_bytes() for path in paths])
+    assert found[0] == found[1]
+
+
+def test_an_encoder_without_weights_to_learn_is_refused(made) -> None:
+    from robot_wm.encoders.untrained import PatchEncoder
+    from robot_wm.encoders.vit import EncoderConfig
+
+    stores = [store for store, _ in made[1]]
+    with pytest.raises(ConfigError, match="PatchEncoder, which cannot learn"):
+        Pixels(stores, PatchEncoder(EncoderConfig(image_size=32)))

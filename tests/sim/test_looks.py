@@ -13,7 +13,7 @@ from robot_wm.data.looks import digest, label, parted, source_of, suffix, twins
 from sim import make
 from sim.collection.collect import CollectConfig, Mix, collect
 from sim.collection.looks import repaint
-from sim.randomization import Color, Interval, looks_of
+from sim.randomization import Color, Interval, drawn_again, looks_of
 from sim.tasks import TASKS
 
 
@@ -37,7 +37,7 @@ def test_the_same_states_are_seen_in_training_looks_frame_for_frame(
 ) -> None:
     source = EpisodeStore(recorded(tmp_path / "a", task))
     found = EpisodeStore(repaint(source.root, tmp_path / "b", 1, 6))
-    env, names = make(task, 32), looks_of(TASKS[task].factors)
+    env, names = make(task, 32), drawn_again(TASKS[task].factors)
     assert len(found) == len(source) == 6
     assert source_of([found, source], 0) == 1
     assert twins(found, source, range(6)) == list(range(6))

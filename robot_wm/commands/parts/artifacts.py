@@ -226,7 +226,7 @@ def _check_encoder(session: Session, folder: Path) -> None:
     from robot_wm.data.formats.base import is_dataset, open_episodes
 
     settings, manifest = session.settings, read_manifest(folder, "encoder", verify=False)
-    if settings.encoder_name == SHIPPED:
+    if settings.encoder_name == SHIPPED or "distill" in manifest["facts"]:
         shape = {"image_size": settings.image_size}
         check_same(folder, read_json(folder / "config.json").get("encoder", {}), shape, "pretrain")
         return

@@ -101,11 +101,14 @@ class JEPAFamily:
     def distill(
         self, config: DistillConfig, source: tuple[Path, Path], data: TrainingData, seed: int,
         out: Path, pictures: Callable[[np.ndarray], Any] | None = None,
+        encoder_out: Path | None = None,
     ) -> Path:  # fmt: skip
         """Projector and embedding learn; predictor, proposer and goal distance are the source's."""
-        caches = [data.latents(path) for path in data.datasets]
-        model, frozen = self.load(*source), load_encoder(data.encoder)
-        return distill(config, model, data.datasets, caches, frozen, seed, out, pictures)
+        caches = [] if config.encoder else [data.latents(path) for path in data.datasets]
+        model, first = self.load(*source), load_encoder(data.encoder)
+        return distill(
+            config, model, data.datasets, caches, first, seed, out, pictures, encoder_out
+        )
 
     def _demonstrations(
         self, model: JEPAWorldModel, recorded: TrainingData, noise: float

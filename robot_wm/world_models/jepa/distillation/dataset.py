@@ -13,9 +13,8 @@ from robot_wm.core.errors import DataError
 from robot_wm.core.images import sides, spelled
 from robot_wm.core.system.progress import progress
 from robot_wm.data.formats.base import EpisodeReader
-from robot_wm.data.looks import label, source_of
-from robot_wm.data.sequences import Pair, SequenceDataset, usable
-from robot_wm.encoders.token_pca import TokenPCA
+from robot_wm.data.looks import label, source_of, twin_rows
+from robot_wm.data.sequences import usable
 from robot_wm.world_models.jepa.model import JEPAWorldModel
 
 FRAMES = 256  # that the source looks at together
@@ -23,8 +22,11 @@ FRAMES = 256  # that the source looks at together
 Pictures = Callable[[np.ndarray], Iterable[np.ndarray]]
 """Images of physics states ``[N, S]`` at the size that the source sees."""
 
+Rows = Callable[[int, int], Tensor]
+"""What learns is given of an episode, by data set and position: a row of each frame."""
+
 Recolored = Callable[[np.ndarray], tuple[np.ndarray, Tensor]]
-"""Of frames ``[T, H, W, 3]``: which ones, and their tokens ``[N, P, D]`` in changed colours."""
+"""Of frames ``[T, H, W, 3]``: which ones, and their rows in changed colours."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class FrameBatch:
     """Some frames.
 
     Attributes:
-        x: reduced tokens of the new encoder ``[B, P, R]``, in any look.
+        x: what learns is given, in any look: reduced tokens of the new encoder ``[B, P, R]``, or
+            frames uint8 ``[B, H, W, 3]`` where the encoder learns, too.
         z: the source's latents of the same states as they were recorded ``[B, Z]``.
         keypoints: what its projector made on the way there ``[B, 4 K]``.
     """
@@ -46,11 +49,10 @@ class FrameDataset:
     """All frames of one split.
 
     Args:
-        pairs: data sets with the new encoder's latent caches; one in other looks must have its
-            source among them.
+        stores: data sets; one in other looks must have its source among them.
         split: ``train``, ``validation`` or ``test``.
         source: the model whose latents are wanted.
-        reduce: fitted reduction of the new encoder's tokens.
+        rows: gives the rows of :attr:`FrameBatch.x`.
         pictures: draws what the source looks at, where the episodes' frames have another size.
         recolored: makes further looks of frames as recorded, if given.
 
@@ -60,47 +62,49 @@ class FrameDataset:
 
     def __init__(
         self,
-        pairs: Sequence[Pair],
+        stores: Sequence[EpisodeReader],
         split: str,
         source: JEPAWorldModel,
-        reduce: TokenPCA,
+        rows: Rows,
         pictures: Pictures | None = None,
         recolored: Recolored | None = None,
     ) -> None:
-        stores = [store for store, _ in pairs]
-        check_looks(pairs)
-        if not any(usable(store, split) for store in stores):
-            raise DataError(f"no {split} episode", "some episodes", "collect more data")
-        rows = SequenceDataset(pairs, split, reduce, 2, 1, 1, 0.0)
-        self.x = rows.x
-        own = np.arange(len(rows.x))
-        shown = own if rows.twin is None else rows.twin
-        z, keypoints, first = list[Tensor](), list[Tensor](), 0
+        check_looks(stores)
         places = [(p, i) for p, store in enumerate(stores) for i in usable(store, split)]
+        if not places:
+            raise DataError(f"no {split} episode", "some episodes", "collect more data")
+        self.x, lengths = torch.empty(0), [stores[p].frames_of(i) for p, i in places]
+        own = np.arange(sum(lengths))
+        twin = twin_rows(stores, places, lengths)
+        shown, first = own if twin is None else twin, 0
+        sizes = source.network.sizes
+        z, keypoints = (
+            torch.zeros(len(own), sizes.latent),
+            torch.zeros(len(own), 4 * sizes.keypoints),
+        )
         with progress(f"{split} targets", len(places)) as report:
-            for done, (p, i) in enumerate(places, start=1):
-                count = len(pairs[p][1].latents_of(i))
-                asked = bool((shown[first : first + count] == own[first : first + count]).all())
-                seen = _seen(stores[p], i, count, source, pictures) if asked else None
-                found = None if seen is None else targets(source, seen)
-                z.append(found[0] if found else torch.zeros(count, source.network.sizes.latent))
-                keypoints.append(
-                    found[1] if found else torch.zeros(count, 4 * source.network.sizes.keypoints)
-                )
+            for done, ((p, i), count) in enumerate(zip(places, lengths, strict=True), start=1):
+                here = slice(first, first + count)
+                found = rows(p, i)
+                if not len(self.x):  # one tensor of its final size: it is most of the memory
+                    self.x = torch.empty(len(own), *found.shape[1:], dtype=found.dtype)
+                self.x[here] = found
+                if (shown[here] == own[here]).all():
+                    seen = _seen(stores[p], i, count, source, pictures)
+                    z[here], keypoints[here] = targets(source, seen)
                 first += count
                 report(done)
         of_source = torch.from_numpy(shown)
-        self.z, self.keypoints = torch.cat(z)[of_source], torch.cat(keypoints)[of_source]
+        self.z, self.keypoints = z[of_source], keypoints[of_source]
         self.recorded, self.other = own[shown == own], own[shown != own]
         if recolored is not None:
-            self._append(stores, places, [len(part) for part in z], reduce, recolored)
+            self._append(stores, places, lengths, recolored)
 
     def _append(
         self,
         stores: Sequence[EpisodeReader],
         places: Sequence[tuple[int, int]],
         counts: Sequence[int],
-        reduce: TokenPCA,
         recolored: Recolored,
     ) -> None:
         """Further rows in other looks: some recorded frames with changed colours."""
@@ -109,9 +113,9 @@ class FrameDataset:
         with progress("changed colours", len(places)) as report:
             for done, ((p, i), count) in enumerate(zip(places, counts, strict=True), start=1):
                 if first in recorded:
-                    chosen, tokens = recolored(stores[p][i].frames[:count])
+                    chosen, found = recolored(stores[p][i].frames[:count])
                     if len(chosen):
-                        x.append(reduce(tokens).to(self.x.dtype))
+                        x.append(found.to(self.x.dtype))
                         of.append(first + chosen)
                 first += count
                 report(done)
@@ -137,16 +141,15 @@ class FrameDataset:
     def gather(self, rows: np.ndarray) -> FrameBatch:
         """The frames at ``rows``."""
         index = torch.from_numpy(rows)
-        return FrameBatch(self.x[index].float(), self.z[index], self.keypoints[index])
+        return FrameBatch(self.x[index], self.z[index], self.keypoints[index])
 
 
-def check_looks(pairs: Sequence[Pair]) -> None:
+def check_looks(stores: Sequence[EpisodeReader]) -> None:
     """Refuse data sets of which the source cannot be asked.
 
     Raises:
         DataError: a varied collection, or other looks without their source.
     """
-    stores = [store for store, _ in pairs]
     for p, store in enumerate(stores):
         varied = any(store.meta(i).get("factors") for i in range(len(store)))
         if varied and source_of(stores, p) is None:

@@ -1,15 +1,15 @@
 """Carry a world model over to another frozen encoder and to other looks.
 
-Projector and embedding learn to say of a frame, whatever its colours, light and camera, what the
-source says of the same state as it was recorded (distillation, Hinton et al. 2015,
-arXiv:1503.02531). Predictor, actor and goal distance come along as they are: what they learned from
-many episodes is kept, for the latent is the same.
+Projector and embedding, and the encoder itself where it is to learn, too, say of a frame, whatever
+its colours, light and camera, what the source says of the same state as it was recorded
+(distillation, Hinton et al. 2015, arXiv:1503.02531). Predictor, actor and goal distance come along
+as they are: what they learned from many episodes is kept, for the latent is the same.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -17,29 +17,31 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from robot_wm.core.errors import DataError
+from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.protocols import ModelSpec, spec_to_json
-from robot_wm.core.storage.markdown import card, table
 from robot_wm.data.color_jitter import recolored
-from robot_wm.data.formats.base import spec_of
-from robot_wm.data.sequences import Pair, open_pairs, sample_tokens, usable
+from robot_wm.data.formats.base import open_stores, spec_of
+from robot_wm.data.sequences import open_pairs, usable
 from robot_wm.encoders.base import Encoder
+from robot_wm.encoders.frozen import save_encoder
 from robot_wm.training.checkpoint import full_precision, half_precision, save_artifact
 from robot_wm.training.ema import Averaged
 from robot_wm.training.loop import Pace, Training, fit, generators_of
 from robot_wm.training.optim import warmup_cosine
 from robot_wm.training.run_log import Log
 from robot_wm.world_models.distillation import FREE, DistillConfig
-from robot_wm.world_models.jepa.artifact import ABOUT, grid_of, layer_norm_of
+from robot_wm.world_models.jepa.artifact import grid_of, layer_norm_of
+from robot_wm.world_models.jepa.distillation.card import card_of
 from robot_wm.world_models.jepa.distillation.dataset import (
     FrameBatch,
     FrameDataset,
     Pictures,
     Recolored,
 )
+from robot_wm.world_models.jepa.distillation.inputs import Latent, Pixels, Tokens
 from robot_wm.world_models.jepa.model import CONTEXT, KIND, NAME, JEPAWorldModel
 from robot_wm.world_models.jepa.network import Network, candidate_bytes
 from robot_wm.world_models.jepa.visualization import SHEET, contact_sheet
@@ -58,44 +60,38 @@ def distill(
     seed: int,
     out: Path,
     pictures: Pictures | None = None,
+    encoder_out: Path | None = None,
 ) -> Path:
     """Train, and write ``out/world_model``: ``source`` over another encoder.
 
     Args:
         source: whose latent is learned; all else is taken from it.
-        datasets, latents: episodes as recorded and in other looks, with their caches.
-        encoder: the one the latents were made with.
+        datasets, latents: episodes as recorded and in other looks, with their caches; none where
+            the encoder learns.
+        encoder: the one the latents were made with, or that learning begins with.
         seed: of weights and batches.
         out: run folder; an interrupted run there goes on.
         pictures: draws physics states as the source sees them, where the episodes' frames have
             another size.
+        encoder_out: where the encoder goes that learned (``config.encoder``); it is frozen then.
 
     Raises:
+        ConfigError: an encoder that is to learn and cannot, or whose folder is not given.
         DataError: another task or robot than the source's, or frames that it cannot judge.
         WeightsError: ``out`` holds a run with another configuration.
     """
-    pairs = open_pairs(source.spec.task, datasets, latents, encoder.sha256)
-    return fit(
-        partial(Distillation, config, source, pairs, encoder, seed, Path(out), pictures), out
-    )
-
-
-class Latent(nn.Module):
-    """What learns: reduced tokens ``[B, P, R]`` to keypoints ``[B, 4 K]``, latents ``[B, Z]``."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.projector, self.embedding = network.projector, network.embedding
-        self.whiten = network.whiten
-
-    def forward(self, reduced: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
-        keypoints = self.projector(reduced)
-        return keypoints, self.whiten(self.embedding(keypoints))
+    task = source.spec.task
+    seen: Tokens | Pixels
+    if config.encoder:
+        seen = Pixels(open_stores(task, datasets), encoder)
+    else:
+        seen = Tokens(open_pairs(task, datasets, latents, encoder.sha256), encoder)
+    make = partial(Distillation, config, source, seen, seed, Path(out), pictures, encoder_out)
+    return fit(make, out)
 
 
 class Distillation(Training):
-    """Projector and embedding, learning from another model's latents; see :func:`distill`."""
+    """Projector, embedding, perhaps encoder, learning from a model's latents: :func:`distill`."""
 
     title, section = "distill", "distill"
 
@@ -103,29 +99,32 @@ class Distillation(Training):
         self,
         config: DistillConfig,
         source: JEPAWorldModel,
-        pairs: list[Pair],
-        encoder: Encoder,
+        seen: Tokens | Pixels,
         seed: int,
         out: Path,
         pictures: Pictures | None = None,
+        encoder_out: Path | None = None,
     ) -> None:
-        self.config, self.source, self.pairs, self.encoder = config, source, pairs, encoder
-        self.seed, self.out, self.pictures = seed, out, pictures
-        check_robot(source.spec, spec_of(pairs[0][0], CONTEXT, source.spec.horizon))
+        self.config, self.source, self.seen, self.encoder = config, source, seen, seen.encoder
+        self.seed, self.out, self.pictures, self.encoder_out = seed, out, pictures, encoder_out
+        if config.encoder and encoder_out is None:
+            raise ConfigError("distill.encoder=true without encoder_out", "a folder", "give one")
+        check_robot(source.spec, spec_of(seen.stores[0], CONTEXT, source.spec.horizon))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = self._fresh()
         memory = candidate_bytes(self.network.sizes)
-        self.spec = spec_of(pairs[0][0], CONTEXT, source.spec.horizon, memory)
-        live = Latent(self.network).train().requires_grad_(True)
+        self.spec = spec_of(seen.stores[0], CONTEXT, source.spec.horizon, memory)
+        live = Latent(self.network, seen.learning()).train().requires_grad_(True)
         self.state: Averaged[Latent] = Averaged(live)
         self.trained, self.generators = live, {}
         c, hashes = config, source.spec.hashes
         self.parents = {
-            "encoder": encoder.sha256, "latent": hashes[KIND], "latent_encoder": hashes["encoder"],
+            seen.role: self.encoder.sha256, "latent": hashes[KIND],
+            "latent_encoder": hashes["encoder"],
         }  # fmt: skip
         decisive = {k: v for k, v in asdict(c).items() if k not in FREE}
-        self.datasets = [store.sha256 for store, _ in pairs]
+        self.datasets = [store.sha256 for store in seen.stores]
         self.identity = decisive | {
             "seed": seed, "parents": self.parents, "datasets": self.datasets
         }  # fmt: skip
@@ -136,7 +135,7 @@ class Distillation(Training):
 
     def _fresh(self) -> Network:
         """The source's network, but for a new reduction and projector of the encoder's shape."""
-        own, (positions, width) = self.source.network.sizes, self.pairs[0][1].token_shape
+        own, (positions, width) = self.source.network.sizes, self.seen.token_shape
         rows, columns = grid_of(self.encoder, positions)
         sizes = replace(
             own, positions=positions, columns=0 if rows == columns else columns,
@@ -157,17 +156,17 @@ class Distillation(Training):
     def begin(self, step: int, log: Log) -> None:
         """Fit the reduction, then hold all frames with their targets in memory."""
         self.last = next((r["validation"] for r in reversed(log.past) if "validation" in r), {})
-        self.explained = self.network.reduce.fit(sample_tokens(self.pairs, EXPLAINING))
+        if not step or not self.config.encoder:  # else it is of the encoder as it began
+            self.network.reduce.fit(self.seen.sample(EXPLAINING))
         self.frames = self._frames("train")
-        judged = any(usable(store, "validation") for store, _ in self.pairs)
+        judged = any(usable(store, "validation") for store in self.seen.stores)
         self.held_out = self._frames("validation") if judged else None
         self.scale = self.frames.keypoints.std(dim=0).clamp(min=1e-6)
 
     def _frames(self, split: str) -> FrameDataset:
         recolored = self._recolored(split) if self.config.color_jitter else None
-        return FrameDataset(
-            self.pairs, split, self.source, self.network.reduce, self.pictures, recolored
-        )
+        rows = partial(self.seen.rows, self.network.reduce)
+        return FrameDataset(self.seen.stores, split, self.source, rows, self.pictures, recolored)
 
     def _recolored(self, split: str) -> Recolored:
         """Draws of colours by seed and split, so that they are the same after a restart."""
@@ -178,7 +177,7 @@ class Distillation(Training):
             if not len(chosen):
                 return chosen, torch.empty(0)
             changed = recolored(np.asarray(frames)[chosen], rng)
-            return chosen, self.encoder.encode_frames(changed).cpu()
+            return chosen, self.seen.rows_of(self.network.reduce, changed)
 
         return of
 
@@ -226,37 +225,52 @@ class Distillation(Training):
             if len(rows):
                 some = rows[np.linspace(0, len(rows) - 1, min(JUDGED, len(rows))).astype(int)]
                 batch = self.held_out.gather(some)
-                error = (self.state.ema(batch.x)[1] - batch.z).square().mean(dim=-1).sqrt()
+                z = torch.cat([self.state.ema(part)[1] for part in batch.x.split(256)])
+                error = (z - batch.z).square().mean(dim=-1).sqrt()
                 self.last[f"error_{name}"] = float(error.median())
         return {"validation": self.last}
 
     def model(self) -> JEPAWorldModel:
         """The averaged model as it would be shipped now, rounded to half precision."""
         network = copy.deepcopy(self.network)
-        for part in ("projector", "embedding"):
+        for part in ("reduce", "projector", "embedding"):
             getattr(network, part).load_state_dict(getattr(self.state.ema, part).state_dict())
         network.load_state_dict(full_precision(half_precision(network)))
         return JEPAWorldModel(network, self.encoder, self.spec, self.source.cost)
 
+    def _freeze(self) -> dict[str, str]:
+        """Write the encoder that learned, if one did; the parents of the world model."""
+        learned = self.state.ema.encoder
+        if learned is None:
+            return self.parents
+        assert self.encoder_out is not None  # checked at the start
+        made = save_encoder(
+            self.encoder_out, learned, self.parents,
+            {"distill": self.identity, "last": {"validation": self.last}},
+            f"# Video encoder that learned the latent of `{self.spec.task}`\n\n"
+            f"{self.config.steps:,} steps of {self.config.batch} frames; see the card of the world "
+            "model over it. Feed uint8 RGB, each frame alone.\n",
+        )  # fmt: skip
+        return {"encoder": str(made["sha256"]), **self.parents}
+
     def finish(self) -> Path:
         """Write the artefact."""
-        model, c = self.model(), self.config
+        model, c, parents = self.model(), self.config, self._freeze()
         facts = {
             "family": NAME,
             "config": {**self.identity, "distilled": True},
             "datasets": self.datasets,
             "parameters": sum(p.numel() for p in model.network.parameters()),
-            "explained_variance": float(self.explained),
             "last": {"validation": self.last},
         }
         described = {
             "spec": spec_to_json(self.spec), "sizes": asdict(model.network.sizes),
             "cost": model.cost,
         }  # fmt: skip
-        sheet = contact_sheet([store for store, _ in self.pairs], self.seed)
+        sheet = contact_sheet(self.seen.stores, self.seed)
         save_artifact(
-            self.out / KIND, KIND, half_precision(model.network), described, self.parents, facts,
-            _card(self.spec.task, c, facts, self.parents), {SHEET: sheet},
+            self.out / KIND, KIND, half_precision(model.network), described, parents, facts,
+            card_of(self.spec.task, c, facts, parents), {SHEET: sheet},
         )  # fmt: skip
         return self.out / KIND
 
@@ -275,25 +289,3 @@ def check_robot(source: ModelSpec, wanted: ModelSpec) -> None:
             ", ".join(f"{k} {theirs[k]}" for k in differ) + ", as the source was trained on",
             "distil a model of this robot",
         )
-
-
-def _card(
-    task: str, config: DistillConfig, facts: Mapping[str, Any], parents: Mapping[str, str]
-) -> str:
-    return card(
-        f"World model for `{task}`, on another encoder",
-        ABOUT,
-        [
-            f"Parents: {', '.join(f'{role} `{sha[:12]}`' for role, sha in parents.items())}",
-            f"{facts['parameters']:,} parameters in half precision. Projector and embedding "
-            f"learned the source's latent ({config.steps:,} steps of {config.batch} frames, "
-            f"{config.other_looks:.0%} in other looks); predictor, proposer and goal distance are "
-            "the source's",
-            f"The fixed reduction keeps {facts['explained_variance']:.1%} of the token variance",
-            "Trained for this scene and robot only; it has no notion of safety",
-        ],
-        table(
-            ["held-out episodes", "value"],
-            [[name, f"{value:.3f}"] for name, value in facts["last"]["validation"].items()],
-        ),
-    )
