@@ -118,6 +118,12 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
         {"experiment=scenes": "experiment=smoke"},
         True,
     ),
+    "robot-wm distill encoder=random encoder.sees=contrast distill.encoder=true "
+    "'train_on=[nominal,nominal-looks]'": (
+        (*TINY, "collect.looks=5", "distill.steps=4", "distill.batch=8", "distill.warmup=1"),
+        {},
+        True,
+    ),
     "robot-wm evaluate task=jaco_push pairs.offset=0 pairs.family=long evaluate.via=demo "
     "method=random": ((*FEW, "pairs.count=2", "pairs.budget=20"), {}, True),
     "robot-wm ablate-planner task=push_t": (("evaluate.limit=1", *QUICK), {}, True),

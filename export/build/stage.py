@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from planning.optimizers import PolicyOnly
 from robot_wm.cli.compose import compose
-from robot_wm.cli.paths import PACKAGE, SHIPPED
+from robot_wm.cli.paths import PACKAGE, is_shipped
 from robot_wm.commands.parts.artifacts import dataset, make, model, tasks
 from robot_wm.core.errors import ConfigError, DataError, WeightsError
 from robot_wm.core.images import sides
@@ -107,7 +107,7 @@ def bundle(session: Session) -> Path:
     trained, _ = model(session, settings.weights)
     wanted = read_manifest(trained, "world_model", verify=False)["sha256"]
     ours = settings.shipped_bundle
-    shipped = settings.weights == SHIPPED and not settings.bundle and not kind(settings)
+    shipped = is_shipped(settings.weights) and not settings.bundle and not kind(settings)
     if shipped and (ours / MANIFEST).is_file() and _parent(ours) == wanted:
         return ours
     folder = place(settings)
@@ -144,10 +144,10 @@ def held_out_frames(session: Session) -> np.ndarray:
     )
 
     settings = session.settings
-    if settings.weights == SHIPPED:
-        trained, _ = model(session, SHIPPED)
+    if is_shipped(settings.weights):
+        trained, _ = model(session, settings.weights)
         wanted = read_manifest(trained, "world_model", verify=False)["sha256"]
-        shipped_frames = PACKAGE / "weights" / "frames" / settings.task.name
+        shipped_frames = PACKAGE / "weights" / "frames" / trained.name
         if settings.publish and frames_of(shipped_frames) != wanted:
             save_frames(shipped_frames, make("first_frames")(settings, "validation", COUNT), wanted)
         return load_frames(shipped_frames, wanted)

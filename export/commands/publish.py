@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from export.build.stage import BUNDLE, kind
 from planning.optimizers import PolicyOnly
-from robot_wm.cli.paths import CHECKOUT, SHIPPED
+from robot_wm.cli.paths import CHECKOUT, SHIPPED, is_shipped
 from robot_wm.core.errors import ConfigError, WeightsError
 from robot_wm.core.storage.provenance import (
     atomic_folder,
@@ -36,9 +36,10 @@ def publish(session: Session, folder: Path) -> Path:
     from planning.commands.evaluate import evaluate_all
 
     settings = session.settings
-    if settings.weights != SHIPPED:
+    if not is_shipped(settings.weights):
         raise ConfigError(
-            f"publish=true with weights={settings.weights}", f"weights={SHIPPED}",
+            f"publish=true with weights={settings.weights}",
+            f"weights={SHIPPED}, or a variant like {SHIPPED}-contrast",
             f"copy {settings.model_path(settings.weights)} to {settings.model_path(SHIPPED)} and "
             f"its encoder below {settings.encoder_path(SHIPPED).parent}, then give "
             f"weights={SHIPPED}",
@@ -54,7 +55,8 @@ def publish(session: Session, folder: Path) -> Path:
     size = f"{search.candidates}x{search.iterations}{kind(settings)}"
     if isinstance(search, PolicyOnly):
         size = f"policy_only{kind(settings)}"
-    write_json(CHECKOUT / "results" / "export" / f"{settings.task.name}-{size}.json", reports)
+    name = f"{settings.shipped_bundle.name}-{size}.json"
+    write_json(CHECKOUT / "results" / "export" / name, reports)
     say(f"goals reached: torch {trained:.0f} %, onnxruntime {exported:.0f} %")
     if gap > POINTS:
         raise WeightsError(

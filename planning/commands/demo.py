@@ -15,7 +15,7 @@ from planning.commands.evaluate import evaluate_all
 from planning.commands.self_improve import MODE1
 from planning.evaluation.stage import pair_list_path
 from robot_wm.cli.compose import Session
-from robot_wm.cli.paths import SHIPPED
+from robot_wm.cli.paths import SHIPPED, is_shipped
 from robot_wm.commands.parts.artifacts import tasks_here
 from robot_wm.core.config import Count
 from robot_wm.core.errors import ConfigError, WeightsError
@@ -91,7 +91,7 @@ def _session(session: Session, task: str) -> Session:
     own = settings.replace(
         name="demo",
         planner=planner,
-        weights=SHIPPED,
+        weights=settings.weights if is_shipped(settings.weights) else SHIPPED,
         publish=False,
         method=("onnx", "random"),
         bundle="",

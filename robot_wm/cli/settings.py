@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from robot_wm.cli.paths import CHECKOUT, PACKAGE, SEEDS, SHIPPED
+from robot_wm.cli.paths import CHECKOUT, PACKAGE, SEEDS, SHIPPED, is_shipped
 from robot_wm.cli.schema import SECTIONS
 from robot_wm.core.config import Device, Within, build, join
 from robot_wm.core.errors import ConfigError
@@ -128,16 +128,17 @@ class Settings:
         return storage_root() / "runs" / f"{kind}-{self.name}"
 
     def model_path(self, name: str | None = None) -> Path:
-        """Where a world model of this task lives."""
+        """Where a world model of this task lives; shipped are one a task, and its variants."""
         name, task = name or self.name, self.task.name
-        if name == SHIPPED:
-            return PACKAGE / "weights" / task
+        if is_shipped(name):
+            return PACKAGE / "weights" / f"{task}{name.removeprefix(SHIPPED)}"
         return storage_root() / "models" / f"{task}-{name}" / "world_model"
 
     @property
     def shipped_bundle(self) -> Path:
-        """Where the exported bundle of this task's shipped world model lives."""
-        return PACKAGE / "weights" / "bundles" / self.task.name
+        """Where the exported bundle of this task's shipped world model, or variant of it, lives."""
+        name = self.weights if is_shipped(self.weights) else SHIPPED
+        return PACKAGE / "weights" / "bundles" / self.model_path(name).name
 
     @property
     def results(self) -> Path:

@@ -38,8 +38,7 @@ def contrast(pixels: Tensor) -> Tensor:
     # The structure tensor: gradients of the three colours agree in direction up to their sign.
     xx, yy, xy = (v.sum(dim=1) for v in (across.square(), down.square(), across * down))
     steep = (xx + yy + TINY).sqrt()
-    strongest = F.max_pool2d(torch.stack([away, steep], dim=1), NEAR, stride=1, padding=NEAR // 2)
-    far, edge = (strongest + FLOOR).unbind(dim=1)
+    far, edge = (_strongest(torch.stack([away, steep], dim=1)) + FLOOR).unbind(dim=1)
     parts = [away / far, steep / edge, (xx - yy) / steep / edge, 2 * xy / steep / edge]
     return SPREAD * torch.stack(parts, dim=-1)
 
@@ -49,3 +48,9 @@ def _background(x: Tensor) -> Tensor:
     some = x[:, ::SAMPLED, ::SAMPLED].flatten(1, 2)
     half = some.topk(some.shape[1] // 2 + 1, dim=1).values
     return half[:, -1, None, None]
+
+
+def _strongest(values: Tensor) -> Tensor:
+    """The largest number within :data:`NEAR`, ``[N, K, H, W]``; by rows, then by columns."""
+    rows = F.max_pool2d(values, (NEAR, 1), stride=1, padding=(NEAR // 2, 0))
+    return F.max_pool2d(rows, (1, NEAR), stride=1, padding=(0, NEAR // 2))

@@ -276,7 +276,12 @@ def _check_model(settings: Settings, folder: Path) -> None:
 def _no_such_model(settings: Settings, name: str) -> WeightsError:
     task = settings.task.name
     stored = sorted((storage_root() / "models").glob(f"{task}-*/world_model/{MANIFEST}"))
-    known = [SHIPPED, *(path.parts[-3].removeprefix(f"{task}-") for path in stored)]
+    variants = settings.model_path(SHIPPED).parent.glob(f"{task}-*/{MANIFEST}")
+    known = [
+        SHIPPED,
+        *sorted(f"{SHIPPED}{path.parent.name.removeprefix(task)}" for path in variants),
+        *(path.parts[-3].removeprefix(f"{task}-") for path in stored),
+    ]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return WeightsError(

@@ -1,0 +1,63 @@
+"""Weights that come with the installation: one model a task, and variants of it by name."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from export.build.stage import bundle
+from robot_wm.cli import paths, settings
+from robot_wm.cli.compose import Session, compose
+from robot_wm.commands.parts.artifacts import model
+from robot_wm.core.errors import WeightsError
+from robot_wm.core.storage.provenance import read_manifest
+
+WEIGHTS = Path(__file__).parents[2] / "robot_wm" / "weights"
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installation whose two_room has a variant ``far``: reacher's files under that name."""
+    weights = tmp_path / "package" / "weights"
+    for name in ("encoders", "two_room"):
+        shutil.copytree(WEIGHTS / name, weights / name)
+    shutil.copytree(WEIGHTS / "reacher", weights / "two_room-far")
+    shutil.copytree(WEIGHTS / "bundles" / "two_room", weights / "bundles" / "two_room")
+    shutil.copytree(WEIGHTS / "bundles" / "reacher", weights / "bundles" / "two_room-far")
+    monkeypatch.setattr(settings, "PACKAGE", weights.parent)
+    monkeypatch.setenv("ROBOT_WM_HOME", str(tmp_path / "home"))
+    return weights
+
+
+def session(*words: str) -> Session:
+    words = ("task=two_room", *words)
+    return Session(compose(words), words)
+
+
+def test_a_variant_is_another_folder_of_the_installation(package: Path) -> None:
+    found = {
+        name: model(session(f"weights={name}"), name)[0] for name in ("shipped", "shipped-far")
+    }
+    assert found == {"shipped": package / "two_room", "shipped-far": package / "two_room-far"}
+    for name, folder in found.items():
+        planner = bundle(session(f"weights={name}", "method=onnx"))
+        assert planner == package / "bundles" / folder.name
+        parents = read_manifest(planner, "bundle")["parents"]
+        assert parents["world_model"] == read_manifest(folder, "world_model")["sha256"]
+
+
+def test_an_unknown_variant_is_refused_with_those_there_are(package: Path) -> None:
+    with pytest.raises(WeightsError, match="no world model 'shipped-fra'") as caught:
+        model(session("weights=shipped-fra"), "shipped-fra")
+    assert caught.value.accepted == "shipped, shipped-far"
+    assert "'shipped-far'" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("name", "shipped"),
+    [("shipped", True), ("shipped-far", True), ("shippedfar", False), ("mine", False)],
+)
+def test_names_of_what_came_with_the_installation(name: str, shipped: bool) -> None:
+    assert paths.is_shipped(name) is shipped
