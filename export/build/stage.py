@@ -147,7 +147,8 @@ def held_out_frames(session: Session) -> np.ndarray:
     if is_shipped(settings.weights):
         trained, _ = model(session, settings.weights)
         wanted = read_manifest(trained, "world_model", verify=False)["sha256"]
-        shipped_frames = PACKAGE / "weights" / "frames" / trained.name
+        name = settings.model_path(settings.weights).name
+        shipped_frames = PACKAGE / "weights" / "frames" / name
         if settings.publish and frames_of(shipped_frames) != wanted:
             save_frames(shipped_frames, make("first_frames")(settings, "validation", COUNT), wanted)
         return load_frames(shipped_frames, wanted)

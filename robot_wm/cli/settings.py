@@ -100,6 +100,11 @@ class Settings:
                 check_name(collection, where)
         if not self.method:
             raise ConfigError("method = []", "one method or more", "name one")
+        if is_shipped(self.name):  # a run would write into the installation
+            raise ConfigError(
+                f"name={self.name}", f"a name that is not {SHIPPED} and does not begin {SHIPPED}-",
+                f"for weights that came with the installation give weights={self.name}",
+            )  # fmt: skip
 
     def replace(self, **changes: Any) -> Settings:
         """The settings with other values or sections; nothing else is composed anew."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,17 +49,24 @@ def usable(store: EpisodeReader, split: str) -> list[int]:
 
 def sample_tokens(pairs: Sequence[Pair], count: int) -> np.ndarray:
     """About ``count`` training frames' tokens, evenly spaced over all sets, ``[N, P, D]``."""
-    places = [(p, i) for p, (store, _) in enumerate(pairs) for i in usable(store, "train")]
+    places = evenly([store for store, _ in pairs], count)
+    return np.concatenate([np.asarray(pairs[p][1].latents_of(i)[some]) for p, i, some in places])
+
+
+def evenly(stores: Sequence[EpisodeReader], count: int) -> Iterator[tuple[int, int, slice]]:
+    """About ``count`` training frames, evenly spaced: data set, position and which of its frames.
+
+    Raises:
+        DataError: there is no training episode.
+    """
+    places = [(p, i) for p, store in enumerate(stores) for i in usable(store, "train")]
     if not places:
         raise DataError("no training episode", "some episodes", "collect more data")
-    total = sum(len(pairs[p][1].latents_of(i)) for p, i in places)
-    stride = max(1, total // count)
-    parts, offset = [], 0
-    for p, i in places:
-        rows = pairs[p][1].latents_of(i)
-        parts.append(np.asarray(rows[-offset % stride :: stride]))
-        offset += len(rows)
-    return np.concatenate(parts)
+    lengths = [stores[p].frames_of(i) for p, i in places]
+    stride, offset = max(1, sum(lengths) // count), 0
+    for (p, i), length in zip(places, lengths, strict=True):
+        yield p, i, slice(-offset % stride, None, stride)
+        offset += length
 
 
 def block_actions(store: EpisodeReader, index: int) -> np.ndarray:

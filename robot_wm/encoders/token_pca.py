@@ -41,6 +41,17 @@ class TokenPCA(nn.Module):
         return F.layer_norm(tokens, tokens.shape[-1:]) if self.layer_norm else tokens
 
     @torch.no_grad()
+    def explained(self, tokens: np.ndarray) -> float:
+        """Fraction of the variance of tokens ``[N, P, D]`` that the components keep."""
+        kept, whole = 0.0, 0.0
+        axes = F.normalize(self.basis, dim=0)
+        rows = self._normal(torch.from_numpy(np.asarray(tokens, np.float32)))
+        for part in (rows - rows.mean(dim=0)).split(512):
+            kept += float((part @ axes).square().sum())
+            whole += float(part.square().sum())
+        return kept / whole if whole else 0.0
+
+    @torch.no_grad()
     def fit(self, tokens: np.ndarray) -> float:
         """Fit on training tokens ``[N, P, D]``; returns the explained fraction of the variance.
 

@@ -11,7 +11,7 @@ from export.build.stage import bundle
 from robot_wm.cli import paths, settings
 from robot_wm.cli.compose import Session, compose
 from robot_wm.commands.parts.artifacts import model
-from robot_wm.core.errors import WeightsError
+from robot_wm.core.errors import ConfigError, WeightsError
 from robot_wm.core.storage.provenance import read_manifest
 
 WEIGHTS = Path(__file__).parents[2] / "robot_wm" / "weights"
@@ -61,3 +61,10 @@ def test_an_unknown_variant_is_refused_with_those_there_are(package: Path) -> No
 )
 def test_names_of_what_came_with_the_installation(name: str, shipped: bool) -> None:
     assert paths.is_shipped(name) is shipped
+
+
+@pytest.mark.parametrize("name", ["shipped", "shipped-mine"])
+def test_no_run_makes_anything_in_the_installation(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"name={name}") as caught:
+        compose(("task=two_room", f"name={name}"))
+    assert f"weights={name}" in caught.value.next_step

@@ -21,6 +21,7 @@ from robot_wm.encoders.token_pca import TokenPCA
 from robot_wm.training.checkpoint import load_artifact
 from robot_wm.training.loop import fit
 from robot_wm.world_models.distillation import DistillConfig
+from robot_wm.world_models.jepa.artifact import load_submodules
 from robot_wm.world_models.jepa.distillation.dataset import FrameDataset, targets
 from robot_wm.world_models.jepa.distillation.inputs import Pixels, Tokens
 from robot_wm.world_models.jepa.distillation.trainer import Distillation, check_robot, distill
@@ -226,6 +227,30 @@ def test_an_encoder_that_learns_resumes_to_the_same_bytes(made, tmp_path: Path) 
         paths = (out / "encoder", out / "world_model")
         found.append([(path / "weights.safetensors").read_bytes() for path in paths])
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_what_was_distilled_can_be_built_upon(made, tmp_path: Path, learns: bool) -> None:
+    _, pairs, source = made
+    config = DistillConfig(steps=2, batch=4, warmup=1, evaluate_every=0, encoder=learns)
+    caches = [] if learns else [cache.folder for _, cache in pairs]
+    folder = distill(
+        config, source, [s.root for s, _ in pairs], caches, tiny_encoder(), 0, tmp_path, None,
+        tmp_path / "encoder",
+    )  # fmt: skip
+    network = Network(loaded(folder).network.sizes)
+    share = load_submodules(network, folder, embedded=True, whole=True)  # as `train.latent_of`
+    encoder = FrozenEncoder.load(tmp_path / "encoder") if learns else tiny_encoder()
+    tokens = Pixels([s for s, _ in pairs], encoder).sample(3_000)
+    assert share == pytest.approx(network.reduce.explained(tokens), abs=2e-3)
+    assert 0.3 < share <= 1
+    assert TokenPCA(16, 32, 8).explained(tokens) == 0  # the control: nothing is kept
+
+
+def test_the_kept_variance_is_that_of_the_fit(made) -> None:
+    tokens = np.concatenate([np.array(made[1][0][1].latents_of(i)) for i in range(4)])
+    reduce = TokenPCA(16, 32, 8)
+    assert reduce.fit(tokens) == pytest.approx(reduce.explained(tokens), abs=1e-4)
 
 
 def test_an_encoder_without_weights_to_learn_is_refused(made) -> None:

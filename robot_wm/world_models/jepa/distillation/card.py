@@ -24,6 +24,7 @@ def card_of(
             f"the source's latent ({config.steps:,} steps of {config.batch} frames, "
             f"{config.other_looks:.0%} in other looks); predictor, proposer and goal distance are "
             "the source's",
+            f"The fixed reduction keeps {facts['explained_variance']:.1%} of the token variance",
             "Trained for this scene and robot only; it has no notion of safety",
         ],
         table(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robot_wm.core.errors import ConfigError
 from robot_wm.data.formats.base import EpisodeReader
-from robot_wm.data.sequences import Pair, sample_tokens, usable
+from robot_wm.data.sequences import Pair, evenly, sample_tokens
 from robot_wm.encoders.base import Encoder
 from robot_wm.encoders.token_pca import TokenPCA
 from robot_wm.encoders.vit import VideoEncoder
@@ -36,8 +36,8 @@ class Tokens:
     def learning(self) -> None:
         """Nothing before the rows learns."""
 
-    def sample(self, count: int) -> np.ndarray:
-        """About ``count`` training frames' tokens ``[N, P, D]``."""
+    def sample(self, count: int, learned: VideoEncoder | None = None) -> np.ndarray:
+        """About ``count`` training frames' tokens ``[N, P, D]``; ``learned`` is None here."""
         return sample_tokens(self.pairs, count)
 
     @torch.no_grad()
@@ -79,17 +79,17 @@ class Pixels:
         learns.load_state_dict(self.encoder.state_dict())
         return learns
 
-    def sample(self, count: int) -> np.ndarray:
-        """About ``count`` training frames' tokens ``[N, P, D]``, of the encoder as it begins."""
-        places = [(s, i) for s in self.stores for i in usable(s, "train")]
-        total = sum(store.frames_of(i) for store, i in places)
-        stride, offset, parts = max(1, total // count), 0, list[np.ndarray]()
-        for store, i in places:
-            frames = store.frames_of(i)
-            if range(-offset % stride, frames, stride):
-                parts.append(np.asarray(store[i].frames[-offset % stride :: stride]))
-            offset += frames
-        return self.encoder.encode_frames(np.concatenate(parts)).cpu().numpy()
+    def sample(self, count: int, learned: VideoEncoder | None = None) -> np.ndarray:
+        """About ``count`` training frames' tokens ``[N, P, D]``, of the encoder as it begins.
+
+        Args:
+            learned: the one whose tokens are wanted, if it is another.
+        """
+        frames = [
+            np.asarray(self.stores[p][i].frames[some]) for p, i, some in evenly(self.stores, count)
+        ]
+        encoder = learned or self.encoder
+        return encoder.encode_frames(np.concatenate(frames)).cpu().numpy()
 
     def rows(self, reduce: TokenPCA, p: int, i: int) -> Tensor:
         """Frames of an episode, uint8 ``[T, H, W, 3]``."""

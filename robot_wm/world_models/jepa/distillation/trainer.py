@@ -230,13 +230,13 @@ class Distillation(Training):
                 self.last[f"error_{name}"] = float(error.median())
         return {"validation": self.last}
 
-    def model(self) -> JEPAWorldModel:
-        """The averaged model as it would be shipped now, rounded to half precision."""
+    def _averaged(self) -> Network:
+        """The averaged network as it is shipped, rounded to half precision."""
         network = copy.deepcopy(self.network)
         for part in ("reduce", "projector", "embedding"):
             getattr(network, part).load_state_dict(getattr(self.state.ema, part).state_dict())
         network.load_state_dict(full_precision(half_precision(network)))
-        return JEPAWorldModel(network, self.encoder, self.spec, self.source.cost)
+        return network
 
     def _freeze(self) -> dict[str, str]:
         """Write the encoder that learned, if one did; the parents of the world model."""
@@ -255,21 +255,23 @@ class Distillation(Training):
 
     def finish(self) -> Path:
         """Write the artefact."""
-        model, c, parents = self.model(), self.config, self._freeze()
+        network, c, parents = self._averaged(), self.config, self._freeze()
+        tokens = self.seen.sample(EXPLAINING, self.state.ema.encoder)
         facts = {
             "family": NAME,
             "config": {**self.identity, "distilled": True},
             "datasets": self.datasets,
-            "parameters": sum(p.numel() for p in model.network.parameters()),
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "explained_variance": network.reduce.explained(tokens),
             "last": {"validation": self.last},
         }
         described = {
-            "spec": spec_to_json(self.spec), "sizes": asdict(model.network.sizes),
-            "cost": model.cost,
+            "spec": spec_to_json(self.spec), "sizes": asdict(network.sizes),
+            "cost": self.source.cost,
         }  # fmt: skip
         sheet = contact_sheet(self.seen.stores, self.seed)
         save_artifact(
-            self.out / KIND, KIND, half_precision(model.network), described, parents, facts,
+            self.out / KIND, KIND, half_precision(network), described, parents, facts,
             card_of(self.spec.task, c, facts, parents), {SHEET: sheet},
         )  # fmt: skip
         return self.out / KIND
