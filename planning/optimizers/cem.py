@@ -46,8 +46,10 @@ class CEM(Optimizer):
             new_mean, new_std = xp.mean(elites, axis=0), xp.std(elites, axis=0)
         else:
             ranked = xp.take(costs, order[: self.elites + 1])
-            # The small addition makes candidates of equal cost count alike.
-            weight = ranked[-1] - ranked[:-1] + 1e-6 * xp.abs(ranked[-1]) + 1e-12
+            # The small addition makes candidates of equal cost count alike, the bound those of cost
+            # 0; a summand as small would be taken for 0 by ONNX's optimiser and left out.
+            weight = ranked[-1] - ranked[:-1] + 1e-6 * xp.abs(ranked[-1])
+            weight = xp.clip(weight, 1e-12, None)
             weight = (weight / xp.sum(weight))[:, None, None]
             new_mean = xp.sum(weight * elites, axis=0)
             new_std = xp.sqrt(xp.sum(weight * (elites - new_mean) ** 2, axis=0))

@@ -27,9 +27,10 @@ class MPPI(Optimizer):
         self, xp: Any, candidates: Array, costs: Array, mean: Array, std: Array
     ) -> tuple[Array, Array]:
         """Weighted mean and standard deviation of all candidates."""
-        # The small number keeps the weights uniform, not NaN, when all costs are equal.
-        scale = self.temperature * xp.std(costs) + 1e-12
-        weights = xp.exp((xp.min(costs) - costs) / scale)
+        # Keeps the weights uniform, not NaN, when all costs are equal. A bound, since ONNX's
+        # optimiser takes so small a summand for 0 and leaves it out.
+        scale = xp.clip(self.temperature * xp.std(costs), 1e-12, None)
+        weights = xp.exp((xp.min(costs, axis=0) - costs) / scale)
         weights = (weights / xp.sum(weights))[:, None, None]
         new_mean = xp.sum(weights * candidates, axis=0)
         return new_mean, xp.sqrt(xp.sum(weights * (candidates - new_mean) ** 2, axis=0))

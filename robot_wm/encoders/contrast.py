@@ -19,7 +19,8 @@ NEAR = 7  # side of the neighbourhood whose strongest difference counts as 1 [px
 FLOOR = 0.1  # a difference that counts as half even where nothing is stronger, in full brightness
 SPREAD = 2.0  # of the numbers, so that a fresh stem sees about unit variance where something is
 SAMPLED = 4  # the background is the median of every so many rows and columns
-TINY = 1e-8  # keeps roots differentiable where a picture is flat
+TINY = 1e-8  # keeps roots differentiable where a picture is flat; as a bound, since ONNX's
+# optimiser takes so small a summand for zero and leaves it out
 
 
 def contrast(pixels: Tensor) -> Tensor:
@@ -31,13 +32,13 @@ def contrast(pixels: Tensor) -> Tensor:
     wall has it, one in which nothing prevails has some colour.
     """
     x = pixels.float() / 255
-    away = ((x - _background(x)).square().sum(dim=-1) + TINY).sqrt()
+    away = (x - _background(x)).square().sum(dim=-1).clamp(min=TINY).sqrt()
     padded = F.pad(x.permute(0, 3, 1, 2), (1, 1, 1, 1), mode="replicate")
     across = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
     down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
     # The structure tensor: gradients of the three colours agree in direction up to their sign.
     xx, yy, xy = (v.sum(dim=1) for v in (across.square(), down.square(), across * down))
-    steep = (xx + yy + TINY).sqrt()
+    steep = (xx + yy).clamp(min=TINY).sqrt()
     far, edge = (_strongest(torch.stack([away, steep], dim=1)) + FLOOR).unbind(dim=1)
     parts = [away / far, steep / edge, (xx - yy) / steep / edge, 2 * xy / steep / edge]
     return SPREAD * torch.stack(parts, dim=-1)

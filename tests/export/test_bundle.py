@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from moving_square import SIZE, draw, tiny_encoder
@@ -21,6 +22,9 @@ from tiny_jepa import SIZES, SPEC
 
 from export.build.bundle import ExportConfig, contract_of, export
 from export.build.external_weights import NAME as WEIGHTS
+from export.build.external_weights import SharedWeights
+from export.build.graphs import Graph
+from export.build.onnx_files import write_onnx
 from export.runtime.agent import SHIPPED, agent_of, objective_of
 from export.runtime.bundle_spec import CONTRACT, GOLDEN, METADATA_KEY, parse, read_contract
 from export.runtime.latency import measure_apart
@@ -29,11 +33,13 @@ from export.runtime.world_model import OnnxWorldModel
 from planning.agent.mpc import MPCAgent
 from planning.agent.symmetrized_model import symmetrized
 from planning.optimizers import BestOfN, PolicyOnly, make
+from planning.optimizers.array_api import array_namespace
 from robot_wm.core.errors import ConfigError, DataError, InputError, WeightsError
 from robot_wm.core.protocols import History, Proposer, WorldModel
 from robot_wm.core.storage.provenance import read_manifest, write_json, write_manifest
 from robot_wm.core.symmetry import Mirror
 from robot_wm.data.formats.native import EpisodeStore
+from robot_wm.encoders.contrast import contrast
 from robot_wm.training.checkpoint import full_precision, half_precision
 from robot_wm.world_models.jepa.model import JEPAWorldModel, Network
 
@@ -418,6 +424,58 @@ def test_nothing_is_published_beyond_the_tolerance(model, frames, bundle, tmp_pa
         export(model, ExportConfig("icem", OPTIONS, proposals=8, tolerance=-1.0), frames,
                tmp_path / "bundle")  # fmt: skip
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_that_answers_nan_is_not_published(model, frames, tmp_path, monkeypatch):
+    def nothing(self, state, goal, actions):
+        return np.full(actions.shape[:2], np.nan, np.float32)
+
+    monkeypatch.setattr(OnnxWorldModel, "step_costs", nothing)
+    for precision in ("float32", "int8"):
+        with pytest.raises(WeightsError, match="differ by nan"):
+            export(model, replace(CONFIG, precision=precision), frames, tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+class Picture(torch.nn.Module):
+    def forward(self, images):
+        return contrast(images)
+
+
+class Refit(torch.nn.Module):
+    def __init__(self, search):
+        super().__init__()
+        self.search = search
+
+    def forward(self, candidates, costs):
+        mean = candidates.mean(dim=0)
+        return self.search.refit(array_namespace(costs), candidates, costs, mean, mean)
+
+
+@pytest.mark.parametrize("kind", ["contrast", "icem", "mppi"])
+def test_numbers_that_keep_from_dividing_by_zero_are_in_the_file(kind, tmp_path):
+    # ONNX's optimiser takes a summand of 1e-8 or less for 0.
+    if kind == "contrast":
+        module, shown = Picture(), {"images": torch.full((2, 16, 16, 3), 90, dtype=torch.uint8)}
+        shown["images"][1, 4:9, 4:9] = 200
+    else:
+        search = make(kind, **(OPTIONS if kind == "icem" else {"candidates": 24, "iterations": 1}))
+        module, shown = (
+            Refit(search),
+            {"candidates": torch.rand(24, 3, 10), "costs": torch.zeros(24)},
+        )
+    wanted = module(*shown.values())
+    wanted = list(wanted) if isinstance(wanted, tuple) else [wanted]
+    outputs = {f"out{i}": list(x.shape) for i, x in enumerate(wanted)}
+    inputs = {k: list(v.shape) for k, v in shown.items()}
+    graph = Graph("g", module, inputs, outputs, {k: v.dtype for k, v in shown.items()})
+    weights = SharedWeights()
+    write_onnx(graph, tmp_path / "g.onnx", {}, weights)
+    weights.write(tmp_path)
+    session = onnxruntime.InferenceSession(tmp_path / "g.onnx")
+    got = session.run(None, {k: v.numpy() for k, v in shown.items()})
+    for ours, theirs in zip(wanted, got, strict=True):
+        np.testing.assert_allclose(theirs, ours, atol=1e-5)
 
 
 def test_searches_that_cannot_be_exported_are_refused(model, frames, tmp_path):
