@@ -445,11 +445,11 @@ class Picture(torch.nn.Module):
 class Refit(torch.nn.Module):
     def __init__(self, search):
         super().__init__()
-        self.search = search
+        self.optimizer = search
 
     def forward(self, candidates, costs):
         mean = candidates.mean(dim=0)
-        return self.search.refit(array_namespace(costs), candidates, costs, mean, mean)
+        return self.optimizer.refit(array_namespace(costs), candidates, costs, mean, mean)
 
 
 @pytest.mark.parametrize("kind", ["contrast", "icem", "mppi"])
@@ -462,7 +462,7 @@ def test_numbers_that_keep_from_dividing_by_zero_are_in_the_file(kind, tmp_path)
         search = make(kind, **(OPTIONS if kind == "icem" else {"candidates": 24, "iterations": 1}))
         module, shown = (
             Refit(search),
-            {"candidates": torch.rand(24, 3, 10), "costs": torch.zeros(24)},
+            {"candidates": torch.rand(1, 3, 10).repeat(24, 1, 1), "costs": torch.zeros(24)},
         )
     wanted = module(*shown.values())
     wanted = list(wanted) if isinstance(wanted, tuple) else [wanted]
