@@ -235,8 +235,7 @@ def chance(evidence: Evidence) -> Judged:
         rules.uncertain(kicked[0] if kicked else None,
                         [pair for task, pair in both.items() if not task.endswith("_kicked")]),
         [f"{t}: with {a[0]} of {a[1]}, without {b[0]} of {b[1]}" for t, (a, b) in both.items()],
-        "success of `world_model=latent_variable` with 8 codes and with 1, in two_room_kicked and "
-        "two_room",
+        "`robot-wm claims task=two_room_kicked 'claims.which=[10]' publish=true`",
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from robot_wm.cli.compose import Session, compose
 from robot_wm.cli.paths import CHECKOUT
@@ -92,22 +92,35 @@ def run(session: Session) -> int:
 
 def scene(session: Session, name: str, task: str, leaky: bool) -> list[Row]:
     """Rows of all models of one scene; the deterministic one comes first, the others follow it."""
-    settings, rows = session.settings, list[Row]()
-    plans: dict[str, tuple[str, ...]] = {DETERMINISTIC: ("discrete", "world_model.codes=1")}
-    for kind in settings.uncertainty.variables:
-        plans[kind] = (kind, *_codes(settings))
-        if leaky:
-            price = f"world_model.beta={settings.uncertainty.leak!r}"
-            plans[name_of(kind, leaky=True)] = (kind, *_codes(settings), price)
-    reference: Any = None
-    for called, (kind, *words) in plans.items():
-        own = variant(session, task, called, (f"world_model.variable={kind}", *words))
+    rows, reference = list[Row](), None
+    for called, words in models(
+        session.settings, session.settings.uncertainty.variables, leaky
+    ).items():
+        own = variant(session, task, called, words)
         say(f"{called} on {task}")
         steps, found, facts = measured(own)
         reference = found if reference is None else reference
         told = {"scene": name, "task": task, "model": called, **facts}
         rows.append({**told, **summary(steps, found, reference), **_origin(session)})
     return rows
+
+
+def models(settings: Settings, variables: Sequence[str], leaky: bool) -> dict[str, tuple[str, ...]]:
+    """Overrides of each model by its name, the one without z first.
+
+    Args:
+        variables: kinds of z.
+        leaky: whether controls are among them in which z costs next to nothing.
+    """
+    found: dict[str, tuple[str, ...]] = {
+        DETERMINISTIC: ("world_model.variable=discrete", "world_model.codes=1")
+    }
+    for kind in variables:
+        found[kind] = (f"world_model.variable={kind}", *_codes(settings))
+        if leaky:
+            price = f"world_model.beta={settings.uncertainty.leak!r}"
+            found[name_of(kind, leaky=True)] = (*found[kind], price)
+    return found
 
 
 def _codes(settings: Settings) -> tuple[str, ...]:

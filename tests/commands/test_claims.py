@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from moving_square import make_dataset
 
+from planning.commands.claims.chance import scenes
 from planning.commands.claims.config import ClaimsSettings
 from planning.commands.claims.dreams import stretches, temperatures
 from planning.commands.claims.encoders import depths, momenta
@@ -32,7 +33,7 @@ def owned(measurement: Measurement):
 
 
 def test_what_has_a_command_of_its_own_and_lists_that_say_nothing_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"\[4, 5, 7, 8\]"):
+    with pytest.raises(ConfigError, match=r"\[4, 5, 7, 8, 10\]"):
         ClaimsSettings(which=(4, 12))
     for wrong in ({"which": ()}, {"codes": (2, 2)}, {"depths": ()}):
         with pytest.raises(ConfigError, match="each once"):
@@ -93,6 +94,21 @@ def test_only_the_controller_learns_anew_and_acts_alone() -> None:
         planner = settings.planner
         assert (planner.optimizer, planner.proposals, planner.mirror) == ("mode1", 1, False)
     assert owned(cold).name == "smoke-world_models-tau0.5"
+
+
+def test_with_and_without_a_latent_variable_differ_in_nothing_else() -> None:
+    found = scenes(session("seed=1", "uncertainty.variables=[gaussian]", "planner.proposals=0"))
+    assert [(each.model, each.setting) for each in found] == 2 * [
+        ("deterministic", 1),
+        ("latent", 8),
+    ]
+    made = [owned(each) for each in found]
+    assert [s.task.name for s in made] == 2 * ["two_room_kicked"] + 2 * ["two_room"]
+    assert [s.name for s in made] == 2 * ["smoke-deterministic", "smoke-discrete"]
+    for each in made:
+        config = each.train_config()
+        assert (config.variable, config.seed, config.beta) == ("discrete", 1, 0.02)
+        assert (each.planner, each.data_name) == (made[0].planner, "smoke")
 
 
 def test_a_row_on_file_is_measured_again_only_if_it_is_of_something_else(tmp_path: Path) -> None:

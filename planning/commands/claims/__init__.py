@@ -1,8 +1,8 @@
 """``robot-wm claims``: what some claims of the ledger need and no other command measures.
 
 Each claim varies one option of one training (``claims.momenta``, ``codes``, ``temperatures``,
-``depths``); steps and sizes are those of the run. What exists is neither trained nor measured
-again: an interrupted run goes on.
+``depths``, ``scenes``); steps and sizes are those of the run. What exists is neither trained nor
+measured again: an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from planning.commands.claims.chance import scenes
 from planning.commands.claims.dreams import temperatures
 from planning.commands.claims.encoders import depths, momenta
 from planning.commands.claims.latent_actions import codes
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from robot_wm.cli.main import Session
 
 PLANS: dict[int, Callable[[Session], list[Measurement]]] = {
-    4: momenta, 5: codes, 7: temperatures, 8: depths,
+    4: momenta, 5: codes, 7: temperatures, 8: depths, 10: scenes,
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from robot_wm.core.config import Count, Fraction, Positive, Within
 from robot_wm.core.errors import ConfigError
 
-MEASURED = (4, 5, 7, 8)  # in the ledger; the others have commands of their own
+MEASURED = (4, 5, 7, 8, 10)  # in the ledger; the others have commands of their own
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class ClaimsSettings:
         dreams: 7: of each pair, by which it is scored.
         depths: 8: layers of the predictor that is told how a picture was changed.
         nuisance: 8: factor of varied episodes that is read from the features, a number.
+        scenes: 10: a task with kicks, its name ending in ``_kicked``, and the same one without.
 
     Raises:
         ConfigError: a claim that is measured otherwise; a value twice, or none.
@@ -35,9 +36,10 @@ class ClaimsSettings:
     dreams: Count = 16
     depths: tuple[Annotated[int, Within(1, 256)], ...] = (1, 2, 4, 8)
     nuisance: str = "light"
+    scenes: tuple[str, str] = ("two_room_kicked", "two_room")
 
     def __post_init__(self) -> None:
-        for name in ("which", "momenta", "codes", "temperatures", "depths"):
+        for name in ("which", "momenta", "codes", "temperatures", "depths", "scenes"):
             values = getattr(self, name)
             if not values or len({*values}) < len(values):
                 raise ConfigError(
