@@ -43,7 +43,7 @@ class Settings:
         launcher: what runs the workers: process, serial, or an installed one.
         device: ``cpu`` or ``cuda``, for training.
         weights: world model to evaluate: ``shipped`` or a name.
-        encoder_name: frozen encoder to train on: ``shipped`` or a name.
+        encoder_name: frozen encoder to train on: ``shipped``, ``shipped-contrast`` or a name.
         encoder_tasks: tasks whose collections pretrain the encoder; usually the task's own.
         pretrain_on: which collections of theirs.
         train_on: collections that train the world model: nominal, varied, or practice1, practice2,
@@ -122,10 +122,11 @@ class Settings:
         return storage_root() / "datasets" / f"{task}-{collection}{self.suffix}"
 
     def encoder_path(self, name: str | None = None) -> Path:
-        """Where a frozen encoder lives; shipped are one for each image size."""
+        """Where a frozen encoder lives; shipped are one an image size, and its variants."""
         name = name or self.encoder_name
-        if name == SHIPPED:
-            return PACKAGE / "weights" / "encoders" / spelled(self.image_size)
+        if is_shipped(name):
+            called = f"{spelled(self.image_size)}{name.removeprefix(SHIPPED)}"
+            return PACKAGE / "weights" / "encoders" / called
         return storage_root() / "encoders" / name / "encoder"
 
     def run_path(self, kind: str) -> Path:

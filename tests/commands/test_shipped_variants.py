@@ -10,7 +10,7 @@ import pytest
 from export.build.stage import bundle
 from robot_wm.cli import paths, settings
 from robot_wm.cli.compose import Session, compose
-from robot_wm.commands.parts.artifacts import model
+from robot_wm.commands.parts.artifacts import encoder, model
 from robot_wm.core.errors import ConfigError, WeightsError
 from robot_wm.core.storage.provenance import read_manifest
 
@@ -68,3 +68,13 @@ def test_no_run_makes_anything_in_the_installation(name: str) -> None:
     with pytest.raises(ConfigError, match=f"name={name}") as caught:
         compose(("task=two_room", f"name={name}"))
     assert f"weights={name}" in caught.value.next_step
+
+
+def test_an_encoder_may_have_variants_too(package: Path) -> None:
+    found = [encoder(session(f"encoder_name={name}")) for name in ("shipped", "shipped-contrast")]
+    assert found == [package / "encoders/64x64", package / "encoders/64x64-contrast"]
+    with pytest.raises(WeightsError, match="no encoder 'shipped-contrats' for pictures of 64"):
+        encoder(session("encoder_name=shipped-contrats"))
+    with pytest.raises(WeightsError) as caught:
+        encoder(session("encoder_name=shipped", "image_size=72"))
+    assert "image_size=[64,64] encoder_name=shipped-contrast" in caught.value.accepted

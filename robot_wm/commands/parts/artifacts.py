@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot_wm.cli.paths import SHIPPED
+from robot_wm.cli.paths import SHIPPED, is_shipped
 from robot_wm.cli.settings import Settings
 from robot_wm.commands.parts.seen import check_size, encoder_of, no_shipped_encoder
 from robot_wm.core.aliases import current
@@ -118,7 +118,7 @@ def encoder(session: Session) -> Path:
     if (folder / MANIFEST).is_file():
         _check_encoder(session, folder)
         return folder
-    if settings.encoder_name == SHIPPED:
+    if is_shipped(settings.encoder_name):
         raise no_shipped_encoder(settings)
     from robot_wm.encoders.base import Untrained
     from robot_wm.pretraining.trainer import pretrain
@@ -226,7 +226,7 @@ def _check_encoder(session: Session, folder: Path) -> None:
     from robot_wm.data.formats.base import is_dataset, open_episodes
 
     settings, manifest = session.settings, read_manifest(folder, "encoder", verify=False)
-    if settings.encoder_name == SHIPPED or "distill" in manifest["facts"]:
+    if is_shipped(settings.encoder_name) or "distill" in manifest["facts"]:
         shape = {"image_size": settings.image_size}
         check_same(folder, read_json(folder / "config.json").get("encoder", {}), shape, "pretrain")
         return

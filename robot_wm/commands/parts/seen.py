@@ -31,20 +31,22 @@ def encoder_of(settings: Settings, folder: Path) -> Path:
 def shipped_encoders(settings: Settings) -> list[Path]:
     """Every encoder that came with the installation.
 
-    One for each image size, called after it; those of single models are ``<size>-<family>``.
+    One for each image size, called after it, and variants of it, ``<size>-<variant>``.
     """
     folder = settings.encoder_path(SHIPPED).parent
     return sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
 
 
 def no_shipped_encoder(settings: Settings) -> WeightsError:
-    """What to tell where none came for pictures of the configured size."""
-    known = ", ".join(path.name for path in shipped_encoders(settings) if "-" not in path.name)
+    """What to tell where none of the name came for pictures of the configured size."""
+    parts = [path.name.partition("-") for path in shipped_encoders(settings)]
+    known = [f"image_size=[{size.replace('x', ',')}] encoder_name={SHIPPED}{dash}{rest}" for size, dash, rest in parts]
     return WeightsError(
-        f"no shipped encoder for pictures of {spelled(settings.image_size)} pixels",
-        known or "an installation with weights, or an encoder of your own",
-        "give image_size=… of one of these, or encoder_name=<name>, e.g. encoder_name=default; "
-        "missing stages are made",
+        f"no encoder {settings.encoder_name!r} for pictures of {spelled(settings.image_size)} "
+        "pixels",
+        "; ".join(known) or "an installation with weights, or an encoder of your own",
+        "give one of these, or encoder_name=<name>, e.g. encoder_name=default; missing stages are "
+        "made",
     )
 
 
