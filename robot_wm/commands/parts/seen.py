@@ -40,7 +40,10 @@ def shipped_encoders(settings: Settings) -> list[Path]:
 def no_shipped_encoder(settings: Settings) -> WeightsError:
     """What to tell where none of the name came for pictures of the configured size."""
     parts = [path.name.partition("-") for path in shipped_encoders(settings)]
-    known = [f"image_size=[{size.replace('x', ',')}] encoder_name={SHIPPED}{dash}{rest}" for size, dash, rest in parts]
+    known = [
+        f"image_size=[{size.replace('x', ',')}] encoder_name={SHIPPED}{dash}{rest}"
+        for size, dash, rest in parts
+    ]
     return WeightsError(
         f"no encoder {settings.encoder_name!r} for pictures of {spelled(settings.image_size)} "
         "pixels",
