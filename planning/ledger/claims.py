@@ -51,7 +51,8 @@ CLAIMS = (
         "their pixels.",
         "Masked autoencoding and V-JEPA pretrain the same encoder on the same clips and cores. "
         "Measured are the processor minutes and the pictures until V-JEPA knows the block's angle "
-        "as well as the other knows it in the end.",
+        "as well as the other knows it in the end, if the other's training taught it the angle at "
+        "all. The same of positions is told beside.",
         f"for both costs the ratio is {SOONER:g} or more in the mean of {SEEDS} seeds or more, and "
         "its 95 % interval lies above 1",
         judges.efficiency,

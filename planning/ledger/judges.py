@@ -40,21 +40,30 @@ def judged(verdict: Verdict, numbers: Iterable[str], missing: str) -> Judged:
 
 
 def efficiency(evidence: Evidence) -> Judged:
-    """Learning curves of objectives on push_t; the file with most seeds counts."""
+    """Learning curves of objectives on push_t; the file with most seeds counts.
+
+    Only runs count in which the other has learnt the angle. Positions are told beside.
+    """
     ratios: dict[str, list[float | None]] = {}
     numbers = list[str]()
     for file, ledger in evidence.sooner.items():
         ours = [r for r in ledger if r["objective"] == "vjepa" and r["dataset"][:6] == "push_t"]
-        numbers += [
-            f"{file}, {row['dataset']}, seed {row['seed']}: processor time "
-            f"{_times(row['cpu_ratio'])}, pictures {_times(row['samples_ratio'])}"
-            for row in ours
-        ]
-        if ours and len(ours) >= len(ratios.get("cpu", ())):
-            ratios = {key: [row[f"{key}_ratio"] for row in ours] for key in ("cpu", "samples")}
+        for row in ours:
+            idle = "" if row["gained"] >= rules.GAINED else ", too little to count"
+            numbers += [
+                f"{file}, {row['dataset']}, seed {row['seed']}, {what} ({row['reference']} knows "
+                f"{row[f'{key}wanted']:.3f} in the end, {row[f'{key}gained']:+.3f} by its training"
+                f"{idle * (not key)}): processor time {_times(row[f'{key}cpu_ratio'])}, pictures "
+                f"{_times(row[f'{key}samples_ratio'])}"
+                for what, key in (("angle", ""), ("positions", "places_"))
+            ]
+        told = [row for row in ours if row["gained"] >= rules.GAINED]
+        if told and len(told) >= len(ratios.get("cpu", ())):
+            ratios = {key: [row[f"{key}_ratio"] for row in told] for key in ("cpu", "samples")}
     return judged(
         rules.sooner(ratios), numbers,
-        "`robot-wm compare-objectives 'objectives.names=[vjepa,mae]' publish=true` for three seeds",
+        "`robot-wm compare-objectives 'objectives.names=[vjepa,mae]' publish=true` for three "
+        f"seeds, long enough for mae to gain {rules.GAINED} in the angle's R²",
     )  # fmt: skip
 
 

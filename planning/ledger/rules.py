@@ -15,6 +15,7 @@ from planning.evaluation.statistics import student, wilson
 
 SEEDS = 3  # training seeds, where a rule asks for several
 SOONER = 1.5  # 1: how many times sooner
+GAINED = 0.1  # 1: R² that the other has gained by its training, or the time to it tells nothing
 NOISE = 0.5  # 2: of the generative models' loss
 TASKS, WON = 4, 2  # 3: tasks, and on how many of them
 MOMENTUM, ALIVE = 0.99, 0.3  # 4: of the moving average; S/S0 of features that are not collapsed

@@ -10,7 +10,7 @@ is kept: an interrupted run goes on, and runs of other seeds or objectives add t
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -161,9 +161,16 @@ def curve_of(log: Path, pictures: int) -> list[Row]:
 
 def knowledge(point: Mapping[str, Any]) -> float:
     """Mean R² of the angles of a point of a curve, which are the sharpest; of all, without any."""
-    found = {key: value for key, value in point.items() if key.startswith("r2 ")}
-    angles = [v for key, v in found.items() if key.startswith(("r2 cos ", "r2 sin "))]
-    values = angles or list(found.values())
+    angles = [v for key, v in point.items() if key.startswith(("r2 cos ", "r2 sin "))]
+    return _mean(angles or [v for key, v in point.items() if key.startswith("r2 ")])
+
+
+def places(point: Mapping[str, Any]) -> float:
+    """Mean R² of the positions of a point of a curve; not a number where there are none."""
+    return _mean([v for key, v in point.items() if key.startswith("r2 ") and key.endswith("[m]")])
+
+
+def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else float("nan")
 
 
@@ -173,7 +180,9 @@ def efficiency(points: Sequence[Row], reference: str) -> list[Row]:
     Returns:
         One row per objective, seed and data set: ``cpu_ratio`` and ``samples_ratio``, the
         reference's whole cost over the cost at which the curve, straight between its points, first
-        reaches the reference's last R²; None where it never does.
+        reaches the reference's last R² (``wanted``; ``gained`` over its weights before the first
+        step, without which the ratio tells nothing); None where it never does. The same of the
+        positions, ``places_…``.
     """
     curves: dict[tuple[str, int, str], list[Row]] = {}
     for point in points:
@@ -183,21 +192,25 @@ def efficiency(points: Sequence[Row], reference: str) -> list[Row]:
         goal = curves.get((reference, seed, data))
         if goal is None or name == reference:
             continue
-        last, wanted = goal[-1], knowledge(goal[-1])
-        row: Row = {"objective": name, "seed": seed, "dataset": data, "reference": reference,
-                    "wanted": wanted, "reached": knowledge(curve[-1])}  # fmt: skip
-        for key in ("cpu_minutes", "samples"):
-            cost = _cost_of(curve, wanted, key)
-            ratio = last[key] / cost if cost else None
-            row[f"{key.removesuffix('_minutes')}_ratio"] = ratio
+        row: Row = {"objective": name, "seed": seed, "dataset": data, "reference": reference}
+        for prefix, known in (("", knowledge), ("places_", places)):
+            wanted, reached = known(goal[-1]), known(curve[-1])
+            row |= {f"{prefix}gained": wanted - known(goal[0]), f"{prefix}wanted": wanted,
+                    f"{prefix}reached": reached}  # fmt: skip
+            for key in ("cpu_minutes", "samples"):
+                cost = _cost_of(curve, known, wanted, key)
+                ratio = goal[-1][key] / cost if cost else None
+                row[f"{prefix}{key.removesuffix('_minutes')}_ratio"] = ratio
         rows.append(row)
     return rows
 
 
-def _cost_of(curve: Sequence[Row], wanted: float, key: str) -> float | None:
+def _cost_of(
+    curve: Sequence[Row], known: Callable[[Row], float], wanted: float, key: str
+) -> float | None:
     """Where a curve first reaches a value; None if nowhere, or before it has cost anything."""
     for before, after in pairwise(curve):
-        low, high = knowledge(before), knowledge(after)
+        low, high = known(before), known(after)
         if high >= wanted:
             share = (wanted - low) / (high - low) if high > low else 0.0
             return float(before[key] + min(1.0, max(0.0, share)) * (after[key] - before[key]))
@@ -246,7 +259,8 @@ def overview(rows: Sequence[Row], points: Sequence[Row], reference: str) -> str:
     if ledger:
         text += [
             f"How much sooner what `{reference}` knows in the end is known (kernel probe, mean R² "
-            "of the angles); above 1: sooner; –: never.", "",
+            "of the angles, and of positions), and how much of it was gained by its training; "
+            "above 1: sooner; –: never.", "",
             table(list(ledger[0]), [[_cell(value) for value in row.values()] for row in ledger]),
         ]  # fmt: skip
     return "\n".join(text)

@@ -18,9 +18,11 @@ from robot_wm.core.errors import ConfigError
 from robot_wm.core.storage.json_io import read_lines
 
 
-def point(name: str, minutes: float, samples: int, angle: float, seed: int = 0) -> dict:
+def point(
+    name: str, minutes: float, samples: int, angle: float, seed: int = 0, place: float = 0.9
+) -> dict:
     return {"objective": name, "seed": seed, "dataset": "d", "cpu_minutes": minutes,
-            "samples": samples, "r2 x [m]": 0.9, "r2 cos a [rad]": angle,
+            "samples": samples, "r2 x [m]": place, "r2 v [m/s]": 0.0, "r2 cos a [rad]": angle,
             "r2 sin a [rad]": angle}  # fmt: skip
 
 
@@ -52,6 +54,19 @@ def test_the_ratio_is_where_the_curve_crosses_what_the_reference_knows_in_the_en
     assert jepa["cpu_ratio"] == pytest.approx(6 / 6)  # .6 is half-way from 4 to 8 minutes
     assert jepa["samples_ratio"] == pytest.approx(600 / 300)
     assert (slow["cpu_ratio"], slow["samples_ratio"]) == (None, None)
+    assert jepa["gained"] == pytest.approx(0.4)
+
+
+def test_positions_have_a_ratio_of_their_own() -> None:
+    points = [
+        point("mae", 0, 0, 0.2, place=0.5), point("mae", 6, 600, 0.6, place=0.7),
+        point("jepa", 0, 0, 0.2, place=0.5), point("jepa", 4, 200, 0.3, place=0.9),
+    ]  # fmt: skip
+    (jepa,) = efficiency(points, "mae")
+    assert jepa["cpu_ratio"] is None
+    assert jepa["places_cpu_ratio"] == pytest.approx(6 / 2)  # .7 is half-way to 4 minutes
+    assert jepa["places_samples_ratio"] == pytest.approx(600 / 100)
+    assert (jepa["places_gained"], jepa["places_reached"]) == pytest.approx((0.2, 0.9))
 
 
 def test_the_table_shows_the_attentive_probe_with_meters() -> None:

@@ -143,14 +143,21 @@ def test_a_model_as_good_and_as_fast_does_not_dominate() -> None:
 
 
 def test_learning_curves_decide_the_first_claim(tmp_path: Path) -> None:
-    def curve(*seeds: int, objective: str = "vjepa") -> list[dict]:
-        return [{"objective": objective, "dataset": "push_t-nominal", "seed": seed,
-                 "cpu_ratio": 2.0 + seed / 10, "samples_ratio": 3.0} for seed in seeds]  # fmt: skip
+    def curve(*seeds: int, objective: str = "vjepa", gained: float = 0.2) -> list[dict]:
+        angle = {"gained": gained, "wanted": 0.5, "samples_ratio": 3.0}
+        places = {"places_gained": 0.1, "places_wanted": 0.9, "places_samples_ratio": None,
+                  "places_cpu_ratio": None}  # fmt: skip
+        return [{"objective": objective, "reference": "mae", "dataset": "push_t-nominal",
+                 "seed": seed, "cpu_ratio": 2.0 + seed / 10, **angle, **places}
+                for seed in seeds]  # fmt: skip
 
     few = {"objectives-100-curve": curve(0, 1), "objectives-9-curve": curve(0, 1, 2)}
     found = judges.efficiency(Evidence(tmp_path, few))
     assert found.verdict is HOLDS
-    assert len(found.numbers) == 5
+    assert len(found.numbers) == 10
+    idle = judges.efficiency(Evidence(tmp_path, {"a": curve(0, 1, 2, gained=0.09)}))
+    assert idle.verdict is OPEN  # nothing was learnt, so nothing was learnt sooner
+    assert "+0.090 by its training, too little to count" in idle.numbers[0]
     assert judges.efficiency(Evidence(tmp_path, {"a": curve(0, 1)})).verdict is OPEN
     other = {"a": curve(0, 1, 2, objective="ijepa")}
     assert judges.efficiency(Evidence(tmp_path, other)).verdict is OPEN
