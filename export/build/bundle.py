@@ -123,7 +123,8 @@ def export(
             the novelty threshold, the first 16 are for parity.
 
     Raises:
-        WeightsError: torch and onnxruntime disagree beyond ``config.tolerance``: nothing written.
+        WeightsError: torch and onnxruntime disagree beyond ``config.tolerance``, or answer NaN:
+            nothing written.
         ConfigError: a search or a model that cannot be exported.
         DataError: the process that measures the latency failed.
     """
@@ -243,6 +244,11 @@ def golden(model: WorldModel[Any], contract: Contract, folder: Path, frames: np.
         **{f"out_{k}": v for k, v in wanted.items()},
     )
     got = planner._session.run(None, inputs)
+    if not all(np.isfinite(value).all() for value in (*got, *wanted.values())):
+        raise WeightsError(
+            "NaN or infinity in what the planner graph answers on recorded frames",
+            "finite numbers", "check the model: its costs, and what its encoder divides by",
+        )  # fmt: skip
     return float(np.abs(got[0] - wanted["plan"]).max())
 
 

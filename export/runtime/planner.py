@@ -11,7 +11,7 @@ from export.runtime.agent import optimizer_of
 from export.runtime.bundle_spec import check_graph, read_contract
 from export.runtime.ort_session import CPU, open_session, run_session
 from export.runtime.world_model import _chance
-from robot_wm.core.errors import InputError
+from robot_wm.core.errors import InputError, WeightsError
 from robot_wm.core.protocols import (
     check_image,
 )
@@ -67,6 +67,7 @@ class OnnxPlanner:
 
         Raises:
             InputError: wrong image size or dtype, or numbers that are not finite.
+            WeightsError: the graph answers numbers that are not finite.
         """
         c = self.contract
         spec = c.spec
@@ -82,4 +83,9 @@ class OnnxPlanner:
             if not np.isfinite(value).all():
                 raise InputError(f"NaN or infinity in {name}", "finite numbers", "check the sensor")
         plan, cost, steps, latent = run_session(self._session, named, "planner")
+        if not all(np.isfinite(value).all() for value in (plan, cost, steps)):
+            raise WeightsError(
+                "NaN or infinity in a plan", "finite numbers",
+                "do not act on it; export the model again",
+            )  # fmt: skip
         return Planned(plan, float(cost), steps, latent)

@@ -231,12 +231,21 @@ def transfer(evidence: Evidence) -> Judged:
 
 
 def chance(evidence: Evidence) -> Judged:
-    """Goals reached with and without a latent variable, in scenes with chance and without."""
-    found: dict[str, dict[str, tuple[int, int]]] = {}
+    """Goals reached with and without a latent variable, in scenes with chance and without.
+
+    Of each model the setting that was measured last counts; training seeds are averaged, since they
+    pursue the same goals.
+    """
+    runs: dict[str, dict[str, list[Row]]] = {}
     for row in _rows(evidence, 10):
-        solved = round(row["values"]["success_pct"] * row["n"] / 100)
-        before = found.setdefault(row["task"], {}).get(row["model"], (0, 0))
-        found[row["task"]][row["model"]] = (before[0] + solved, before[1] + row["n"])
+        runs.setdefault(row["task"], {}).setdefault(row["model"], []).append(row)
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    for task, models in runs.items():
+        for name, rows in models.items():
+            last = [r for r in rows if r["setting"] == rows[-1]["setting"]]
+            n = min(r["n"] for r in last)
+            share = float(np.mean([r["values"]["success_pct"] for r in last])) / 100
+            found.setdefault(task, {})[name] = (round(share * n), n)
     both = {t: (f["latent"], f["deterministic"]) for t, f in found.items()
             if {"latent", "deterministic"} <= set(f)}  # fmt: skip
     kicked = [pair for task, pair in both.items() if task.endswith("_kicked")]

@@ -10,6 +10,7 @@ import numpy as np
 
 from planning.evaluation.statistics import ConfidenceInterval
 from robot_wm.core import metrics
+from robot_wm.core.errors import WeightsError
 from robot_wm.core.protocols import Surprising
 from robot_wm.core.symmetry import Mirror
 
@@ -58,11 +59,20 @@ class BothViews:
 
 
 def judged(model: Surprising, pairs: Sequence[Clips]) -> Judged:
-    """What a model says of both clips of every pair."""
-    return [
+    """What a model says of both clips of every pair.
+
+    Raises:
+        WeightsError: surprise that is not finite, which would count as none or as all.
+    """
+    found = [
         (model.surprise(pair.possible, pair.actions), model.surprise(pair.impossible, pair.actions))
         for pair in pairs
     ]
+    if not all(np.isfinite(clip).all() for both in found for clip in both):
+        raise WeightsError(
+            "surprise that is NaN or infinite", "finite numbers", "train the model again"
+        )
+    return found
 
 
 def pooled(found: Judged, pooling: str) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robot_wm.cli.paths import CHECKOUT
+from robot_wm.cli.paths import CHECKOUT, SHIPPED, is_shipped
 from robot_wm.commands.parts.artifacts import dataset, encoder, make, scene, tasks
 from robot_wm.core.storage.json_io import read_lines
 from robot_wm.core.system.progress import say
@@ -69,6 +69,8 @@ def run(session: Session) -> int:
         rows += looks(settings, task, data, frozen)
     if settings.publish:
         out = CHECKOUT / "results" / "encoder"
+        if is_shipped(settings.encoder_name):  # those of a variant lie apart
+            out /= settings.encoder_name.removeprefix(SHIPPED).lstrip("-")
         rows = [*others(out / "probe.jsonl", rows), *rows]
     result = write_gate(out, rows)
     print(f"table: {out / 'probe.md'}")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robot_wm.core.config import Count, Positive, Seed
+from robot_wm.core.errors import DataError
 from robot_wm.language.text import SIZE
 
 
@@ -91,6 +92,9 @@ def train_heads(
         latents: of pictures ``[M, Z]``; true: what is true of them, int ``[M, D]``.
         vectors: of sentences ``[M, C, 256]``, true of the picture of their row; said: what they
             say, int ``[M, C, D]``, -1 where nothing.
+
+    Raises:
+        DataError: latents that are not finite.
     """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
@@ -107,6 +111,11 @@ def train_heads(
         loss = info_nce(logits, fits)
         optimizer.zero_grad()
         loss.backward()
+        if not torch.isfinite(loss.detach()):
+            raise DataError(
+                f"loss {float(loss.detach())} of the pictures' and the sentences' alignment",
+                "a finite number", "check the world model whose latents these are",
+            )  # fmt: skip
         optimizer.step()
         schedule.step()
         heads.log_scale.data.clamp_(max=4.6)

@@ -104,15 +104,27 @@ def test_with_and_without_a_latent_variable_differ_in_nothing_else() -> None:
     ]
     made = [owned(each) for each in found]
     assert [s.task.name for s in made] == 2 * ["two_room_kicked"] + 2 * ["two_room"]
-    assert [s.name for s in made] == 2 * ["smoke-deterministic", "smoke-discrete"]
+    assert [s.name for s in made] == 2 * ["smoke-deterministic-seed1", "smoke-discrete-seed1"]
     for each in made:
         config = each.train_config()
         assert (config.variable, config.seed, config.beta) == ("discrete", 1, 0.02)
         assert (each.planner, each.data_name) == (made[0].planner, "smoke")
 
 
+def test_codes_and_price_of_a_latent_variable_are_those_of_the_run() -> None:
+    words = ("world_model=latent_variable", "world_model.codes=16", "world_model.beta=0.1")
+    made = [owned(each).train_config() for each in scenes(session(*words))]
+    assert [(c.codes, c.beta) for c in made] == 2 * [(1, 0.02), (16, 0.1)]
+
+
+def test_chance_asks_for_one_task_with_and_without_it() -> None:
+    for wrong in (("two_room", "reacher"), ("two_room_kicked",), ("two_room", "two_room_kicked")):
+        with pytest.raises(ConfigError, match=r"claims\.scenes"):
+            ClaimsSettings(scenes=wrong)
+
+
 def test_a_row_on_file_is_measured_again_only_if_it_is_of_something_else(tmp_path: Path) -> None:
-    path, settings, calls = tmp_path / "rows.jsonl", session().settings, list[str]()
+    path, settings, calls = tmp_path / "two_room.jsonl", session().settings, list[str]()
 
     def row(digest: str) -> dict:
         def measure() -> dict:
@@ -120,7 +132,7 @@ def test_a_row_on_file_is_measured_again_only_if_it_is_of_something_else(tmp_pat
             return {"n": 4, "values": {"success_pct": float(len(calls))}}
 
         return Measurement(5, "genie", 8, lambda: {"model_sha256": digest}, measure).row(
-            settings, path
+            settings, tmp_path
         )
 
     first = row("a")

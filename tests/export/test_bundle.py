@@ -20,7 +20,7 @@ import torch
 from moving_square import SIZE, draw, tiny_encoder
 from tiny_jepa import SIZES, SPEC
 
-from export.build.bundle import ExportConfig, contract_of, export
+from export.build.bundle import ExportConfig, contract_of, export, golden
 from export.build.external_weights import NAME as WEIGHTS
 from export.build.external_weights import SharedWeights
 from export.build.graphs import Graph
@@ -44,6 +44,7 @@ from robot_wm.training.checkpoint import full_precision, half_precision
 from robot_wm.world_models.jepa.model import JEPAWorldModel, Network
 
 OPTIONS = {"candidates": 24, "iterations": 3, "elites": 6, "beta": 2.0, "decay": 1.0}
+LINEAR = {**OPTIONS, "weighting": "linear"}  # as shipped
 CONFIG = ExportConfig(optimizer="icem", options=OPTIONS, proposals=8, plans=0)
 
 
@@ -437,6 +438,25 @@ def test_a_graph_that_answers_nan_is_not_published(model, frames, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
+def test_plans_that_are_no_numbers_are_refused(bundle, model, frames, tmp_path, monkeypatch):
+    folder = shutil.copytree(bundle, tmp_path / "copy")
+    planner = OnnxPlanner(folder)
+    lost = [np.full(s, np.nan, np.float32) for s in ((3, 10), (), (3,), (1,))]
+    monkeypatch.setattr("export.runtime.planner.run_session", lambda *given: lost)
+    given = (frames[0], frames[0], frames[1], np.zeros(10), np.zeros((3, 10)))
+    with pytest.raises(WeightsError, match="NaN or infinity in a plan"):
+        planner.plan(*given, np.random.default_rng(0))
+
+    class Silent(OnnxPlanner):
+        def __init__(self, folder):
+            super().__init__(folder)
+            self._session = SimpleNamespace(run=lambda *given: lost)
+
+    monkeypatch.setattr("export.build.bundle.OnnxPlanner", Silent)
+    with pytest.raises(WeightsError, match="planner graph"):
+        golden(model, planner.contract, folder, frames)
+
+
 class Picture(torch.nn.Module):
     def forward(self, images):
         return contrast(images)
@@ -459,7 +479,7 @@ def test_numbers_that_keep_from_dividing_by_zero_are_in_the_file(kind, tmp_path)
         module, shown = Picture(), {"images": torch.full((2, 16, 16, 3), 90, dtype=torch.uint8)}
         shown["images"][1, 4:9, 4:9] = 200
     else:
-        search = make(kind, **(OPTIONS if kind == "icem" else {"candidates": 24, "iterations": 1}))
+        search = make(kind, **(LINEAR if kind == "icem" else {"candidates": 24, "iterations": 1}))
         module, shown = (
             Refit(search),
             {"candidates": torch.rand(1, 3, 10).repeat(24, 1, 1), "costs": torch.zeros(24)},

@@ -105,6 +105,8 @@ def test_a_far_goal_is_reached_by_goals_on_the_way_and_a_near_one_itself(
 def test_a_lower_level_is_a_name_or_a_folder(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("ROBOT_WM_HOME", str(tmp_path))
     assert lower_level(HierarchyConfig("push_t")).name == "push_t"
+    variant = HierarchyConfig("push_t", low="shipped-contrast")
+    assert lower_level(variant).name == "push_t-contrast"
     assert lower_level(HierarchyConfig("push_t", low=str(lower_level(HierarchyConfig("push_t")))))
     with pytest.raises(WeightsError, match="plane-none") as caught:
         lower_level(HierarchyConfig("plane", low="none"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from robot_wm.core.errors import WeightsError
+from robot_wm.core.errors import DataError, WeightsError
 from robot_wm.language.alignment import AlignConfig, info_nce, train_heads
 from robot_wm.language.goals import TextGoals, align
 
@@ -61,6 +61,15 @@ def test_pictures_that_a_sentence_is_true_of_are_found(tmp_path) -> None:
         np.testing.assert_array_equal(again.pictures(f"move it to the {word}", 8), frames[best])
     with pytest.raises(WeightsError):
         TextGoals.load(tmp_path / "b")
+
+
+def test_latents_that_are_no_numbers_are_refused() -> None:
+    frames, true = toy(0)
+    latents = torch.full_like(Rows().embed_frames(frames), float("nan"))
+    vectors = np.zeros((len(true), 1, 256), np.float32)
+    config = AlignConfig(shared=8, width=32, steps=3, batch=8)
+    with pytest.raises(DataError, match="alignment"):
+        train_heads(config, latents, true, vectors, true[:, None])
 
 
 def test_shuffled_sentences_teach_nothing() -> None:

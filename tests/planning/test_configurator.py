@@ -40,6 +40,8 @@ def test_less_time_means_a_smaller_search_that_fits():
         assert least <= budget.proposals <= most
         assert before is None or size(budget) <= before
         before = size(budget)
+    with pytest.raises(ConfigError, match="nan ms"):
+        fit_budget(LATENCY, float("nan"), FULL, 64)
     assert fit_budget(LATENCY, 0.2, FULL, 64) == (FULL, 64, LATENCY.plan(FULL, 64))
     rounds = {
         ms: fit_budget(LATENCY, ms / 1e3, FULL, 64).optimizer.iterations for ms in (60, 40, 30, 25)

@@ -196,6 +196,21 @@ def test_measurements_decide_their_claim_and_no_other(
     assert verdicts == {i: HOLDS if i == claim else OPEN for i in range(1, 13)}
 
 
+def test_training_seeds_that_pursue_the_same_goals_are_no_further_goals(tmp_path: Path) -> None:
+    rows = [
+        {**measurement(10, model, setting, seed, {"success_pct": value}, task), "n": 100}
+        for task in ("room", "room_kicked") for seed in range(5)
+        for model, setting, value in (
+            ("deterministic", 1, 50), ("latent", 64, 90), ("latent", 8, 60))
+    ]  # fmt: skip
+    write(tmp_path / "results/claims/rows.jsonl", *rows)
+    found = judges.chance(Evidence(tmp_path))
+    assert found.numbers == tuple(
+        f"{task}: with 60 of 100, without 50 of 100" for task in ("room", "room_kicked")
+    )
+    assert found.verdict is FAILS
+
+
 def level(row: str, hits: list[bool], **rest: object) -> dict:
     return {
         "row": row, "method": "onnx", "backend": "onnx", "train_seed": 0, "eval_seed": 0,

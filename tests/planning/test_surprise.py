@@ -18,7 +18,7 @@ from planning.surprise.scores import (
     pairwise,
     pooled,
 )
-from robot_wm.core.errors import DataError
+from robot_wm.core.errors import DataError, WeightsError
 from robot_wm.core.symmetry import Mirror
 
 
@@ -95,6 +95,16 @@ def test_clips_without_a_difference_are_chance() -> None:
     scores = pooled(judged(PixelDifference(), pairs), "mean")
     assert pairwise(scores) == 0.5
     assert auroc(scores) == pytest.approx(0.5)
+
+
+def test_surprise_that_is_no_number_is_refused() -> None:
+    class Lost:
+        def surprise(self, frames: np.ndarray, actions: np.ndarray) -> np.ndarray:
+            return np.full(len(actions), np.nan)
+
+    clip = np.zeros((3, 4, 4, 3), np.uint8)
+    with pytest.raises(WeightsError, match="NaN"):
+        judged(Lost(), [Clips(clip, clip, np.zeros((2, 2), np.float32))])
 
 
 def some_rows():

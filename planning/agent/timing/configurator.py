@@ -180,7 +180,7 @@ def fit_budget(
                 return budget
     if proposals:
         budget = Budget(PolicyOnly(), 1, latency.plan(PolicyOnly(), 1))
-    if budget.seconds > deadline:
+    if not budget.seconds <= deadline:  # so that NaN is refused
         raise ConfigError(
             f"a deadline of {1e3 * deadline:.1f} ms",
             f"{1e3 * budget.seconds:.1f} ms or more on this machine",

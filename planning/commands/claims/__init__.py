@@ -32,8 +32,7 @@ def run(session: Session) -> int:
     # All are composed, and so checked, before the first is trained.
     wanted = [each for claim in settings.claims.which for each in PLANS[claim](session)]
     results = CHECKOUT / "results" if settings.publish else settings.run_path("claims")
-    path = results / FOLDER / f"{settings.task.name}.jsonl"
-    rows = [measurement.row(settings, path) for measurement in wanted]
+    rows = [measurement.row(settings, results / FOLDER) for measurement in wanted]
     print(render(rows))
-    print(f"rows: {path}")
+    print(f"rows: {results / FOLDER}")
     return 0

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from functools import partial
 
 from planning.commands.claims.latent_actions import trained
-from planning.commands.claims.measuring import Measurement, Row, solved
+from planning.commands.claims.measuring import Measurement, Row, seeded, solved
 from robot_wm.cli.compose import Session
 from robot_wm.commands.parts.artifacts import model
 from robot_wm.commands.uncertainty import FAMILY, models, variant
@@ -23,13 +23,18 @@ NAMES = {DETERMINISTIC: "deterministic", DISCRETE: "latent"}  # there
 
 
 def scenes(session: Session) -> list[Measurement]:
-    """With z and without, in each of two scenes."""
+    """With z and without, in each of two scenes.
+
+    Codes and price of z are those of the run, if it is one of such a model.
+    """
     settings, found = session.settings, list[Measurement]()
-    usual = variant(session, settings.claims.scenes[0], DETERMINISTIC, ()).settings
+    usual = settings
+    if settings.family.name != FAMILY:
+        usual = variant(session, settings.claims.scenes[0], DETERMINISTIC, ()).settings
     words = models(usual, (DISCRETE,), leaky=False)
     for task in settings.claims.scenes:
         for called, name in NAMES.items():
-            own = variant(session, task, called, words[called])
+            own = variant(session, task, seeded(called, settings.seed), words[called])
             jobs = partial(_trained, own), partial(_success, own)
             found.append(Measurement(CLAIM, name, own.settings.train_config().codes, *jobs))
     return found

@@ -8,6 +8,7 @@ from typing import Annotated
 from robot_wm.core.config import Count, Fraction, Positive, Within
 from robot_wm.core.errors import ConfigError
 
+KICKED = "_kicked"
 MEASURED = (4, 5, 7, 8, 10)  # in the ledger; the others have commands of their own
 
 
@@ -23,7 +24,8 @@ class ClaimsSettings:
         dreams: 7: of each pair, by which it is scored.
         depths: 8: layers of the predictor that is told how a picture was changed.
         nuisance: 8: factor of varied episodes that is read from the features, a number.
-        scenes: 10: a task with kicks, its name ending in ``_kicked``, and the same one without.
+        scenes: 10: a task with kicks and the same one without, e.g. ``two_room_kicked``,
+            ``two_room``.
 
     Raises:
         ConfigError: a claim that is measured otherwise; a value twice, or none.
@@ -36,7 +38,7 @@ class ClaimsSettings:
     dreams: Count = 16
     depths: tuple[Annotated[int, Within(1, 256)], ...] = (1, 2, 4, 8)
     nuisance: str = "light"
-    scenes: tuple[str, str] = ("two_room_kicked", "two_room")
+    scenes: tuple[str, ...] = ("two_room_kicked", "two_room")
 
     def __post_init__(self) -> None:
         for name in ("which", "momenta", "codes", "temperatures", "depths", "scenes"):
@@ -46,6 +48,12 @@ class ClaimsSettings:
                     f"claims.{name} = {list(values)}", "one value or more, each once",
                     "correct the list",
                 )  # fmt: skip
+        kicked, *others = self.scenes
+        if [kicked] != [f"{name}{KICKED}" for name in others]:
+            raise ConfigError(
+                f"claims.scenes = {list(self.scenes)}", f"a task whose name ends {KICKED}, and the "
+                "same one without kicks", "e.g. claims.scenes=[two_room_kicked,two_room]",
+            )  # fmt: skip
         if wrong := sorted({*self.which} - {*MEASURED}):
             raise ConfigError(
                 f"claims.which = {list(self.which)}", f"some of {list(MEASURED)}",

@@ -38,13 +38,14 @@ class Measurement:
     prepare: Callable[[], Row]
     measure: Callable[[], Row]
 
-    def row(self, settings: Settings, path: Path) -> Row:
-        """The row on file, or measured and added."""
+    def row(self, settings: Settings, folder: Path) -> Row:
+        """The row on file, or measured and added; files are called after the task of their rows."""
         say(f"claim {self.claim}: {self.model}, {self.setting:g}")
         asked: Row = {
             "claim": self.claim, "task": settings.task.name, "model": self.model,
             "setting": self.setting, "seed": settings.seed, **self.prepare(),
         }  # fmt: skip
+        path = folder / f"{asked['task']}.jsonl"
         if (known := measurements.find(path, asked)) is not None:
             say("its row is there")
             return known
@@ -95,9 +96,9 @@ def planned(session: Session, **planner: Any) -> Session:
 def render(rows: list[Row]) -> str:
     """Rows as a table, Markdown."""
     names = list(dict.fromkeys(name for row in rows for name in row["values"]))
-    head = ["claim", "model", "setting", "seed", "n", *names]
+    head = ["claim", "task", "model", "setting", "seed", "n", *names]
     body = [
-        [*(f"{row[key]:g}" if key == "setting" else str(row[key]) for key in head[:5]),
+        [*(f"{row[key]:g}" if key == "setting" else str(row[key]) for key in head[:6]),
          *(f"{row['values'][name]:.3f}" if name in row["values"] else "--" for name in names)]
         for row in rows
     ]  # fmt: skip

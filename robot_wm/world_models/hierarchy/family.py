@@ -89,13 +89,15 @@ def lower_level(config: HierarchyConfig) -> Path:
     Raises:
         WeightsError: there is none.
     """
-    named = {"shipped": SHIPPED / config.task}
-    stored = storage_root() / "models" / f"{config.task}-{config.low}" / KIND
-    for folder in (named.get(config.low, stored), Path(config.low)):
+    named = storage_root() / "models" / f"{config.task}-{config.low}" / KIND
+    origin, dash, variant = config.low.partition("-")
+    if origin == "shipped":
+        named = SHIPPED / f"{config.task}{dash}{variant}"
+    for folder in (named, Path(config.low)):
         if (folder / MANIFEST).is_file():
             return folder
     raise WeightsError(
-        f"world_model.low={config.low}: no world model in {named.get(config.low, stored)}",
+        f"world_model.low={config.low}: no world model in {named}",
         f"shipped, the name of a house world model of {config.task}, or its folder",
         f"train it: robot-wm train task={config.task} name=<name>",
     )
