@@ -60,7 +60,9 @@ RUN: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
         ("physics.pairs=1", "physics.validation=1", "physics.categories=[inertia,gravity]"), (0,),
     ),
     "uncertainty": (
+        # Claim 10 trains models of the same names for other steps.
         ("task=two_room_kicked", "world_model=latent_variable", "uncertainty.transitions=20",
+         "name=gusts", "data_name=smoke", "encoder_name=smoke", "weights=smoke",
          "~train.embedding_steps", "~train.dynamics_steps"),
         (0, 1),  # a handful of steps decides nothing
     ),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FOLDER, FAMILY = "uncertainty", "latent_variable"
 KINDS = ("discrete", "gaussian")
 OWN = (
-    "task=", "name=", "data_name=", "encoder_name=", "weights=", "method=", "world_model=",
+    "task=", "name=", "data_name=", "encoder_name=", "weights=", "world_model=",
     *(f"{group}.{key}=" for group in ("world_model", "train")
       for key in ("variable", "codes", "beta")),
 )  # fmt: skip
@@ -134,7 +134,6 @@ def variant(session: Session, task: str, called: str, words: Sequence[str]) -> S
     kept = [o for o in session.overrides if not o.lstrip("+~").startswith(OWN)]
     overrides = (
         *kept, f"world_model={FAMILY}", f"task={task}", f"name={settings.name}-{called}",
-        f"weights={settings.name}-{called}", "method=mpc",
         f"data_name={settings.data_name}", f"encoder_name={settings.encoder_name}",
         "evaluate.validation=0", *words,
     )  # fmt: skip

@@ -34,7 +34,9 @@ def scenes(session: Session) -> list[Measurement]:
     words = models(usual, (DISCRETE,), leaky=False)
     for task in settings.claims.scenes:
         for called, name in NAMES.items():
-            own = variant(session, task, seeded(called, settings.seed), words[called])
+            named = seeded(called, settings.seed)
+            plans = ("method=mpc", f"weights={settings.name}-{named}")  # so the search is checked
+            own = variant(session, task, named, (*words[called], *plans))
             jobs = partial(_trained, own), partial(_success, own)
             found.append(Measurement(CLAIM, name, own.settings.train_config().codes, *jobs))
     return found
