@@ -131,18 +131,26 @@ class Evidence:
         found = [r for r in self.evaluations if (r["row"], r["method"], r["backend"]) == wanted]
         return [r for r in found if r["train_seed"] == found[0]["train_seed"]]
 
-    def drops(self, task: str, method: str) -> dict[str, float]:
-        """Points of success lost at each held-out level that was run, on the same pairs."""
+    def drops(self, task: str, method: str) -> dict[str, dict[str, float]]:
+        """Points of success lost at each held-out level that was run, on the same pairs.
+
+        By the method with the modifiers of its rows, e.g. ``onnx @contrast``: other weights or
+        another search have drops of their own.
+        """
         from planning.reporting.zero_shot import NONE, score
 
-        levels: dict[str, list[Row]] = {}
+        found: dict[str, dict[str, list[Row]]] = {}
         for row in self.evaluations:
             name = parse_row(row["row"])
             if (name.family, name.task, row["method"]) == ("zs", task, method):
-                levels.setdefault(name.factor, []).append(row)
-        nominal = levels.pop(NONE, [])
-        scores = [score(level, rows, nominal, None, None) for level, rows in levels.items()]
-        return {each.level: each.drop for each in scores if each.drop is not None}
+                label = " ".join((method, *(f"@{m}" for m in name.modifiers)))
+                found.setdefault(label, {}).setdefault(name.factor, []).append(row)
+        drops: dict[str, dict[str, float]] = {}
+        for label, levels in found.items():
+            nominal = levels.pop(NONE, [])
+            scores = [score(level, rows, nominal, None, None) for level, rows in levels.items()]
+            drops[label] = {each.level: each.drop for each in scores if each.drop is not None}
+        return drops
 
     def random(self, row: str) -> list[Row]:
         """Rows of random actions on a list."""

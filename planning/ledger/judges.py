@@ -216,14 +216,15 @@ def transfer(evidence: Evidence) -> Judged:
     counted, numbers = dict[str, float](), list[str]()
     tasks = dict.fromkeys(r["task"] for r in evidence.evaluations if r["row"].startswith("zs/"))
     for task in tasks:
-        for method in PLANNERS:
-            for level, drop in evidence.drops(task, method).items():
+        drops = [each for method in PLANNERS for each in evidence.drops(task, method).items()]
+        for label, levels in drops:
+            for level, drop in levels.items():
                 factor = level.partition(":")[0]
                 looks = factor == "light" or factor.endswith("color")
                 if looks or factor.startswith("camera"):
-                    numbers.append(f"{task}, {method}, {level}: {drop:+.1f} points lost")
+                    numbers.append(f"{task}, {label}, {level}: {drop:+.1f} points lost")
                 if looks:
-                    counted[f"{task} {method} {level}"] = drop
+                    counted[f"{task} {label} {level}"] = drop
     return judged(
         rules.transferred(counted), numbers,
         "`robot-wm evaluate pairs.family=zs method=onnx publish=true` on each task",

@@ -147,6 +147,17 @@ class Settings:
         return PACKAGE / "weights" / "bundles" / self.model_path(name).name
 
     @property
+    def row_modifiers(self) -> tuple[str, ...]:
+        """Appended to names of rows: those asked for, and the variant of the shipped weights.
+
+        So rows of a variant are never averaged with those of the weights that it varies.
+        """
+        asked = tuple(self.evaluate.modifiers)
+        if not is_shipped(self.weights) or self.weights == SHIPPED:
+            return asked
+        return tuple(dict.fromkeys((*asked, self.weights.removeprefix(f"{SHIPPED}-"))))
+
+    @property
     def results(self) -> Path:
         """Where rows go."""
         return CHECKOUT / "results" if self.publish else self.run_path("evaluate")

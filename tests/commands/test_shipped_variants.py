@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from export.build.stage import bundle
+from planning.commands.evaluate import row_config
+from planning.evaluation.stage import pair_lists
 from robot_wm.cli import paths, settings
 from robot_wm.cli.compose import Session, compose
 from robot_wm.commands.parts.artifacts import encoder, model
@@ -61,6 +63,22 @@ def test_an_unknown_variant_is_refused_with_those_there_are(package: Path) -> No
 )
 def test_names_of_what_came_with_the_installation(name: str, shipped: bool) -> None:
     assert paths.is_shipped(name) is shipped
+
+
+@pytest.mark.parametrize(
+    ("words", "row"),
+    [
+        (("weights=shipped",), "official/two_room"),
+        (("weights=shipped-far",), "official/two_room@far"),
+        (("weights=shipped-far", "evaluate.modifiers=[far]"), "official/two_room@far"),
+        (("weights=mine",), "official/two_room"),
+    ],
+)
+def test_rows_of_a_variant_are_never_averaged_with_those_of_the_weights_it_varies(
+    words: tuple[str, ...], row: str
+) -> None:
+    settings = session(*words).settings
+    assert row_config(settings, "onnx", pair_lists(settings)[0], 0).row == row
 
 
 @pytest.mark.parametrize("name", ["shipped", "shipped-mine"])

@@ -228,10 +228,14 @@ def test_the_worst_colour_decides_transfer(tmp_path: Path, solved: int, verdict:
         level("zs/push_t/agent_color:red", [True] * solved + [False] * (10 - solved)),
         level("zs/push_t/light:dim", [True] * 10),
         level("zs/push_t/camera_yaw:10", [False] * 10),  # told, not counted
+        # Other weights have drops of their own.
+        level("zs/push_t/none@contrast", [True] * 6 + [False] * 4),
+        level("zs/push_t/agent_color:red@contrast", [True] * 5 + [False] * 5),
     )
     found = judges.transfer(Evidence(tmp_path))
     assert found.verdict is verdict
     assert "push_t, onnx, camera_yaw:10: +100.0 points lost" in found.numbers
+    assert "push_t, onnx @contrast, agent_color:red: +10.0 points lost" in found.numbers
 
 
 def test_measurements_replace_their_like(tmp_path: Path) -> None:
