@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from robot_wm.core.config import build
 from robot_wm.core.storage.json_io import canonical_json, parse_json
 from robot_wm.encoders.base import KIND
+from robot_wm.encoders.contrast import contrast
 from robot_wm.encoders.frozen import FrozenEncoder
 from robot_wm.encoders.vit import EncoderConfig
 from robot_wm.training.checkpoint import load_artifact, load_module, save_artifact
@@ -40,9 +41,10 @@ class RandomEncoder(FrozenEncoder):
 
 
 class PatchEncoder(nn.Module):
-    """Flattened patches ``[N, P, 3 · patch²]``, every colour of every pixel from 0 to 1.
+    """Flattened patches ``[N, P, C · patch²]``: every colour of every pixel from 0 to 1.
 
-    Of its configuration only ``image_size`` and ``patch`` count.
+    Or its contrast (:mod:`robot_wm.encoders.contrast`), where the configuration says so. Of that
+    only ``image_size``, ``patch`` and ``sees`` count.
     """
 
     scale: Tensor
@@ -55,9 +57,11 @@ class PatchEncoder(nn.Module):
 
     @staticmethod
     def made_of(config: EncoderConfig, seed: int) -> dict[str, Any]:
-        """Its sizes; there is no chance in it."""
-        sizes = {"image_size": config.image_size, "patch": config.patch}
-        return {"objective": "patches", "encoder": sizes}
+        """Its sizes and what it sees; there is no chance in it."""
+        shape: dict[str, Any] = {"image_size": config.image_size, "patch": config.patch}
+        if config.sees != "color":
+            shape["sees"] = config.sees
+        return {"objective": "patches", "encoder": shape}
 
     @staticmethod
     def create(config: EncoderConfig, seed: int, folder: Path) -> Path:
@@ -85,9 +89,11 @@ class PatchEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Patches of the last frame of clips, uint8 ``[N, T, H, W, 3]``."""
-        (rows, columns), side = self.config.grid, self.config.patch
-        cut = pixels[:, -1].reshape(-1, rows, side, columns, side, 3).permute(0, 1, 3, 2, 4, 5)
-        return cut.reshape(-1, rows * columns, 3 * side**2) * self.scale
+        (rows, columns), side, channels = self.config.grid, self.config.patch, self.config.channels
+        last = pixels[:, -1]
+        seen = last * self.scale if self.config.sees == "color" else contrast(last)
+        cut = seen.reshape(-1, rows, side, columns, side, channels).permute(0, 1, 3, 2, 4, 5)
+        return cut.reshape(-1, rows * columns, channels * side**2)
 
     @torch.no_grad()
     def encode_frames(self, frames: np.ndarray | Tensor, batch: int = 0) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from robot_wm.core.errors import ConfigError, DataError, WeightsError
 from robot_wm.core.storage.provenance import read_manifest
 from robot_wm.data.latent_cache import build_latents
 from robot_wm.encoders.base import ENCODERS, load_encoder
+from robot_wm.encoders.contrast import CHANNELS, contrast
 from robot_wm.encoders.frozen import FrozenEncoder, save_encoder
 from robot_wm.encoders.untrained import PatchEncoder, RandomEncoder
 from robot_wm.encoders.vit import VideoEncoder
@@ -109,6 +111,21 @@ def test_raw_patches_are_the_picture_and_random_weights_follow_the_seed(tmp_path
     weights = FrozenEncoder.load(tmp_path / "0").state_dict()
     torch.manual_seed(0)
     assert all(torch.equal(weights[k], v) for k, v in VideoEncoder(TINY).state_dict().items())
+
+
+def test_patches_of_contrast_are_those_of_the_picture_without_its_colours(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    blind = replace(TINY, sees="contrast")
+    one, other = (load_encoder(PatchEncoder.create(config, 0, tmp_path / config.sees))
+                  for config in (blind, TINY))  # fmt: skip
+    assert one.config.sees == "contrast"
+    assert one.sha256 != other.sha256  # no latent cache of one is taken for the other's
+    tokens = one.encode_frames(frames)
+    assert tokens.shape == (3, TINY.tokens, CHANNELS * TINY.patch**2)
+    # The first token is the upper left patch of what is seen.
+    seen = contrast(torch.from_numpy(frames))[:, : TINY.patch, : TINY.patch]
+    torch.testing.assert_close(tokens[:, 0], seen.flatten(1))
+    torch.testing.assert_close(one.encode_frames(frames[..., ::-1].copy()), tokens)  # red is blue
 
 
 def test_what_learns_nothing_is_made_at_once_and_told_from_what_does(
