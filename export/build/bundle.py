@@ -24,6 +24,7 @@ from export.runtime.bundle_spec import CONTRACT, GOLDEN, KIND, METADATA_KEY, VER
 from export.runtime.latency import measure_apart
 from export.runtime.planner import OnnxPlanner
 from export.runtime.world_model import OnnxWorldModel
+from planning.agent.camera import CAMERA, CameraReference
 from planning.optimizers import SAMPLING
 from robot_wm.core.errors import ConfigError, WeightsError
 from robot_wm.core.protocols import History, WorldModel, proposal_chance
@@ -114,13 +115,18 @@ def contract_of(model: WorldModel[Any], config: ExportConfig) -> Contract:
 
 
 def export(
-    model: WorldModel[Any], config: ExportConfig, frames: np.ndarray, out: Path
+    model: WorldModel[Any],
+    config: ExportConfig,
+    frames: np.ndarray,
+    out: Path,
+    camera: CameraReference | None = None,
 ) -> dict[str, Any]:
     """Write the bundle ``out`` and return its reports, ``parity`` and ``latency``.
 
     Args:
         frames: uint8 ``[M, S, S, 3]``, recorded images of held-out episodes, ``M >= 4``; all set
             the novelty threshold, the first 16 are for parity.
+        camera: what stood still before the training frames' camera; the bundle carries it along.
 
     Raises:
         WeightsError: torch and onnxruntime disagree beyond ``config.tolerance``, or answer NaN:
@@ -144,6 +150,8 @@ def export(
     metadata = json.dumps(contract.to_json(), sort_keys=True)
     with atomic_folder(Path(out), replaces=KIND) as work:
         write_json(work / CONTRACT, contract.to_json())
+        if camera is not None:
+            camera.write(work / CAMERA)
         weights = SharedWeights()
         for graph in made:
             precision = config.precision if graph.name in QUANTIZED else "float32"

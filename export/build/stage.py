@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from planning.agent.camera import CameraReference
 from planning.optimizers import PolicyOnly
 from robot_wm.cli.compose import compose
 from robot_wm.cli.paths import PACKAGE, is_shipped
@@ -56,6 +57,7 @@ def write(session: Session, folder: Path, alone: bool = False) -> Path:
     """
     from export.build.bundle import ExportConfig, export
     from robot_wm.world_models.base import load_world_model
+    from robot_wm.world_models.jepa.visualization import SHEET, read_sheet
 
     claim(folder, BUNDLE)
     settings, planner = session.settings, session.settings.planner
@@ -78,7 +80,11 @@ def write(session: Session, folder: Path, alone: bool = False) -> Path:
         threads=settings.threads,
         action_unit=unit_of(task.full_command),
     )
-    reports = export(source, config, held_out_frames(session), folder)
+    sheet = trained / SHEET
+    camera = (
+        CameraReference.of(read_sheet(sheet, source.spec.image_size)) if sheet.is_file() else None
+    )
+    reports = export(source, config, held_out_frames(session), folder, camera)
     parity, latency = reports["parity"], reports["latency"]
     say(f"parity with torch: costs {parity['worst']:.1e} relative, plan {parity['plan']:.1e}")
     say(

@@ -129,9 +129,8 @@ class Controller:
         obs: dict[str, Any] = {"image": images[0] if np.ndim(goal) == 3 else images, "via": passed}
         with self._starts:
             if not unlike:
-                for image in (*images, *passed):
-                    known = partial(check_known, self.agent.model, image.copy())
-                    self._worker.patiently(known, START)
+                known = partial(check_known, self.agent, images, passed)
+                self._worker.patiently(known, START)
             with self._state:
                 self._starting = True
                 if self.log is not None:
@@ -259,7 +258,8 @@ class Controller:
 
     def _plan(self, image: Any, looks: bool, void: bool, seed: int) -> np.ndarray | Fault:
         """In the planner's thread: the agent's action, or why there is none."""
-        if looks and self._is_novel is not None and self._is_novel(image.copy()):
+        straight = self.agent.view.straighten(image.copy())
+        if looks and self._is_novel is not None and self._is_novel(straight):
             return Fault.NOVEL
         if void:
             self.agent.restart(seed)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from export.robot.safety_limits import Limits
+from planning.agent.camera import View
 from planning.agent.mpc import MPCAgent
 from planning.agent.protocols import ThinksAhead
 from robot_wm.core.errors import InputError
@@ -95,6 +96,15 @@ class FaultyAgent:
     def reset(self, goal: dict[str, np.ndarray], seed: int) -> None:
         """See :class:`planning.agent.mpc.MPCAgent`, as the other methods."""
         self._alone(partial(self.agent.reset, goal, seed))
+
+    def view_of(self, images: np.ndarray) -> View:
+        """How the goal's camera stands."""
+        return self.agent.view_of(images)
+
+    @property
+    def view(self) -> View:
+        """How the camera of this episode stands."""
+        return self.agent.view
 
     def restart(self, seed: int) -> None:
         """Forget."""

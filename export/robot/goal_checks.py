@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from export.robot.messages import blank
+from planning.agent.mpc import MPCAgent
 from planning.agent.protocols import ChecksGoals
 from robot_wm.core.errors import InputError
 from robot_wm.core.images import Size
@@ -47,11 +49,16 @@ def on_the_way(via: Any, size: Size) -> Any:
     return np.concatenate([pictures(image, size) for image in each]) if each else ()
 
 
-def check_known(model: Any, image: np.ndarray) -> None:
-    """Refuse a goal image unlike everything the model has seen, if it can tell.
+def check_known(agent: MPCAgent, images: np.ndarray, passed: Sequence[np.ndarray] = ()) -> None:
+    """Refuse goal images unlike everything the model has seen, if it can tell.
+
+    Args:
+        images, passed: of the goal and on the way to it, seen as the planner will see them.
 
     Raises:
-        InputError: it is.
+        InputError: one is.
     """
-    if isinstance(model, ChecksGoals):
-        model.check_goal(image)
+    if isinstance(agent.model, ChecksGoals):
+        view = agent.view_of(images)
+        for image in (*images, *passed):
+            agent.model.check_goal(view.straighten(image.copy()))

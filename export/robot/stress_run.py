@@ -65,7 +65,7 @@ class StressRun:
         self.name, self.was_reported, self.excused, self.still = "", True, False, True
         self.stuck = np.array(frames[0])
         # The planner takes one in a thousand for a picture of exchanged channels.
-        self.goals = [frame for frame in frames if _known(agent.model, frame)] or [*frames]
+        self.goals = [frame for frame in frames if _known(agent, frame)] or [*frames]
         knows = isinstance(agent.model, DetectsNovelty)
         self.names = [name for name in INJECTED_FAULTS if knows or name != "noise for frames"]
         shares = np.array([INJECTED_FAULTS[n].share for n in self.names])
@@ -256,10 +256,10 @@ class StressRun:
         out.mixed += any(not self.controller.faults[fault] for fault in command.faults)
 
 
-def _known(model: Any, frame: np.ndarray) -> bool:
+def _known(agent: MPCAgent, frame: np.ndarray) -> bool:
     """Whether a goal is taken."""
     try:
-        check_known(model, np.array(frame))
+        check_known(agent, np.array(frame)[None])
     except InputError:
         return False
     return True

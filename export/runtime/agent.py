@@ -8,13 +8,14 @@ from typing import Any
 
 from export.runtime.bundle_spec import Contract, search_of
 from export.runtime.world_model import OnnxWorldModel
+from planning.agent.camera import CAMERA, CameraReference
 from planning.agent.costs import Objective
 from planning.agent.mpc import MPCAgent
 from planning.agent.symmetrized_model import symmetrized
 from planning.agent.timing.configurator import fit_budget, profile
 from planning.agent.timing.realtime_mpc import RealTimeMPC
 from planning.optimizers import Optimizer, PolicyOnly, make
-from robot_wm.core.errors import WeightsError
+from robot_wm.core.errors import ConfigError, WeightsError
 from robot_wm.core.system.machine import PACKAGE
 
 SHIPPED = PACKAGE / "weights" / "bundles"
@@ -45,6 +46,7 @@ def agent_of(
     delay: int | None = 0,
     budget: float = 0.0,
     mirror: bool = True,
+    straighten: bool = False,
     **changes: Any,
 ) -> MPCAgent:
     """The planner of a bundle around its model.
@@ -57,13 +59,16 @@ def agent_of(
             plans as if the world waited, None measures.
         mirror: judge plans in the mirror of the scene, too, if the contract names one; False plans
             as ``planner.onnx`` does.
+        straighten: look at every goal for whether the camera was knocked since the recordings, and
+            turn and shift its pictures back (:mod:`planning.agent.camera`).
         changes: as in :func:`optimizer_of`. A bundle with an actor is asked for as many proposals
             as it was exported with, as far as the search takes them. One whose contract says
             ``alone`` searches only if the search is named here, e.g. ``optimizer="icem"`` or
             ``candidates=128``.
 
     Raises:
-        ConfigError: not even the actor alone fits the budget.
+        ConfigError: not even the actor alone fits the budget; a bundle that does not say what its
+            camera saw, for ``straighten``.
     """
     contract = model.contract
     alone = contract.alone and not changes
@@ -75,10 +80,27 @@ def agent_of(
         latency = profile(seen, optimizer, proposals)
         optimizer, proposals, _ = fit_budget(latency, budget, optimizer, proposals)
     positional = (seen, optimizer, objective_of(contract), contract.spec.horizon, execute)
-    options: dict[str, Any] = {"proposals": proposals, "deadline": deadline}
+    camera = camera_of(model) if straighten else None
+    options: dict[str, Any] = {"proposals": proposals, "deadline": deadline, "camera": camera}
     if delay == 0:
         return MPCAgent(*positional, **options)
     return RealTimeMPC(*positional, delay=delay, **options)
+
+
+def camera_of(model: OnnxWorldModel) -> CameraReference:
+    """What stood still before the camera of a bundle's recordings.
+
+    Raises:
+        ConfigError: the bundle does not say it.
+        WeightsError: a damaged file.
+    """
+    path = model.folder / CAMERA
+    if CAMERA not in model.manifest["files"]:
+        raise ConfigError(
+            f"straighten=True of {model.folder}, which has no {CAMERA}", "a bundle with one",
+            "export it again, or leave straighten out",
+        )  # fmt: skip
+    return CameraReference.read(path)
 
 
 def load_agent(bundle: Path | str, threads: int = 0, **options: Any) -> MPCAgent:

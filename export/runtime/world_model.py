@@ -61,6 +61,7 @@ class OnnxWorldModel:
 
     def __init__(self, folder: Path, provider: str = CPU, threads: int = 0) -> None:
         self.contract, self.manifest = read_contract(folder)
+        self.folder = Path(folder)
         self.spec: ModelSpec = self.contract.spec
         self._threads = (threads or usable_cores()) if provider == CPU else 1
         self._sessions = {

@@ -11,6 +11,7 @@ from robot_wm.core.config import build
 from robot_wm.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from planning.agent.camera import CameraReference
     from planning.agent.mpc import MPCAgent
     from robot_wm.core.protocols import EnvSpec, WorldModel
     from robot_wm.core.symmetry import Mirror
@@ -21,6 +22,7 @@ def mpc(
     planner: Mapping[str, Any],
     clock: str = "",
     mirror: Mirror | None = None,
+    camera: CameraReference | None = None,
 ) -> MPCAgent:
     """The planner around any world model.
 
@@ -28,9 +30,10 @@ def mpc(
         planner: plain values of :class:`PlannerSettings`.
         clock: see :func:`delay_of`; empty stops the world while planning.
         mirror: of the scene, used if the planner is told to.
+        camera: what the recordings' camera saw, needed if the planner is told to straighten.
 
     Raises:
-        ConfigError: another ``clock``.
+        ConfigError: another ``clock``, or nothing to straighten by.
     """
     from planning.agent.costs import Objective
     from planning.agent.mpc import MPCAgent
@@ -39,6 +42,12 @@ def mpc(
     from planning.optimizers import make
 
     p = build(PlannerSettings, current("planner", planner), "planner")
+    if p.straighten and camera is None:
+        raise ConfigError(
+            "planner.straighten = true of a model that does not know what its camera saw",
+            "a bundle with camera.npz, or a model with its frames.png",
+            "export or train it again, or set planner.straighten=false",
+        )  # fmt: skip
     model = symmetrized_model(model, mirror) if p.mirror else model
     positional = (
         model, make(p.optimizer, **p.options), Objective.discounted(p.discount), p.horizon,
@@ -49,6 +58,7 @@ def mpc(
         "memory_mb": p.memory_mb,
         "warm_start": p.warm_start,
         "levels": p.levels,
+        "camera": camera if p.straighten else None,
     }
     if clock:
         return RealTimeMPC(*positional, delay=delay_of(clock), **options)
@@ -60,15 +70,17 @@ def mpc_agent(
     model: WorldModel[Any],
     planner: Mapping[str, Any],
     clock: str = "",
+    camera: CameraReference | None = None,
     **changes: Any,
 ) -> MPCAgent:
     """The planner around a world model, in a scene that may have a mirror image.
 
     Args:
-        planner, clock: see :func:`mpc`.
+        planner, clock, camera: see :func:`mpc`.
         changes: values in place of the planner's own.
     """
-    return mpc(model, {**current("planner", planner), **changes}, clock=clock, mirror=spec.mirror)
+    told = {**current("planner", planner), **changes}
+    return mpc(model, told, clock=clock, mirror=spec.mirror, camera=camera)
 
 
 def symmetrized(model: WorldModel[Any], mirror: Mirror | None, wanted: bool) -> WorldModel[Any]:

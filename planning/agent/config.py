@@ -31,6 +31,9 @@ class PlannerSettings:
         cost: the world model's step cost, one that its family has; empty takes the model's own.
         mirror: whether a learned model judges every candidate in the scene's mirror image, too,
             where it has one (:mod:`planning.agent.symmetrized_model`).
+        straighten: whether the goal's picture is compared with what stood still in training, and
+            all pictures of the episode are turned and shifted back if the camera was knocked
+            (:mod:`planning.agent.camera`).
     """
 
     optimizer: str
@@ -44,6 +47,7 @@ class PlannerSettings:
     levels: Annotated[int, Within(0, 2**20)] = 256
     cost: str = ""
     mirror: bool = False
+    straighten: bool = False
 
     def search(self, where: str = "planner.options") -> Optimizer:
         """The optimiser with its options, which stand at ``where``, checked.

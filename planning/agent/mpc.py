@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from planning.agent.camera import CameraReference, View
+from planning.agent.checks import check_agent
 from planning.agent.costs import LastCost, Objective
 from planning.agent.goal_sequence import SubgoalTracker, check_tolerance
 from planning.agent.protocols import PlanRecord
 from planning.optimizers.base import Optimizer, Plan
-from robot_wm.core.errors import ConfigError, InputError
-from robot_wm.core.protocols import History, Proposer, WorldModel, check_image
+from robot_wm.core.errors import InputError
+from robot_wm.core.protocols import History, WorldModel, check_image
 
 
 class MPCAgent:
@@ -48,8 +50,11 @@ class MPCAgent:
             episodes; on a grid both act alike.
         tolerance, patience: when a picture on the way has been passed, see :class:`SubgoalTracker`.
         record: keep a :class:`PlanRecord` of every plan in ``records``.
+        camera: what stood still before the camera of the recordings, if the pictures of an episode
+            may come from one that was knocked: they are straightened, see ``view``.
 
     Attributes:
+        view: how the camera of this episode's goal stands.
         encode_s, plan_s: of every plan of this episode: time to encode the history; to propose and
             optimise [s].
         records: see ``record``; cleared by ``reset`` like the times.
@@ -74,8 +79,9 @@ class MPCAgent:
         tolerance: float = 0.3,
         patience: int = 8,
         record: bool = False,
+        camera: CameraReference | None = None,
     ) -> None:
-        _check_config(model, optimizer, horizon, execute, proposals, memory_mb, deadline, levels)
+        check_agent(model, optimizer, horizon, execute, proposals, memory_mb, deadline, levels)
         check_tolerance(tolerance, patience)
         self.model, self.optimizer = model, optimizer
         self.objective = objective if objective is not None else Objective(LastCost())
@@ -83,6 +89,7 @@ class MPCAgent:
         self.warm_start, self.deadline, self.record = warm_start, deadline, record
         self.levels, self.tolerance, self.patience = levels, tolerance, patience
         self.records: list[PlanRecord] = []
+        self.camera, self.view = camera, View()
         spec = model.spec
         self._low = np.asarray(spec.action_low, np.float32)
         self._high = np.asarray(spec.action_high, np.float32)
@@ -102,13 +109,27 @@ class MPCAgent:
             InputError: an image of another size or dtype, or none.
         """
         images = np.asarray(goal["image"])
-        goals = [[state] for state in self._encoded(goal, goal.get("via", ()))]
-        goals.append(self._encoded(goal, images if images.ndim == 4 else images[None]))
+        images = images if images.ndim == 4 else images[None]
+        view = self.view_of(images)
+        goals = [[state] for state in self._encoded(goal, goal.get("via", ()), view)]
+        goals.append(self._encoded(goal, images, view))
         # A goal that cannot be encoded leaves the one before.
+        self.view = view
         self._tracker = SubgoalTracker(
             self.model, goals, self.tolerance, self.patience, self._memory_mb
         )
         self.restart(seed)
+
+    def view_of(self, images: np.ndarray) -> View:
+        """How the camera of goal images ``[K, size, size, 3]`` stands; as recorded without one.
+
+        Raises:
+            InputError: an image of another size or dtype.
+        """
+        if self.camera is None or not len(images):  # none: refused by name later
+            return View()
+        check_image(images, self.model.spec.image_size)
+        return self.camera.locate(images)
 
     def restart(self, seed: int) -> None:
         """Forget what was seen and done, as if the episode began here; the goal stays.
@@ -133,11 +154,11 @@ class MPCAgent:
         self.plan_s: list[float] = []
         self.records = []
 
-    def _encoded(self, goal: dict[str, np.ndarray], images: Any) -> list[Any]:
+    def _encoded(self, goal: dict[str, np.ndarray], images: Any, view: View) -> list[Any]:
         """States of goal images ``[K, size, size, 3]``."""
         no_actions, states = np.zeros((0, self.model.spec.action_dim), np.float32), []
         for each in images:
-            image, proprio = self._observed({**goal, "image": each})
+            image, proprio = self._observed({**goal, "image": each}, view)
             states.append(self.model.encode(History(image[None], proprio[None], no_actions)))
         return states
 
@@ -163,15 +184,15 @@ class MPCAgent:
             raise InputError("asked before reset()", "an episode with a goal", "call reset first")
         return self._tracker
 
-    def _observed(self, obs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def _observed(self, obs: dict[str, np.ndarray], view: View) -> tuple[np.ndarray, np.ndarray]:
         """Checked copies of image and proprioception: the caller may reuse its buffers."""
         image = np.array(obs["image"])
         check_image(image[None], self.model.spec.image_size)
-        return image, np.array(obs.get("proprio", ()), np.float32)
+        return view.straighten(image), np.array(obs.get("proprio", ()), np.float32)
 
     def _remember(self, obs: dict[str, np.ndarray]) -> None:
         """Append a frame and the block of actions that led to it."""
-        image, proprio = self._observed(obs)
+        image, proprio = self._observed(obs, self.view)
         if self._executed:
             self._actions.append(np.concatenate(self._executed))
             self._executed = []
@@ -254,45 +275,3 @@ class MPCAgent:
                 plan_s=self.plan_s[-1],
             )
         )
-
-
-def _check_config(
-    model: WorldModel[Any],
-    optimizer: Optimizer,
-    horizon: int,
-    execute: int,
-    proposals: int,
-    memory_mb: int,
-    deadline: float,
-    levels: int,
-) -> None:
-    spec = model.spec
-    low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
-    least, most = optimizer.proposals_accepted
-    for holds, received, accepted, next_step in (
-        (horizon >= 1, f"horizon = {horizon}", "at least 1", "plan at least one block"),
-        (1 <= execute <= horizon, f"execute = {execute}", f"1 to {horizon}", "lower `execute`"),
-        (deadline >= 0, f"deadline = {deadline}", "0 (none) or seconds", "raise it"),
-        (levels >= 0, f"levels = {levels}", "0 (no rounding) or more", "raise it"),
-        (memory_mb >= 0, f"memory_mb = {memory_mb}", "0 (never split) or more", "raise it"),
-        (
-            least <= proposals <= most,
-            f"proposals = {proposals}",
-            f"{least} to {most}",
-            "change `planner.proposals`",
-        ),
-        (
-            proposals == 0 or isinstance(model, Proposer),
-            f"proposals = {proposals} of {type(model).__name__}, which has no learned actor",
-            "0, or a model with a `propose` method",
-            "set `proposals: 0` or train a proposal model",
-        ),
-        (
-            np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all(),
-            f"action bounds {spec.action_low} to {spec.action_high}",
-            "finite, low below high",
-            "correct the model's spec",
-        ),
-    ):
-        if not holds:
-            raise ConfigError(received, accepted, next_step)

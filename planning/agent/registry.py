@@ -3,9 +3,10 @@
 An installed package adds one as it adds other YAML files, see :mod:`robot_wm.core.registry`.
 
 A recipe has Hydra's ``_target_`` syntax (:mod:`robot_wm.core.instantiate`); what it names is called
-with the scene's ``EnvSpec``. ``${world_model}``, ``${planner}``, ``${oracle}``, ``${diagnosis}``
-and ``${clock}`` stand for parts that a run brings: the recipe of its trained model, sections of its
-configuration. What an agent needs is thereby said by what its recipe names.
+with the scene's ``EnvSpec``. ``${world_model}``, ``${camera}``, ``${planner}``, ``${oracle}``,
+``${diagnosis}`` and ``${clock}`` stand for parts that a run brings: recipes of its trained model
+and of what the camera saw, sections of its configuration. What an agent needs is thereby said by
+what its recipe names.
 """
 
 from __future__ import annotations
@@ -121,9 +122,9 @@ def read_recipe(text: str) -> AgentRecipe:
         raise ConfigError("an agent without _target_", "a mapping with _target_", "name it")
     row = value.pop("row", {})
     found = AgentRecipe("", "", "", value, row)
-    if wrong := sorted(found.parts - {"world_model", "clock", *SECTIONS}):
+    if wrong := sorted(found.parts - {"world_model", "camera", "clock", *SECTIONS}):
         raise ConfigError(
-            f"an agent's ${{{wrong[0]}}}", f"world_model, clock, {', '.join(SECTIONS)}",
+            f"an agent's ${{{wrong[0]}}}", f"world_model, camera, clock, {', '.join(SECTIONS)}",
             "name a part that a run brings",
         )  # fmt: skip
     return found

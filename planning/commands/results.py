@@ -38,12 +38,14 @@ def pages(root: Path) -> dict[str, str]:
     from planning.comparison import results as comparison
     from planning.ledger.evidence import Evidence
     from planning.ledger.pages import render_claims, render_modules
+    from planning.reporting import pretraining
     from planning.reporting.tables import render_tables
     from planning.surprise import results as surprise
     from robot_wm.commands.compare_objectives import efficiency
 
     rows = root / "results"
-    parts = render_tables(rows), surprise.render_section(rows), comparison.render_section(rows)
+    sections = pretraining, surprise, comparison
+    parts = render_tables(rows), *(part.render_section(rows) for part in sections)
     curves = sorted((rows / "encoder").glob("objectives-*-curve.jsonl"))
     evidence = Evidence(
         root, {path.stem: efficiency(read_lines(path, whole=True), REFERENCE) for path in curves}

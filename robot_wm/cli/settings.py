@@ -148,13 +148,13 @@ class Settings:
 
     @property
     def row_modifiers(self) -> tuple[str, ...]:
-        """Appended to names of rows: those asked for, and the variant of the shipped weights.
+        """Appended to names of rows: those asked for, ``straightened``, a variant of the weights.
 
-        So rows of a variant are never averaged with those of the weights that it varies.
+        So rows of a variant are never averaged with those of what it varies.
         """
-        asked = tuple(self.evaluate.modifiers)
+        asked = *self.evaluate.modifiers, *(("straightened",) * self.planner.straighten)
         if not is_shipped(self.weights) or self.weights == SHIPPED:
-            return asked
+            return tuple(dict.fromkeys(asked))
         return tuple(dict.fromkeys((*asked, self.weights.removeprefix(f"{SHIPPED}-"))))
 
     @property

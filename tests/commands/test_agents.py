@@ -51,6 +51,7 @@ def test_the_oracle_has_a_planner_of_its_own() -> None:
         "levels": 256,
         "cost": "",
         "mirror": False,
+        "straighten": False,
     }
     assert settings.planner.optimizer == "cem"
     assert given(settings, "oracle", None)["planner"]["planner"] == asdict(own)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scripted_agent import BLOCK, DT, SIZE, SPEC, image
 
 from export.robot.controller import OVERHEAD, Controller, Fault, Frame, Limits, Workspace
+from planning.agent.camera import View
 from robot_wm.core.errors import ConfigError, InputError, RobotWMError, StorageError
 
 LATE = 0.05
@@ -50,6 +51,8 @@ class Agent:
 
     class model:
         spec = SPEC
+
+    view = View()
 
     def __init__(self):
         self.next, self.inside = None, 0

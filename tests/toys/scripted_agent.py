@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from export.robot.controller import Limits
+from planning.agent.camera import View
 from robot_wm.core.protocols import ModelSpec
 
 DT, BLOCK, SIZE = 0.1, 5, 8
@@ -22,6 +23,10 @@ class Agent:
     """Returns a script of actions; takes as long as told."""
 
     model = Model()
+    view = View()
+
+    def view_of(self, images):
+        return self.view
 
     def __init__(self, action=(1.0, -1.0)):
         self.action, self.seconds, self.time, self.resets, self.calls = action, 0.0, 0.0, 0, 0

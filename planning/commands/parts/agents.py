@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planning.agent.build import delay_of
+from planning.agent.camera import CAMERA
 from planning.agent.registry import SECTIONS, AgentRecipe, agent_recipe, names
 from robot_wm.cli.settings import Settings
 from robot_wm.core.errors import ConfigError
@@ -63,12 +64,32 @@ def recipe(
                 "drop the method or the clock",
             )
     parts: dict[str, Any] = {name: asdict(getattr(settings, name)) for name in SECTIONS}
-    parts["clock"] = clock
+    parts["clock"], parts["camera"] = clock, None
     if known.needs_model:
         assert folders is not None  # the caller asked the recipe
         parts["world_model"] = _world_model(settings, known.backend, folders, cost, illustrate)
+        if planner_of(settings, known).straighten:
+            parts["camera"] = _camera(settings, known.backend, folders[0])
     filled = known.filled(parts)
     return deferred(filled.pop(TARGET), **filled)
+
+
+def _camera(settings: Settings, backend: str, folder: Path) -> dict[str, Any] | None:
+    """Recipe of what stood still before the recordings' camera, if the model's folder says it."""
+    if backend == "onnx":
+        path = folder / CAMERA
+        found: dict[str, Any] = {
+            TARGET: "planning.agent.camera.CameraReference.read",
+            "path": str(path),
+        }
+    else:
+        from robot_wm.world_models.jepa.visualization import SHEET, read_sheet
+
+        path = folder / SHEET
+        frames = {TARGET: f"{read_sheet.__module__}.{read_sheet.__name__}", "path": str(path),
+                  "size": settings.image_size}  # fmt: skip
+        found = {TARGET: "planning.agent.camera.CameraReference.of", "frames": frames}
+    return found if path.is_file() else None
 
 
 def _world_model(

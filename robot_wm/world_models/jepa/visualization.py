@@ -42,7 +42,7 @@ def contact_sheet(stores: Sequence[EpisodeReader], seed: int) -> bytes:
     return stream.getvalue()
 
 
-def read_sheet(path: Path, size: Size) -> np.ndarray:
+def read_sheet(path: Path | str, size: Size) -> np.ndarray:
     """Frames of a contact sheet, uint8 ``[SIDE², height, width, 3]``.
 
     Raises:

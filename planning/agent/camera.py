@@ -1,0 +1,281 @@
+"""A camera that was knocked: find out how, and see again as from where the model learned.
+
+In recorded frames some edges stay where they are: of a table, a wall, the robot's base. The
+homography that brings a picture's edges back onto them is found by Gauss-Newton from many starts,
+coarse to fine (Lucas & Kanade 1981; Baker & Matthews 2004, IJCV 56, "Lucas-Kanade 20 years on").
+Edges are compared up to their strength (as ECC does: Evangelidis & Psarakis 2008, TPAMI 30), so
+that other colours and another light do not matter. Exact for a camera that turns on the spot, and
+for anything that looks onto a plane. NumPy alone: a robot does it, too.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from robot_wm.core.errors import WeightsError
+from robot_wm.core.storage.provenance import atomic_write
+
+CAMERA = "camera.npz"
+SCALES = ((3.0, 3), (1.5, 2), (0.8, 1))  # of blur [px], and every how many pixels one is compared
+FLOOR = 0.05  # of an edge's deviation: recorded frames are not all there is
+FAINT = 0.05  # strength of an edge that counts for a half
+OUTLIER = 3.0  # deviations from which on an edge hardly pulls any more: something moved there
+# Shift (right, down), turn, scale, stretch, shear, and tilt about both axes: what is likely.
+# Lengths are halves of the picture's larger side, angles radians.
+LIKELY = np.array([0.25, 0.25, 0.15, 0.03, 0.01, 0.01, 0.05, 0.05])
+SHIFTS, TURNS = np.arange(-0.4, 0.41, 0.1), np.deg2rad(np.arange(-12, 12.1, 4))
+ALIKE = 10  # grey levels by which resampled background may differ from the recorded one
+STARTS = 5  # the best of these that are followed, beside "nothing moved"
+BETTER = 0.9  # of what is unexplained if nothing moved: a move that leaves more is none
+GENERATORS = np.zeros((len(LIKELY), 3, 3))
+for _k, _entries in enumerate((
+    [(0, 2, 1)], [(1, 2, 1)], [], [(0, 0, 1), (1, 1, 1)], [(0, 0, 1), (1, 1, -1)],
+    [(0, 1, 1), (1, 0, 1)], [(2, 0, 1)], [(2, 1, 1)],
+)):  # fmt: skip
+    for _row, _column, _value in _entries:
+        GENERATORS[_k, _row, _column] = _value
+
+
+class Scale(NamedTuple):
+    """Edges of recorded frames at one blur: mean, and weight (1 over variance), ``[h, w]``."""
+
+    mean: np.ndarray
+    weight: np.ndarray
+
+
+class Background(NamedTuple):
+    """What stood still: its picture uint8 ``[h, w, 3]``, and the darkest and brightest around."""
+
+    picture: np.ndarray
+    darkest: np.ndarray
+    brightest: np.ndarray
+
+    @classmethod
+    def of(cls, picture: np.ndarray) -> Background:
+        """With the values within a pixel of each, which resampling may mix."""
+        around = np.pad(picture.astype(np.int16), ((1, 1), (1, 1), (0, 0)), "edge")
+        windows = np.lib.stride_tricks.sliding_window_view(around, (3, 3), (0, 1))
+        return cls(picture, windows.min((-2, -1)) - ALIKE, windows.max((-2, -1)) + ALIKE)
+
+    def sharpened(self, image: np.ndarray) -> np.ndarray:
+        """A resampled image with the recorded pixels wherever it shows nothing else."""
+        same = ((image >= self.darkest) & (image <= self.brightest)).all(-1, keepdims=True)
+        return np.where(same, self.picture, image)
+
+
+@dataclass(frozen=True)
+class View:
+    """How a camera stands to the one of the recordings.
+
+    Attributes:
+        homography: ``[3, 3]``, from a place in a recorded picture to the same thing's place in this
+            camera's, both from the middle in halves of the larger side; None: nothing moved.
+        unexplained: squared deviations of edges that remain, of those if nothing had moved.
+        background: what stood still, which resampling need not blur.
+    """
+
+    homography: np.ndarray | None = None
+    unexplained: float = 1.0
+    background: Background | None = None
+
+    def straighten(self, image: np.ndarray) -> np.ndarray:
+        """The image uint8 ``[h, w, 3]`` as the recordings' camera would have it.
+
+        What this camera does not see is filled with what is at its picture's edge.
+        """
+        if self.homography is None:
+            return image
+        x, y = _moved(self.homography, *_places(image.shape[:2]))
+        found = _bilinear(image.astype(np.float32), x, y)
+        straight = np.clip(np.rint(found), 0, 255).astype(np.uint8)
+        return straight if self.background is None else self.background.sharpened(straight)
+
+
+class CameraReference:
+    """What stood still before the recordings' camera.
+
+    Args:
+        scales: of edges, in the order of ``SCALES``.
+        picture: median of the frames, uint8 ``[h, w, 3]``.
+    """
+
+    def __init__(self, scales: Sequence[Scale], picture: np.ndarray) -> None:
+        self.scales, self.background = tuple(scales), Background.of(picture)
+        self._size = self.scales[0].mean.shape
+        self._grids = [_places(self._size, every) for _, every in SCALES]
+
+    @classmethod
+    def of(cls, frames: np.ndarray) -> CameraReference:
+        """From recorded frames uint8 ``[N, h, w, 3]``, some hundred with everything in motion."""
+        edges, scales = [_edges(frame) for frame in frames], []
+        for blur, _ in SCALES:
+            seen = np.stack([_blurred(edge, blur) for edge in edges])
+            scales.append(Scale(seen.mean(0), 1 / (seen.std(0) + FLOOR) ** 2))
+        return cls(scales, np.median(frames, axis=0).astype(np.uint8))
+
+    @classmethod
+    def read(cls, path: Path | str) -> CameraReference:
+        """From a file of :meth:`write`.
+
+        Raises:
+            WeightsError: another file, or a damaged one.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                found = np.array(stored["scales"], np.float32)
+                picture = np.array(stored["picture"])
+        except Exception as error:  # NumPy says of a damaged file that it is one or another
+            raise WeightsError(
+                f"{path}: {error}", "what the camera saw, as exported", "export the bundle again"
+            ) from error
+        wanted = (len(SCALES), 2, *picture.shape[:2])
+        if found.shape != wanted or picture.ndim != 3 or not np.isfinite(found).all():
+            raise WeightsError(
+                f"{path} holds {found.shape} numbers and a picture {picture.shape}",
+                f"finite ({len(SCALES)}, 2, height, width), and [height, width, 3]",
+                "export the bundle again",
+            )  # fmt: skip
+        return cls([Scale(*pair) for pair in found], picture)
+
+    def write(self, path: Path) -> None:
+        """As ``camera.npz``, in half precision: some ten kilobytes."""
+        stream = io.BytesIO()
+        scales = np.array(self.scales, np.float16)
+        np.savez_compressed(stream, scales=scales, picture=self.background.picture)
+        atomic_write(path, stream.getvalue())
+
+    def locate(self, images: np.ndarray) -> View:
+        """How the camera of these images uint8 ``[K, h, w, 3]`` stands; deterministic.
+
+        Takes a third of a second of one core: once an episode, or once a day.
+        """
+        edges = [_edges(image) for image in images]
+        views = [[_blurred(edge, blur) for edge in edges] for blur, _ in SCALES]
+        still, rigid, free = np.zeros(len(LIKELY)), np.arange(3), np.arange(len(LIKELY))
+        starts = [np.array([x, y, t, *still[3:]]) for t in TURNS for x in SHIFTS for y in SHIFTS]
+        starts.sort(key=lambda move: self._cost(views[0], move, 0))
+        best = [
+            self._fit(views[1], self._fit(views[0], start, 0, rigid), 1, rigid)
+            for start in (still, *starts[:STARTS])
+        ]
+        move = min(best, key=lambda move: self._cost(views[1], move, 1))
+        for scale in (1, 2):
+            move = self._fit(views[scale], move, scale, free)
+        left = self._cost(views[2], move, 2) / self._cost(views[2], still, 2)
+        return View(_homography(move), left, self.background) if left < BETTER else View()
+
+    def _deviations(self, edge: np.ndarray, move: np.ndarray, scale: int) -> np.ndarray:
+        """Of one picture's edges from those that stood still, each bounded by ``OUTLIER``."""
+        blur, every = SCALES[scale]
+        mean, weight = (part[::every, ::every] for part in self.scales[scale])
+        x, y = _moved(_homography(move), *self._grids[scale])
+        half = np.divide(self._size, max(self._size))
+        seen = (np.abs(y) <= half[0]) & (np.abs(x) <= half[1])
+        pull = weight * seen
+        total = pull.sum() + 1e-9
+        edge = _bilinear(edge, x, y)
+        edge, wanted = (part - (pull * part).sum() / total for part in (edge, mean))
+        strength = max((pull * edge * wanted).sum() / ((pull * edge**2).sum() + 1e-9), 0.2)
+        # What is out of sight speaks against a move, or the best one would be to look away.
+        found = np.where(seen, wanted - strength * edge, 0.7 * (mean - mean.mean()))
+        # Blurred pixels say the same as their neighbours.
+        independent = min(1.0, every**2 / (4 * np.pi * blur**2))
+        r = np.sqrt(weight * independent) * found
+        return (r / np.sqrt(1 + (r / OUTLIER) ** 2)).ravel()
+
+    def _all_deviations(self, edges: list[np.ndarray], move: np.ndarray, scale: int) -> np.ndarray:
+        each = [self._deviations(edge, move, scale) for edge in edges]
+        return np.concatenate(each) / np.sqrt(len(edges))
+
+    def _cost(self, edges: list[np.ndarray], move: np.ndarray, scale: int) -> float:
+        """Minus twice the logarithm of how likely a move is."""
+        found = self._all_deviations(edges, move, scale)
+        return float(found @ found + np.square(move / LIKELY).sum())
+
+    def _fit(
+        self, edges: list[np.ndarray], move: np.ndarray, scale: int, free: np.ndarray
+    ) -> np.ndarray:
+        """The likeliest move near one, by Levenberg and Marquardt over the ``free`` numbers."""
+        damping, cost, small = 0.1, self._cost(edges, move, scale), 1e-3
+        for _ in range(12):
+            now = self._all_deviations(edges, move, scale)
+            slopes = np.stack([
+                (self._all_deviations(edges, move + small * unit, scale) - now) / small
+                for unit in np.eye(len(move))[free]
+            ], axis=1)  # fmt: skip
+            curve = slopes.T @ slopes + np.diag(1 / LIKELY[free] ** 2)
+            slope = slopes.T @ now + (move / LIKELY**2)[free]
+            for _ in range(4):
+                tried = move.copy()
+                tried[free] -= np.linalg.solve(curve + damping * np.diag(np.diag(curve)), slope)
+                if (reached := self._cost(edges, tried, scale)) < cost:
+                    break
+                damping *= 5
+            else:
+                break
+            gain, move, cost = cost - reached, tried, reached
+            damping = max(damping / 5, 1e-3)
+            if gain < 1e-3 * cost:
+                break
+        return move
+
+
+def _homography(move: np.ndarray) -> np.ndarray:
+    cos, sin = np.cos(move[2]), np.sin(move[2])
+    turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+    found = turn @ (np.eye(3) + np.tensordot(move, GENERATORS, 1))
+    return np.asarray(found / found[2, 2])
+
+
+def _places(size: Sequence[int], every: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Of pixels: right and down from the middle, in halves of the larger side."""
+    down, right = (((np.arange(side) - (side - 1) / 2) / (max(size) / 2))[::every] for side in size)
+    x, y = np.meshgrid(right, down)
+    return x, y
+
+
+def _moved(homography: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    (a, b, c), (d, e, f), (g, h, i) = homography
+    depth = g * x + h * y + i
+    return (a * x + b * y + c) / depth, (d * x + e * y + f) / depth
+
+
+def _bilinear(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Values ``[..., C]`` of an image ``[h, w, ...]`` at places; beyond its edge those at it."""
+    height, width = image.shape[:2]
+    half = max(height, width) / 2
+    column = np.clip(x * half + (width - 1) / 2, 0, width - 1.001)
+    row = np.clip(y * half + (height - 1) / 2, 0, height - 1.001)
+    i, j = row.astype(int), column.astype(int)
+    down, right = row - i, column - j
+    if image.ndim == 3:
+        down, right = down[..., None], right[..., None]
+    above = image[i, j] * (1 - right) + image[i, j + 1] * right
+    below = image[i + 1, j] * (1 - right) + image[i + 1, j + 1] * right
+    return np.asarray(above * (1 - down) + below * down)
+
+
+def _edges(image: np.ndarray) -> np.ndarray:
+    """Strength of edges, 0 to 1, float32 ``[h, w]``: the strongest channel's, saturating."""
+    values = np.pad(image.astype(np.float32) / 255, ((1, 1), (1, 1), (0, 0)), "edge")
+    down = values[2:, 1:-1] - values[:-2, 1:-1]
+    right = values[1:-1, 2:] - values[1:-1, :-2]
+    strength = np.hypot(down, right).max(-1)
+    return np.asarray(strength / (strength + FAINT))
+
+
+def _blurred(image: np.ndarray, deviation: float) -> np.ndarray:
+    reach = int(3 * deviation + 0.5)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
+    kernel = (kernel / kernel.sum()).astype(np.float32)
+    for axis in (0, 1):
+        padded = np.pad(image, [(reach, reach) if k == axis else (0, 0) for k in (0, 1)], "edge")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, len(kernel), axis)
+        image = windows @ kernel
+    return np.asarray(image, np.float32)
