@@ -226,7 +226,7 @@ def row_config(
     # What it is told or denied besides: the chance stays, so that such rows differ in nothing else.
     asked = [f"only_{body}" for body in section.only]
     asked += [DEMO if section.via == DEMO else f"via{section.via}"] * bool(section.via)
-    asked += settings.row_modifiers
+    asked += settings.row_modifiers if known.needs_model else settings.evaluate.modifiers
     rows = family if family_of(settings) == settings.pairs.family else family_of(settings)
     name = f"clock/{task}/{section.clock}" if section.clock else f"{rows}/{task}"
     seeded = "@".join((f"{family}/{task}/{level.seeded_as or level.name}".rstrip("/"), *own))
