@@ -12,6 +12,7 @@ from planning.evaluation.evaluator import evaluate, run_episode
 from planning.evaluation.results import append_row, find_row
 from planning.evaluation.sample_pairs import PairsConfig, make_pair_lists
 from planning.evaluation.statistics import mcnemar
+from planning.reporting import pretraining
 from planning.reporting.tables import render_tables
 from planning.reporting.zero_shot import by_factor, score, summary
 from robot_wm.cli import main as cli
@@ -251,3 +252,24 @@ def test_zero_shot_rows_are_configured():
         cli.compose([*words, "zs.only=[agent_color:pink]"]).check()
     with pytest.raises(ConfigError, match=r"evaluate\.factors"):
         cli.compose([*words, "evaluate.factors.light=0.5"]).check()
+
+
+def test_what_pretraining_is_worth_is_one_line_a_condition(tmp_path):
+    assert pretraining.render_section(tmp_path) == ""
+    for encoder, hits in (("patches", [1, 0]), ("vit", [1, 1])):
+        for path in ("official/push_t", "zs/push_t/light:0.5"):
+            row = rows("none", hits) | {"row": f"{path}@{encoder}", "date": "2026-01-01"}
+            append_row(tmp_path / pretraining.FOLDER / "push_t.jsonl", row)
+    row = rows("none", [0, 1]) | {"row": "official/push_t@vit@alone", "date": "2026-01-01"}
+    append_row(tmp_path / pretraining.FOLDER / "push_t.jsonl", row)
+    text = pretraining.render_section(tmp_path)
+    assert "### push_t" in text
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines() if line.startswith("|")
+    ]  # fmt: skip
+    assert cells[0] == ["", "jepa @patches", "jepa @vit", "jepa @vit @alone"]
+    assert cells[2:] == [
+        ["official", "50.0 (2)", "100.0 (2)", "50.0 (2)"],
+        ["zs/light:0.5", "50.0 (2)", "100.0 (2)", "--"],
+    ]
