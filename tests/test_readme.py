@@ -185,6 +185,8 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
         {},
         True,
     ),
+    "robot-wm evaluate task=two_room method=onnx evaluate.factors.camera_yaw=5.0 "
+    "planner.straighten=true": (FEW, {}, False),
     "robot-wm evaluate task=reacher evaluate.factors.camera_yaw=5.0": (
         (*FEW, "method=onnx"),
         {},
