@@ -258,8 +258,8 @@ class Controller:
 
     def _plan(self, image: Any, looks: bool, void: bool, seed: int) -> np.ndarray | Fault:
         """In the planner's thread: the agent's action, or why there is none."""
-        straight = self.agent.view.straighten(image.copy())
-        if looks and self._is_novel is not None and self._is_novel(straight):
+        restored = self.agent.view.restore(image.copy())
+        if looks and self._is_novel is not None and self._is_novel(restored):
             return Fault.NOVEL
         if void:
             self.agent.restart(seed)

@@ -61,4 +61,4 @@ def check_known(agent: MPCAgent, images: np.ndarray, passed: Sequence[np.ndarray
     if isinstance(agent.model, ChecksGoals):
         view = agent.view_of(images)
         for image in (*images, *passed):
-            agent.model.check_goal(view.straighten(image.copy()))
+            agent.model.check_goal(view.restore(image.copy()))

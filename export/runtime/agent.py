@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def agent_of(
     budget: float = 0.0,
     mirror: bool = True,
     straighten: bool = False,
+    repaint: bool = False,
     **changes: Any,
 ) -> MPCAgent:
     """The planner of a bundle around its model.
@@ -61,6 +63,8 @@ def agent_of(
             as ``planner.onnx`` does.
         straighten: look at every goal for whether the camera was knocked since the recordings, and
             turn and shift its pictures back (:mod:`planning.agent.camera`).
+        repaint: likewise for other colours of what stands still, and for another light
+            (:mod:`planning.agent.background`).
         changes: as in :func:`optimizer_of`. A bundle with an actor is asked for as many proposals
             as it was exported with, as far as the search takes them. One whose contract says
             ``alone`` searches only if the search is named here, e.g. ``optimizer="icem"`` or
@@ -68,7 +72,7 @@ def agent_of(
 
     Raises:
         ConfigError: not even the actor alone fits the budget; a bundle that does not say what its
-            camera saw, for ``straighten``.
+            camera saw, for ``straighten`` or ``repaint``.
     """
     contract = model.contract
     alone = contract.alone and not changes
@@ -80,7 +84,9 @@ def agent_of(
         latency = profile(seen, optimizer, proposals)
         optimizer, proposals, _ = fit_budget(latency, budget, optimizer, proposals)
     positional = (seen, optimizer, objective_of(contract), contract.spec.horizon, execute)
-    camera = camera_of(model) if straighten else None
+    camera = None
+    if straighten or repaint:
+        camera = partial(camera_of(model).view, straighten=straighten, repaint=repaint)
     options: dict[str, Any] = {"proposals": proposals, "deadline": deadline, "camera": camera}
     if delay == 0:
         return MPCAgent(*positional, **options)
@@ -97,8 +103,9 @@ def camera_of(model: OnnxWorldModel) -> CameraReference:
     path = model.folder / CAMERA
     if CAMERA not in model.manifest["files"]:
         raise ConfigError(
-            f"straighten=True of {model.folder}, which has no {CAMERA}", "a bundle with one",
-            "export it again, or leave straighten out",
+            f"straighten or repaint with {model.folder}, which has no {CAMERA}",
+            "a bundle with one",
+            "export it again, or leave both out",
         )  # fmt: skip
     return CameraReference.read(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from planning.agent.config import PlannerSettings
@@ -30,10 +31,11 @@ def mpc(
         planner: plain values of :class:`PlannerSettings`.
         clock: see :func:`delay_of`; empty stops the world while planning.
         mirror: of the scene, used if the planner is told to.
-        camera: what the recordings' camera saw, needed if the planner is told to straighten.
+        camera: what the recordings' camera saw, needed if the planner is told to straighten or to
+            repaint.
 
     Raises:
-        ConfigError: another ``clock``, or nothing to straighten by.
+        ConfigError: another ``clock``, or nothing to straighten or repaint by.
     """
     from planning.agent.costs import Objective
     from planning.agent.mpc import MPCAgent
@@ -42,11 +44,14 @@ def mpc(
     from planning.optimizers import make
 
     p = build(PlannerSettings, current("planner", planner), "planner")
-    if p.straighten and camera is None:
+    seen = None
+    if camera is not None and (p.straighten or p.repaint):
+        seen = partial(camera.view, straighten=p.straighten, repaint=p.repaint)
+    elif p.straighten or p.repaint:
         raise ConfigError(
-            "planner.straighten = true of a model that does not know what its camera saw",
+            "planner.straighten or repaint of a model that does not know what its camera saw",
             "a bundle with camera.npz, or a model with its frames.png",
-            "export or train it again, or set planner.straighten=false",
+            "export or train it again, or leave planner.straighten and planner.repaint false",
         )  # fmt: skip
     model = symmetrized_model(model, mirror) if p.mirror else model
     positional = (
@@ -58,7 +63,7 @@ def mpc(
         "memory_mb": p.memory_mb,
         "warm_start": p.warm_start,
         "levels": p.levels,
-        "camera": camera if p.straighten else None,
+        "camera": seen,
     }
     if clock:
         return RealTimeMPC(*positional, delay=delay_of(clock), **options)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from planning.agent.background import Background, Paint
 from robot_wm.core.errors import WeightsError
 from robot_wm.core.storage.provenance import atomic_write
 
@@ -30,7 +31,6 @@ OUTLIER = 3.0  # deviations from which on an edge hardly pulls any more: somethi
 # Lengths are halves of the picture's larger side, angles radians.
 LIKELY = np.array([0.25, 0.25, 0.15, 0.03, 0.01, 0.01, 0.05, 0.05])
 SHIFTS, TURNS = np.arange(-0.4, 0.41, 0.1), np.deg2rad(np.arange(-12, 12.1, 4))
-ALIKE = 10  # grey levels by which resampled background may differ from the recorded one
 STARTS = 5  # the best of these that are followed, beside "nothing moved"
 BETTER = 0.9  # of what is unexplained if nothing moved: a move that leaves more is none
 GENERATORS = np.zeros((len(LIKELY), 3, 3))
@@ -49,26 +49,6 @@ class Scale(NamedTuple):
     weight: np.ndarray
 
 
-class Background(NamedTuple):
-    """What stood still: its picture uint8 ``[h, w, 3]``, and the darkest and brightest around."""
-
-    picture: np.ndarray
-    darkest: np.ndarray
-    brightest: np.ndarray
-
-    @classmethod
-    def of(cls, picture: np.ndarray) -> Background:
-        """With the values within a pixel of each, which resampling may mix."""
-        around = np.pad(picture.astype(np.int16), ((1, 1), (1, 1), (0, 0)), "edge")
-        windows = np.lib.stride_tricks.sliding_window_view(around, (3, 3), (0, 1))
-        return cls(picture, windows.min((-2, -1)) - ALIKE, windows.max((-2, -1)) + ALIKE)
-
-    def sharpened(self, image: np.ndarray) -> np.ndarray:
-        """A resampled image with the recorded pixels wherever it shows nothing else."""
-        same = ((image >= self.darkest) & (image <= self.brightest)).all(-1, keepdims=True)
-        return np.where(same, self.picture, image)
-
-
 @dataclass(frozen=True)
 class View:
     """How a camera stands to the one of the recordings.
@@ -78,17 +58,21 @@ class View:
             camera's, both from the middle in halves of the larger side; None: nothing moved.
         unexplained: squared deviations of edges that remain, of those if nothing had moved.
         background: what stood still, which resampling need not blur.
+        paint: other colours of it; None: it looks as recorded.
     """
 
     homography: np.ndarray | None = None
     unexplained: float = 1.0
     background: Background | None = None
+    paint: Paint | None = None
 
-    def straighten(self, image: np.ndarray) -> np.ndarray:
-        """The image uint8 ``[h, w, 3]`` as the recordings' camera would have it.
+    def restore(self, image: np.ndarray) -> np.ndarray:
+        """The image uint8 ``[h, w, 3]`` as the recordings' camera would have it."""
+        straight = self._straightened(image)
+        return straight if self.paint is None else self.paint.restore(straight)
 
-        What this camera does not see is filled with what is at its picture's edge.
-        """
+    def _straightened(self, image: np.ndarray) -> np.ndarray:
+        """What this camera does not see is filled with what is at its picture's edge."""
         if self.homography is None:
             return image
         x, y = _moved(self.homography, *_places(image.shape[:2]))
@@ -106,7 +90,7 @@ class CameraReference:
     """
 
     def __init__(self, scales: Sequence[Scale], picture: np.ndarray) -> None:
-        self.scales, self.background = tuple(scales), Background.of(picture)
+        self.scales, self.background = tuple(scales), Background(picture)
         self._size = self.scales[0].mean.shape
         self._grids = [_places(self._size, every) for _, every in SCALES]
 
@@ -149,6 +133,18 @@ class CameraReference:
         scales = np.array(self.scales, np.float16)
         np.savez_compressed(stream, scales=scales, picture=self.background.picture)
         atomic_write(path, stream.getvalue())
+
+    def view(self, images: np.ndarray, straighten: bool = True, repaint: bool = True) -> View:
+        """How the camera of these images uint8 ``[K, h, w, 3]`` stands, and what colours it sees.
+
+        Args:
+            straighten: whether to look for a move of the camera, see :meth:`locate`.
+            repaint: whether to look for other colours of what stands still.
+        """
+        found = self.locate(images) if straighten else View()
+        if not repaint:
+            return found
+        return replace(found, paint=self.background.paint([found.restore(i) for i in images]))
 
     def locate(self, images: np.ndarray) -> View:
         """How the camera of these images uint8 ``[K, h, w, 3]`` stands; deterministic.

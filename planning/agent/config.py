@@ -34,6 +34,8 @@ class PlannerSettings:
         straighten: whether the goal's picture is compared with what stood still in training, and
             all pictures of the episode are turned and shifted back if the camera was knocked
             (:mod:`planning.agent.camera`).
+        repaint: whether, likewise, what stood still is given back its recorded colours, and the
+            light is taken back if all colours changed by it (:mod:`planning.agent.background`).
     """
 
     optimizer: str
@@ -48,6 +50,7 @@ class PlannerSettings:
     cost: str = ""
     mirror: bool = False
     straighten: bool = False
+    repaint: bool = False
 
     def search(self, where: str = "planner.options") -> Optimizer:
         """The optimiser with its options, which stand at ``where``, checked.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from planning.agent.camera import CameraReference, View
+from planning.agent.camera import View
 from planning.agent.checks import check_agent
 from planning.agent.costs import LastCost, Objective
 from planning.agent.goal_sequence import SubgoalTracker, check_tolerance
@@ -50,11 +51,11 @@ class MPCAgent:
             episodes; on a grid both act alike.
         tolerance, patience: when a picture on the way has been passed, see :class:`SubgoalTracker`.
         record: keep a :class:`PlanRecord` of every plan in ``records``.
-        camera: what stood still before the camera of the recordings, if the pictures of an episode
-            may come from one that was knocked: they are straightened, see ``view``.
+        camera: from goal images ``[K, size, size, 3]`` to how their camera stands, if it may be
+            another than that of the recordings: pictures of the episode are restored.
 
     Attributes:
-        view: how the camera of this episode's goal stands.
+        view: how the camera of this episode's goal stands, and what colours it sees.
         encode_s, plan_s: of every plan of this episode: time to encode the history; to propose and
             optimise [s].
         records: see ``record``; cleared by ``reset`` like the times.
@@ -79,7 +80,7 @@ class MPCAgent:
         tolerance: float = 0.3,
         patience: int = 8,
         record: bool = False,
-        camera: CameraReference | None = None,
+        camera: Callable[[np.ndarray], View] | None = None,
     ) -> None:
         check_agent(model, optimizer, horizon, execute, proposals, memory_mb, deadline, levels)
         check_tolerance(tolerance, patience)
@@ -129,7 +130,7 @@ class MPCAgent:
         if self.camera is None or not len(images):  # none: refused by name later
             return View()
         check_image(images, self.model.spec.image_size)
-        return self.camera.locate(images)
+        return self.camera(images)
 
     def restart(self, seed: int) -> None:
         """Forget what was seen and done, as if the episode began here; the goal stays.
@@ -188,7 +189,7 @@ class MPCAgent:
         """Checked copies of image and proprioception: the caller may reuse its buffers."""
         image = np.array(obs["image"])
         check_image(image[None], self.model.spec.image_size)
-        return view.straighten(image), np.array(obs.get("proprio", ()), np.float32)
+        return view.restore(image), np.array(obs.get("proprio", ()), np.float32)
 
     def _remember(self, obs: dict[str, np.ndarray]) -> None:
         """Append a frame and the block of actions that led to it."""

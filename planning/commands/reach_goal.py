@@ -80,7 +80,7 @@ def run(session: Session) -> int:
         # Exported planners can tell what they have never seen; what the scene drew is of the scene.
         if judge is None and isinstance(agent.model, ChecksGoals):
             image = goal_observation["image"]
-            agent.model.check_goal(agent.view_of(image[None]).straighten(image))
+            agent.model.check_goal(agent.view_of(image[None]).restore(image))
         frames, poses = drive(env, agent, goal_observation, judge, settings.reach)
         if judge is not None:
             print(verdict(env, judge, np.stack(poses)))

@@ -148,11 +148,14 @@ class Settings:
 
     @property
     def row_modifiers(self) -> tuple[str, ...]:
-        """Appended to names of rows: those asked for, ``straightened``, a variant of the weights.
+        """Appended to names of rows: those asked for, what the planner restores, a variant's name.
 
         So rows of a variant are never averaged with those of what it varies.
         """
-        asked = *self.evaluate.modifiers, *(("straightened",) * self.planner.straighten)
+        asked = (
+            *self.evaluate.modifiers, *(("straightened",) * self.planner.straighten),
+            *(("repainted",) * self.planner.repaint),
+        )  # fmt: skip
         if not is_shipped(self.weights) or self.weights == SHIPPED:
             return tuple(dict.fromkeys(asked))
         return tuple(dict.fromkeys((*asked, self.weights.removeprefix(f"{SHIPPED}-"))))

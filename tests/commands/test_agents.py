@@ -52,6 +52,7 @@ def test_the_oracle_has_a_planner_of_its_own() -> None:
         "cost": "",
         "mirror": False,
         "straighten": False,
+        "repaint": False,
     }
     assert settings.planner.optimizer == "cem"
     assert given(settings, "oracle", None)["planner"]["planner"] == asdict(own)

@@ -68,7 +68,8 @@ def recipe(
     if known.needs_model:
         assert folders is not None  # the caller asked the recipe
         parts["world_model"] = _world_model(settings, known.backend, folders, cost, illustrate)
-        if planner_of(settings, known).straighten:
+        planner = planner_of(settings, known)
+        if planner.straighten or planner.repaint:
             parts["camera"] = _camera(settings, known.backend, folders[0])
     filled = known.filled(parts)
     return deferred(filled.pop(TARGET), **filled)

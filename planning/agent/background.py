@@ -1,0 +1,149 @@
+"""What stands still before a camera: its picture, and how to give it back its recorded colours.
+
+A new tablecloth or another lamp changes most of a picture and nothing that matters. What stands
+still is known from the recordings; so each of its colours is followed to what it is now, and every
+pixel that shows it is painted as it was. What moves keeps its colour, unless most colours have
+changed by one factor, as in another light, which is then taken back of it, too. NumPy alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+ALIKE = 10  # grey levels by which what is seen may differ from what is expected
+SHADES = 16  # grey levels around one colour that belong to it
+COLOURS, LEAST = 16, 8  # of a background at most; pixels of one at least
+AGREED = 0.4  # share of a colour's pixels that must have changed alike: others may be covered
+LARGE = (
+    0.02  # share of the picture from which on a colour is followed: a smaller one may be covered
+)
+CHANGED = 12  # grey levels from which on a colour is another one
+# A light: grey to this share, explains more than this share of the colours, and leaves some light.
+TINT, MOST, DARK = 0.1, 0.6, 0.05
+
+
+@dataclass(frozen=True)
+class Background:
+    """What stood still in recorded frames.
+
+    Attributes:
+        picture: uint8 ``[h, w, 3]``, e.g. the frames' median.
+    """
+
+    picture: np.ndarray
+
+    @cached_property
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        return _bounds(self.picture)
+
+    @cached_property
+    def _palette(self) -> tuple[np.ndarray, np.ndarray]:
+        """Number of each pixel's colour ``[h, w]``, and the colours ``[C, 3]``, commonest first."""
+        values, colours = self.picture.astype(float), list[np.ndarray]()
+        free = np.ones(self.picture.shape[:2], bool)
+        while len(colours) < COLOURS and free.sum() >= LEAST:
+            kinds, counts = np.unique(self.picture[free] // 8, axis=0, return_counts=True)
+            colour = kinds[counts.argmax()] * 8 + 4.0
+            for _ in range(2):
+                own = free & (np.abs(values - colour).max(-1) <= SHADES)
+                colour = np.median(values[own], axis=0) if own.any() else colour
+            if own.sum() < LEAST:
+                break
+            colours.append(colour)
+            free &= ~own
+        every = np.array(colours or [np.full(3, 127.5)])
+        return np.abs(values[..., None, :] - every).max(-1).argmin(-1), every
+
+    def sharpened(self, image: np.ndarray) -> np.ndarray:
+        """A resampled image with the recorded pixels wherever it shows nothing else."""
+        return np.where(_within(image, *self._bounds), self.picture, image)
+
+    def paint(self, images: Sequence[np.ndarray]) -> Paint | None:
+        """How what stands still looks in images of one camera as recorded; None: as it did."""
+        labels, colours = self._palette
+        change, followed = np.zeros_like(colours), np.zeros(len(colours))
+        gaps = np.stack([image.astype(float) for image in images]) - self.picture
+        for k in range(len(colours)):
+            here = labels == k
+            if here.mean() < LARGE:
+                continue
+            own = gaps[:, here].reshape(-1, 3)
+            usual = np.median(own, axis=0)
+            if np.mean(np.abs(own - usual).max(-1) <= ALIKE) > AGREED:
+                change[k], followed[k] = usual, len(own)
+        if np.abs(change).max() < CHANGED:
+            return None
+        now = np.clip(self.picture + change[labels], 0, 255)
+        return Paint(self.picture, now, _gain(colours, colours + change, followed))
+
+
+@dataclass(frozen=True)
+class Paint:
+    """Other colours of what stands still.
+
+    Attributes:
+        then, now: the background as recorded and as it looks at present ``[h, w, 3]``.
+        gain: of the light, by which all things have changed; None: there is no one factor.
+    """
+
+    then: np.ndarray
+    now: np.ndarray
+    gain: float | None
+
+    @cached_property
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        return _bounds(self.now)
+
+    def restore(self, image: np.ndarray) -> np.ndarray:
+        """The image uint8 ``[h, w, 3]`` with the background's recorded colours."""
+        still = _within(image, *self._bounds)[..., 0]
+        found = image.astype(float)
+        gain = self.gain
+        found = self._without_fringes(found, still) if gain is None else found / gain
+        things = np.clip(np.rint(found), 0, 255).astype(np.uint8)
+        return np.where(still[..., None], self.then, things)
+
+    def _without_fringes(self, image: np.ndarray, still: np.ndarray) -> np.ndarray:
+        """Pixels half of something and half of the background, of the recorded one instead."""
+        inner = np.logical_not(np.asarray(_around(still[..., None]).any(-1))[..., 0])
+        count = _around(inner[..., None].astype(float)).sum(-1)
+        thing = _around(image * inner[..., None]).sum(-1) / np.maximum(count, 1)
+        across = thing - self.now
+        share = (across * (image - self.now)).sum(-1, keepdims=True)
+        share = np.clip(share / np.maximum(np.square(across).sum(-1, keepdims=True), 1e-9), 0, 1)
+        fringe = (~still & ~inner)[..., None] & (count > 0)
+        return np.where(fringe, share * thing + (1 - share) * self.then, image)
+
+
+def _around(values: np.ndarray) -> np.ndarray:
+    """Each pixel's 3 × 3 neighbours ``[h, w, C, 9]`` of ``[h, w, C]``."""
+    padded = np.pad(values, ((1, 1), (1, 1), (0, 0)), "edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (0, 1))
+    return windows.reshape(*values.shape, 9)
+
+
+def _bounds(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Darkest and brightest that resampling, or an edge's smoothing, may make of a picture."""
+    around = _around(picture.astype(np.int16))
+    return around.min(-1) - ALIKE, around.max(-1) + ALIKE
+
+
+def _within(image: np.ndarray, darkest: np.ndarray, brightest: np.ndarray) -> np.ndarray:
+    return np.asarray(((image >= darkest) & (image <= brightest)).all(-1, keepdims=True))
+
+
+def _gain(before: np.ndarray, after: np.ndarray, pixels: np.ndarray) -> float | None:
+    """The factor by which another light changes colours ``[C, 3]``, if most changed by one."""
+    known = pixels > 0
+    if known.sum() < 2:
+        return None
+    before, after, weights = before[known], after[known], pixels[known, None]
+    by_channel = (before * after * weights).sum(0) / ((before**2 * weights).sum(0) + 1e-9)
+    gain = float(by_channel.mean())
+    fits = np.abs(before * gain - after).max(-1) < CHANGED
+    grey = np.abs(by_channel - gain).max() < TINT * gain
+    return gain if grey and fits.mean() > MOST and gain > DARK else None
