@@ -37,8 +37,8 @@ class Background:
     picture: np.ndarray
 
     @cached_property
-    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        return _bounds(self.picture)
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        return _ends(self.picture, np.ones(self.picture.shape[:2], bool))
 
     @cached_property
     def _palette(self) -> tuple[np.ndarray, np.ndarray]:
@@ -60,25 +60,24 @@ class Background:
 
     def sharpened(self, image: np.ndarray) -> np.ndarray:
         """A resampled image with the recorded pixels wherever it shows nothing else."""
-        return np.where(_within(image, *self._bounds), self.picture, image)
+        return np.where(_shows(image, *self._ends)[..., None], self.picture, image)
 
     def paint(self, images: Sequence[np.ndarray]) -> Paint | None:
         """How what stands still looks in images of one camera as recorded; None: as it did."""
         labels, colours = self._palette
         change, followed = np.zeros_like(colours), np.zeros(len(colours))
         gaps = np.stack([image.astype(float) for image in images]) - self.picture
+        large = np.array([np.mean(labels == k) >= LARGE for k in range(len(colours))])
         for k in range(len(colours)):
-            here = labels == k
-            if here.mean() < LARGE:
-                continue
-            own = gaps[:, here].reshape(-1, 3)
+            own = gaps[:, labels == k].reshape(-1, 3)
             usual = np.median(own, axis=0)
             if np.mean(np.abs(own - usual).max(-1) <= ALIKE) > AGREED:
                 change[k], followed[k] = usual, len(own)
-        if np.abs(change).max() < CHANGED:
+        if np.abs(change[large]).max(initial=0) < CHANGED:
             return None
         now = np.clip(self.picture + change[labels], 0, 255)
-        return Paint(self.picture, now, _gain(colours, colours + change, followed))
+        known = (large | (followed > 0))[labels]
+        return Paint(self.picture, now, known, _gain(colours, colours + change, followed))
 
 
 @dataclass(frozen=True)
@@ -87,20 +86,22 @@ class Paint:
 
     Attributes:
         then, now: the background as recorded and as it looks at present ``[h, w, 3]``.
+        known: where that is known, bool ``[h, w]``; elsewhere, at edges, it is a mixture around.
         gain: of the light, by which all things have changed; None: there is no one factor.
     """
 
     then: np.ndarray
     now: np.ndarray
+    known: np.ndarray
     gain: float | None
 
     @cached_property
-    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        return _bounds(self.now)
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        return _ends(self.now, self.known)
 
     def restore(self, image: np.ndarray) -> np.ndarray:
         """The image uint8 ``[h, w, 3]`` with the background's recorded colours."""
-        still = _within(image, *self._bounds)[..., 0]
+        still = _shows(image, *self._ends)
         found = image.astype(float)
         gain = self.gain
         found = self._without_fringes(found, still) if gain is None else found / gain
@@ -110,8 +111,8 @@ class Paint:
     def _without_fringes(self, image: np.ndarray, still: np.ndarray) -> np.ndarray:
         """Pixels half of something and half of the background, of the recorded one instead."""
         inner = np.logical_not(np.asarray(_around(still[..., None]).any(-1))[..., 0])
-        count = _around(inner[..., None].astype(float)).sum(-1)
-        thing = _around(image * inner[..., None]).sum(-1) / np.maximum(count, 1)
+        count = _around(inner[..., None].astype(float), 2).sum(-1)
+        thing = _around(image * inner[..., None], 2).sum(-1) / np.maximum(count, 1)
         across = thing - self.now
         share = (across * (image - self.now)).sum(-1, keepdims=True)
         share = np.clip(share / np.maximum(np.square(across).sum(-1, keepdims=True), 1e-9), 0, 1)
@@ -119,21 +120,41 @@ class Paint:
         return np.where(fringe, share * thing + (1 - share) * self.then, image)
 
 
-def _around(values: np.ndarray) -> np.ndarray:
-    """Each pixel's 3 × 3 neighbours ``[h, w, C, 9]`` of ``[h, w, C]``."""
-    padded = np.pad(values, ((1, 1), (1, 1), (0, 0)), "edge")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (0, 1))
-    return windows.reshape(*values.shape, 9)
+def _around(values: np.ndarray, reach: int = 1) -> np.ndarray:
+    """Each pixel's neighbours ``[h, w, C, (2 reach + 1)²]`` of ``[h, w, C]``, itself among them."""
+    side = 2 * reach + 1
+    padded = np.pad(values, ((reach, reach), (reach, reach), (0, 0)), "edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), (0, 1))
+    return windows.reshape(*values.shape, side**2)
 
 
-def _bounds(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Darkest and brightest that resampling, or an edge's smoothing, may make of a picture."""
-    around = _around(picture.astype(np.int16))
-    return around.min(-1) - ALIKE, around.max(-1) + ALIKE
+def _ends(picture: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The two known colours ``[h, w, 3]`` around each pixel that differ most, in one channel.
+
+    Where none is known, its own.
+    """
+    known = known | ~np.asarray(_around(known[..., None]).any(-1))[..., 0]
+    around, usable = _around(picture.astype(np.float32)), _around(known[..., None])
+    most, least = np.where(usable, around, -np.inf), np.where(usable, around, np.inf)
+    widest = (most.max(-1) - least.min(-1)).argmax(-1)[..., None, None]
+    low, high = (
+        np.take_along_axis(
+            around, index(np.take_along_axis(values, widest, 2), -1)[..., None], axis=3
+        )[..., 0]
+        for values, index in ((least, np.argmin), (most, np.argmax))
+    )
+    return low, high
 
 
-def _within(image: np.ndarray, darkest: np.ndarray, brightest: np.ndarray) -> np.ndarray:
-    return np.asarray(((image >= darkest) & (image <= brightest)).all(-1, keepdims=True))
+def _shows(image: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Where an image's colour is one of two, or a mixture of them: bool ``[h, w]``.
+
+    Resampling and smoothed edges mix; a colour that is merely as bright as both is another thing.
+    """
+    across, beyond = high - low, image.astype(np.float32) - low
+    share = (beyond * across).sum(-1) / (np.square(across).sum(-1) + 1e-9)
+    gap = beyond - np.clip(share, 0, 1)[..., None] * across
+    return np.asarray(np.abs(gap).max(-1) <= ALIKE)
 
 
 def _gain(before: np.ndarray, after: np.ndarray, pixels: np.ndarray) -> float | None:

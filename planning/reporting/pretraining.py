@@ -13,8 +13,8 @@ HEADER = """## pretraining
 
 What a pretrained encoder is worth: projector, predictor, actor and critic trained alike (data,
 steps, seed) over each encoder, which is frozen, and the same goals pursued by the same planner.
-Success [%] of held-out pairs, their number in brackets; *alone* is the actor without a search.
-Levels of `zs` were in no training.
+Success [%] of held-out pairs, their number in brackets; `@policy_only` is the actor without a
+search. Levels of `zs` were in no training.
 """
 
 

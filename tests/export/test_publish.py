@@ -1,6 +1,7 @@
 """A bundle enters the package only if it reaches as many goals as its source."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -39,7 +40,7 @@ def session(monkeypatch, torch_pct, onnx_pct, *overrides):
 def test_a_bundle_tells_its_robot_what_a_full_command_is(tmp_path, monkeypatch):
     told = []
     size = SimpleNamespace(spec=SimpleNamespace(image_size=96))
-    monkeypatch.setattr(stage, "model", lambda *_: ("model", "encoder"))
+    monkeypatch.setattr(stage, "model", lambda *_: (Path("model"), Path("encoder")))
     monkeypatch.setattr(stage, "held_out_frames", lambda _: None)
     monkeypatch.setattr("robot_wm.world_models.base.load_world_model", lambda *_: size)
     reports = {
