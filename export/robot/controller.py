@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from export.robot.episode_logger import RobotLog
-from export.robot.goal_checks import check_known, on_the_way, pictures
+from export.robot.goal_checks import as_planned, check_known, on_the_way, pictures
 from export.robot.messages import HARMLESS, Command, Fault, Frame, logged, number, numbers, taken
 from export.robot.safety_limits import Limits, Workspace
 from export.robot.senses import Camera, Pace, Whereabouts
@@ -258,8 +258,8 @@ class Controller:
 
     def _plan(self, image: Any, looks: bool, void: bool, seed: int) -> np.ndarray | Fault:
         """In the planner's thread: the agent's action, or why there is none."""
-        restored = self.agent.view.restore(image.copy())
-        if looks and self._is_novel is not None and self._is_novel(restored):
+        seen = as_planned(self.agent, image.copy())
+        if looks and self._is_novel is not None and self._is_novel(seen):
             return Fault.NOVEL
         if void:
             self.agent.restart(seed)

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from planning.agent.camera import View
 from robot_wm.core.protocols import Agent, History
 from robot_wm.core.symmetry import Mirror
 
@@ -43,6 +44,18 @@ class ChecksGoals(Protocol):
 
     check_goal: Callable[[np.ndarray], None]
     """Raises ``InputError`` for such an image uint8 ``[H, W, 3]``."""
+
+
+@runtime_checkable
+class RestoresPictures(Protocol):
+    """An agent that sees pictures of another camera, or of other colours, as recorded."""
+
+    view: View
+    """Of this episode."""
+
+    def view_of(self, images: np.ndarray) -> View:
+        """What a goal's images uint8 ``[K, H, W, 3]`` would make it."""
+        ...
 
 
 @runtime_checkable
