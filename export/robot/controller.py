@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from export.robot.episode_logger import RobotLog
-from export.robot.goal_checks import as_planned, check_known, on_the_way, pictures
+from export.robot.goal_checks import on_the_way, pictures
 from export.robot.messages import HARMLESS, Command, Fault, Frame, logged, number, numbers, taken
 from export.robot.safety_limits import Limits, Workspace
 from export.robot.senses import Camera, Pace, Whereabouts
 from export.robot.watchdog import Late, Worker
+from planning.agent.checks import as_planned, check_known
 from planning.agent.mpc import MPCAgent
 from planning.agent.protocols import DetectsNovelty, ThinksAhead
 from robot_wm.core.errors import ConfigError, InputError
@@ -258,8 +259,7 @@ class Controller:
 
     def _plan(self, image: Any, looks: bool, void: bool, seed: int) -> np.ndarray | Fault:
         """In the planner's thread: the agent's action, or why there is none."""
-        seen = as_planned(self.agent, image.copy())
-        if looks and self._is_novel is not None and self._is_novel(seen):
+        if looks and self._is_novel and self._is_novel(as_planned(self.agent, image.copy())):
             return Fault.NOVEL
         if void:
             self.agent.restart(seed)

@@ -13,9 +13,9 @@ import numpy as np
 
 from export.robot.controller import Command, Controller, Frame
 from export.robot.fault_injection import ACTIONS, ERRORS, INJECTED_FAULTS, SOMETHING, FaultyAgent
-from export.robot.goal_checks import check_known
 from export.robot.safety_limits import Limits, Workspace
 from export.robot.stress_report import StressReport
+from planning.agent.checks import check_known
 from planning.agent.mpc import MPCAgent
 from planning.agent.protocols import DetectsNovelty
 from robot_wm.core.errors import InputError, RobotWMError

@@ -18,9 +18,7 @@ ALIKE = 10  # grey levels by which what is seen may differ from what is expected
 SHADES = 16  # grey levels around one colour that belong to it
 COLOURS, LEAST = 16, 8  # of a background at most; pixels of one at least
 AGREED = 0.4  # share of a colour's pixels that must have changed alike: others may be covered
-LARGE = (
-    0.02  # share of the picture from which on a colour is followed: a smaller one may be covered
-)
+LARGE = 0.02  # share of the picture of a colour that may say that colours have changed
 CHANGED = 12  # grey levels from which on a colour is another one
 # A light: grey to this share, explains more than this share of the colours, and leaves some light.
 TINT, MOST, DARK = 0.1, 0.6, 0.05
@@ -103,8 +101,10 @@ class Paint:
         """The image uint8 ``[h, w, 3]`` with the background's recorded colours."""
         still = _shows(image, *self._ends)
         found = image.astype(float)
-        gain = self.gain
-        found = self._without_fringes(found, still) if gain is None else found / gain
+        if self.gain is not None:
+            found /= self.gain
+        else:
+            found = self._without_fringes(found, still)
         things = np.clip(np.rint(found), 0, 255).astype(np.uint8)
         return np.where(still[..., None], self.then, things)
 

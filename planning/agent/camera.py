@@ -20,6 +20,8 @@ import numpy as np
 
 from planning.agent.background import Background, Paint
 from robot_wm.core.errors import WeightsError
+from robot_wm.core.images import size_of
+from robot_wm.core.protocols import check_image
 from robot_wm.core.storage.provenance import atomic_write
 
 CAMERA = "camera.npz"
@@ -33,13 +35,12 @@ LIKELY = np.array([0.25, 0.25, 0.15, 0.03, 0.01, 0.01, 0.05, 0.05])
 SHIFTS, TURNS = np.arange(-0.4, 0.41, 0.1), np.deg2rad(np.arange(-12, 12.1, 4))
 STARTS = 5  # the best of these that are followed, beside "nothing moved"
 BETTER = 0.9  # of what is unexplained if nothing moved: a move that leaves more is none
-GENERATORS = np.zeros((len(LIKELY), 3, 3))
-for _k, _entries in enumerate((
-    [(0, 2, 1)], [(1, 2, 1)], [], [(0, 0, 1), (1, 1, 1)], [(0, 0, 1), (1, 1, -1)],
-    [(0, 1, 1), (1, 0, 1)], [(2, 0, 1)], [(2, 1, 1)],
-)):  # fmt: skip
-    for _row, _column, _value in _entries:
-        GENERATORS[_k, _row, _column] = _value
+# What each of them adds to a homography, row by row; the turn is exact and multiplies instead.
+GENERATORS = np.array([
+    [0, 0, 1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 0, 0],
+    [1, 0, 0, 0, 1, 0, 0, 0, 0], [1, 0, 0, 0, -1, 0, 0, 0, 0], [0, 1, 0, 1, 0, 0, 0, 0, 0],
+    [0, 0, 0, 0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0, 1, 0],
+], float).reshape(-1, 3, 3)  # fmt: skip
 
 
 class Scale(NamedTuple):
@@ -118,12 +119,13 @@ class CameraReference:
             raise WeightsError(
                 f"{path}: {error}", "what the camera saw, as exported", "export the bundle again"
             ) from error
-        wanted = (len(SCALES), 2, *picture.shape[:2])
-        if found.shape != wanted or picture.ndim != 3 or not np.isfinite(found).all():
+        fits = found.shape == (len(SCALES), 2, *picture.shape[:2]) and picture.shape[2:] == (3,)
+        usable = np.isfinite(found).all() and (found[:, 1:] > 0).all()  # weights: 1 over variance
+        if not (fits and usable and picture.dtype == np.uint8):
             raise WeightsError(
-                f"{path} holds {found.shape} numbers and a picture {picture.shape}",
-                f"finite ({len(SCALES)}, 2, height, width), and [height, width, 3]",
-                "export the bundle again",
+                f"{path} holds {found.shape} numbers and a picture {picture.dtype} {picture.shape}",
+                f"finite ({len(SCALES)}, 2, height, width), weights above 0, and uint8 "
+                "[height, width, 3]", "export the bundle again",
             )  # fmt: skip
         return cls([Scale(*pair) for pair in found], picture)
 
@@ -140,7 +142,11 @@ class CameraReference:
         Args:
             straighten: whether to look for a move of the camera, see :meth:`locate`.
             repaint: whether to look for other colours of what stands still.
+
+        Raises:
+            InputError: images of another size than the recordings'.
         """
+        check_image(images, size_of(*self._size))
         found = self.locate(images) if straighten else View()
         if not repaint:
             return found

@@ -1,11 +1,14 @@
-"""Whether a planner's parts fit together, before the first plan."""
+"""What is checked before a plan: whether its parts fit together, and whether it knows its goal."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from planning.agent.camera import View
+from planning.agent.protocols import ChecksGoals, RestoresPictures
 from planning.optimizers.base import Optimizer
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.protocols import Proposer, WorldModel
@@ -56,3 +59,24 @@ def check_agent(
     ):
         if not holds:
             raise ConfigError(received, accepted, next_step)
+
+
+def check_known(agent: Any, images: np.ndarray, passed: Sequence[np.ndarray] = ()) -> None:
+    """Refuse goal images unlike everything an agent's model has seen, if it can tell.
+
+    Args:
+        images, passed: uint8 ``[K, h, w, 3]`` of the goal, and images on the way to it; looked at
+            as the planner will see them.
+
+    Raises:
+        InputError: one is.
+    """
+    if isinstance(agent.model, ChecksGoals):
+        view = agent.view_of(images) if isinstance(agent, RestoresPictures) else View()
+        for image in (*images, *passed):
+            agent.model.check_goal(view.restore(image.copy()))
+
+
+def as_planned(agent: Any, image: np.ndarray) -> np.ndarray:
+    """A frame as an agent's model will see it."""
+    return agent.view.restore(image) if isinstance(agent, RestoresPictures) else image

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from planning.agent.protocols import ChecksGoals
+from planning.agent.checks import check_known
 from planning.agent.registry import agent_recipe, names
 from planning.commands.evaluate import environment, needed_model, sources_of
 from planning.commands.parts.agents import agent_of, recipe
@@ -78,9 +78,8 @@ def run(session: Session) -> int:
             env.spec
         )
         # Exported planners can tell what they have never seen; what the scene drew is of the scene.
-        if judge is None and isinstance(agent.model, ChecksGoals):
-            image = goal_observation["image"]
-            agent.model.check_goal(agent.view_of(image[None]).restore(image))
+        if judge is None:
+            check_known(agent, goal_observation["image"][None])
         frames, poses = drive(env, agent, goal_observation, judge, settings.reach)
         if judge is not None:
             print(verdict(env, judge, np.stack(poses)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from planning.evaluation.goal_pairs import ZERO_SHOT
-from planning.reporting.tables import MISSING, Cell, cells, load_all
+from planning.reporting.tables import MISSING, Cell, Row, cells, load_all, number, random_on
 from robot_wm.core.storage.markdown import table
 
 FOLDER = "pretraining"  # of rows, below results; encoders are told apart by their modifiers
@@ -24,25 +24,24 @@ def render_section(results: Path) -> str:
     Raises:
         DataError: see :func:`planning.reporting.tables.load_all`.
     """
-    found = cells(load_all(results / FOLDER))
-    tasks = sorted({cell.name.task for cell in found})
-    parts = [f"### {task}\n\n{_table([c for c in found if c.name.task == task])}" for task in tasks]
+    found, floors = cells(load_all(results / FOLDER)), load_all(results)
+    parts = []
+    for task in sorted({cell.name.task for cell in found}):
+        shown = _table([cell for cell in found if cell.name.task == task], floors)
+        parts.append(f"### {task}\n\n{shown}")
     return "\n".join([HEADER, *parts]) if parts else ""
 
 
-def _table(found: list[Cell]) -> str:
-    """Encoders by conditions."""
-    conditions = list(dict.fromkeys(_condition(cell) for cell in sorted(found, key=_order)))
-    scores = {(cell.label, _condition(cell)): _text(cell) for cell in found}
-    lines = [
-        [condition, *(scores.get((label, condition), MISSING) for label in _labels(found))]
-        for condition in conditions
-    ]
-    return table(["", *_labels(found)], lines)
-
-
-def _labels(found: list[Cell]) -> list[str]:
-    return sorted({cell.label for cell in found})
+def _table(found: list[Cell], floors: list[Row]) -> str:
+    """Conditions by encoders, and random actions on the same pairs, whose rows lie with all."""
+    labels = sorted({cell.label for cell in found})
+    scores = {(_condition(cell), cell.label): _text(cell) for cell in found}
+    lines = []
+    for condition, cell in {_condition(cell): cell for cell in sorted(found, key=_order)}.items():
+        random = random_on({row["pair_list_sha256"] for row in cell.rows}, floors, cell.name)
+        each = [scores.get((condition, label), MISSING) for label in labels]
+        lines.append([condition, *each, number(random)])
+    return table(["", *labels, "random"], lines)
 
 
 def _order(cell: Cell) -> tuple[bool, str]:

@@ -99,9 +99,20 @@ def test_the_reference_is_stored_small_and_a_damaged_one_refused(tmp_path: Path)
     path.write_bytes(whole[:1000])
     with pytest.raises(WeightsError, match="export the bundle again"):
         CameraReference.read(path)
-    np.savez(path, scales=np.zeros((3, 2, 8, 9), np.float16), picture=np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(WeightsError, match="finite"):
-        CameraReference.read(path)
+    picture = np.zeros((8, 8, 3), np.uint8)
+    for scales, seen in (
+        (np.ones((3, 2, 8, 9)), picture),
+        (np.zeros((3, 2, 8, 8)), picture),  # weights of 0
+        (np.full((3, 2, 8, 8), np.nan), picture),
+        (np.ones((3, 2, 8, 8)), picture.astype(float)),
+        (np.ones((3, 2, 8, 8)), picture[..., :1]),
+        (np.ones((3, 2, 8)), picture[..., 0]),
+    ):
+        np.savez(path, scales=scales, picture=seen)
+        with pytest.raises(WeightsError, match="finite"):
+            CameraReference.read(path)
+    with pytest.raises(InputError, match="40"):
+        reference.view(np.zeros((1, 40, 40, 3), np.uint8))
 
 
 class Fixed:

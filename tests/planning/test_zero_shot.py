@@ -262,14 +262,15 @@ def test_what_pretraining_is_worth_is_one_line_a_condition(tmp_path):
             append_row(tmp_path / pretraining.FOLDER / "push_t.jsonl", row)
     row = rows("none", [0, 1]) | {"row": "official/push_t@vit@alone", "date": "2026-01-01"}
     append_row(tmp_path / pretraining.FOLDER / "push_t.jsonl", row)
+    append_row(tmp_path / "zs-push_t.jsonl", rows("light:0.5", [0, 1], "random"))
     text = pretraining.render_section(tmp_path)
     assert "### push_t" in text
     cells = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in text.splitlines() if line.startswith("|")
     ]  # fmt: skip
-    assert cells[0] == ["", "jepa @patches", "jepa @vit", "jepa @vit @alone"]
+    assert cells[0] == ["", "jepa @patches", "jepa @vit", "jepa @vit @alone", "random"]
     assert cells[2:] == [
-        ["official", "50.0 (2)", "100.0 (2)", "50.0 (2)"],
-        ["zs/light:0.5", "50.0 (2)", "100.0 (2)", "--"],
+        ["official", "50.0 (2)", "100.0 (2)", "50.0 (2)", "--"],
+        ["zs/light:0.5", "50.0 (2)", "100.0 (2)", "--", "50.0"],
     ]
