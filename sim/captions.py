@@ -6,38 +6,64 @@ nothing else): in which ninth of the picture it is, and, where it has an angle, 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from robot_wm.core.errors import ConfigError, InputError
-from sim.env import GoalEnv
-from sim.tasks.base import Task, wrap
+from sim.tasks.base import Predicate, Task, wrap
+
+if TYPE_CHECKING:
+    from sim.env import GoalEnv
 
 ANY = -1  # nothing is said of it
-# Words of each ninth, from the lower left to the upper right; the last ones are not trained on.
+WORDS = "words"  # predicate: all that can be said of a pose can be said of the goal's
+# Words of each ninth, from the lower left to the upper right.
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("lower", "bottom", "southern"), ("middle", "central", "halfway"),
-    ("upper", "top", "northern"),
+    ("lower", "bottom", "low", "lowest", "bottommost", "south", "lowermost", "southern"),
+    ("middle", "central", "mid", "halfway", "medium", "centered", "midway", "intermediate"),
+    ("upper", "top", "high", "highest", "topmost", "north", "uppermost", "northern"),
 )  # fmt: skip
 COLUMNS: tuple[tuple[str, ...], ...] = (
-    ("left", "left side", "left-hand side"), ("center", "central part", "centre"),
-    ("right", "right side", "right-hand side"),
+    ("left", "left side", "left part", "leftmost part", "left edge", "west", "left-hand side",
+     "western part"),
+    ("center", "middle", "central part", "middle part", "centre line", "mid part", "centre",
+     "central area"),
+    ("right", "right side", "right part", "rightmost part", "right edge", "east",
+     "right-hand side", "eastern part"),
 )  # fmt: skip
 # Of an angle of 0, 90, 180 and 270 degrees.
 WAYS: tuple[tuple[str, ...], ...] = (
-    ("upright", "the right way up", "with its stem pointing down", "standing"),
-    ("turned a quarter to the left", "with its stem pointing right", "lying on its left side"),
-    ("upside down", "turned over", "with its stem pointing up", "on its head"),
-    ("turned a quarter to the right", "with its stem pointing left", "lying on its right side"),
-)
-VERBS = ("move {what} to {where}", "push {what} into {where}", "bring {what} to {where}",
-         "put {what} in {where}", "{what} should be in {where}")  # fmt: skip
-TURNS = ("turn {what} {way}", "make {what} {way}", "{what} should be {way}")
-# Verbs of more than these are held out, as is the last synonym of every list.
-TRAINED_VERBS, TRAINED_TURNS = 3, 2
+    ("upright", "the right way up", "with its stem pointing down", "standing up", "not rotated",
+     "with its stem at the bottom", "in its normal position", "standing", "with its leg down"),
+    ("turned a quarter to the left", "with its stem pointing right", "tipped over to the left",
+     "rotated 90 degrees counterclockwise", "rotated a quarter counterclockwise",
+     "with its stem on the right", "lying on its left side", "with its leg to the right"),
+    ("upside down", "turned over", "with its stem pointing up", "rotated 180 degrees", "flipped",
+     "inverted", "with its stem at the top", "turned half way round", "on its head",
+     "with its leg up"),
+    ("turned a quarter to the right", "with its stem pointing left", "tipped over to the right",
+     "rotated 90 degrees clockwise", "rotated a quarter clockwise", "with its stem on the left",
+     "lying on its right side", "with its leg to the left"),
+)  # fmt: skip
+VERBS = (
+    "move {what} to {where}", "push {what} into {where}", "bring {what} to {where}",
+    "slide {what} to {where}", "take {what} to {where}", "get {what} over to {where}",
+    "I want {what} in {where}", "{what} goes to {where}", "{what} belongs in {where}",
+    "drive {what} towards {where}", "put {what} in {where}", "{what} should be in {where}",
+    "place {what} at {where}",
+)  # fmt: skip
+TURNS = (
+    "turn {what} {way}", "make {what} {way}", "rotate {what} until it is {way}",
+    "get {what} {way}", "I want {what} {way}", "leave {what} {way}", "{what} should be {way}",
+    "set {what} {way}",
+)  # fmt: skip
+# More verbs than these are held out, as are the last synonyms of every list.
+TRAINED_VERBS, TRAINED_TURNS, UNSEEN_WORDS = 10, 6, 2
 # Of (ninth, way): said of no training picture together, only one by one.
 HELD_OUT = frozenset({(0, 2), (2, 0), (6, 1), (8, 3)})
 
@@ -93,6 +119,11 @@ class Speaker:
             way = np.rint(wrap(poses[:, self.turn[0]]) / (np.pi / 2)).astype(int) % 4
         return np.stack([3 * ninths[:, 1] + ninths[:, 0], way], 1)
 
+    def meaning(self, pose: np.ndarray) -> Meaning:
+        """All that can be said of a pose ``[K]``."""
+        place, way = self.true(pose[None])[0].tolist()
+        return Meaning(place, way if self.turn else ANY)
+
     def meanings(self) -> list[Meaning]:
         """Everything that can be said."""
         ways = (ANY, *range(4)) if self.turn else (ANY,)
@@ -114,7 +145,7 @@ class Speaker:
         """
 
         def one(words: Sequence[str]) -> str:
-            own = words[-1:] if new_words else words[:-1]
+            own = words[-UNSEEN_WORDS:] if new_words else words[:-UNSEEN_WORDS]
             return str(own[int(rng.integers(len(own)))])
 
         def pick(templates: Sequence[str], trained: int) -> str:
@@ -136,7 +167,7 @@ class Speaker:
         Raises:
             InputError: it has none of them.
         """
-        text = f" {re.sub('[^a-z -]', ' ', sentence.lower())} "
+        text = f" {re.sub('[^a-z0-9 -]', ' ', sentence.lower())} "
         way, text = _found(text, WAYS) if self.turn else (ANY, text)
         row, _ = _found(text, ROWS)
         column, _ = _found(text, COLUMNS)
@@ -160,6 +191,25 @@ def _found(text: str, lists: Sequence[Sequence[str]]) -> tuple[int, str]:
     # Of rows and columns, an end says more than the middle: "the lower middle".
     word, index = max(known, key=lambda item: (len(lists) > 3 or item[1] != 1, len(item[0])))
     return index, text.replace(f" {word} ", "  ", 1)
+
+
+def vocabulary_sha256() -> str:
+    """Hash of everything that can be said: what was aligned with other sentences is another."""
+    said = (ROWS, COLUMNS, WAYS, VERBS, TURNS, TRAINED_VERBS, TRAINED_TURNS, UNSEEN_WORDS)
+    return hashlib.sha256(repr((*said, sorted(HELD_OUT))).encode()).hexdigest()
+
+
+def said_alike(task: Task) -> dict[str, Predicate]:
+    """The predicate :data:`WORDS` of a task whose scenes can be put in words."""
+    try:
+        speaks = Speaker(task)
+    except ConfigError:
+        return {}
+
+    def alike(poses: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        return speaks.meaning(goal).holds(speaks.true(poses[1:]))
+
+    return {WORDS: alike}
 
 
 def scenes(env: GoalEnv, count: int, seed: int) -> Mapping[str, np.ndarray]:

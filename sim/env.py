@@ -15,6 +15,7 @@ from robot_wm.core.criteria import Criterion
 from robot_wm.core.errors import ConfigError, InputError
 from robot_wm.core.images import Sides, Size, sides, size_of
 from robot_wm.core.protocols import EnvSpec
+from sim.captions import said_alike
 from sim.projection import project
 from sim.randomization import check_values, draw
 from sim.rendering import Renderer
@@ -44,6 +45,7 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         draw_images = convert(bool, draw_images, "draw_images")
         self.task = TASKS[task]()
         self.task.check()
+        self.predicates = {**self.task.predicates, **said_alike(self.task)}
         mirror = self.task.mirror
         self.spec = EnvSpec(
             task=task,
@@ -53,7 +55,7 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             image_size=size_of(*shape),
             proprio_dim=self.task.proprio_dim,
             pose=self.task.pose_entries,
-            families=tuple(self.task.predicates),
+            families=tuple(self.predicates),
             mirror=mirror if mirror and mirror.fits(*shape) else None,
         )
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (self.task.control_dim,), np.float32)
@@ -182,9 +184,9 @@ class GoalEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         Raises:
             ConfigError: an unknown family.
         """
-        if family not in self.task.predicates:
-            raise ConfigError(f"family {family!r}", str(list(self.task.predicates)), "name one")
-        return self.task.predicates[family](np.asarray(poses), np.asarray(goal_pose))
+        if family not in self.predicates:
+            raise ConfigError(f"family {family!r}", str(list(self.predicates)), "name one")
+        return self.predicates[family](np.asarray(poses), np.asarray(goal_pose))
 
     def distance(self, poses: np.ndarray, goal_pose: np.ndarray) -> np.ndarray:
         """Privileged distance to the goal, for scoring and pictures."""

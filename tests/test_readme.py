@@ -69,6 +69,12 @@ RUN: dict[str, tuple[tuple[str, ...], dict[str, str], bool]] = {
     "robot-wm reach-goal task=two_room": (QUICK, {}, False),
     "robot-wm reach-goal task=push_t reach.pose.block_angle=1.0": (QUICK, {}, False),
     "robot-wm reach-goal task=push_t reach.only=block": (QUICK, {}, True),
+    "robot-wm reach-goal task=push_t 'reach.text=\"move the T to the lower left, upside down\"'": (
+        QUICK,
+        {},
+        True,
+    ),
+    "robot-wm evaluate method=onnx evaluate.words=true": (FEW, {}, True),
     "robot-wm report task=two_room": (
         (*FEW, "method=onnx", "report.episodes=1", "report.explain=false"),
         {},

@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from planning.agent.registry import AgentRecipe
 from planning.commands.parts.agents import Folders, agent_of, recipe
+from planning.commands.parts.goals import (
+    asked_of,
+    families_of,
+    family_of,
+    goal_of,
+    runs_of,
+    spoken,
+)
 from planning.commands.parts.levels import Level, configured_level, levels_of, picture_levels
 from planning.commands.parts.row_facts import facts, uses_bundle
-from planning.evaluation.goal_pairs import ZERO_SHOT, predicate_of
+from planning.evaluation.goal_pairs import ZERO_SHOT
 from planning.evaluation.stage import first_pairs, pair_lists
 from robot_wm.cli.settings import Settings
-from robot_wm.commands.parts.artifacts import bundle, dataset, model
+from robot_wm.commands.parts.artifacts import bundle, model
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.instantiate import deferred
 from robot_wm.core.storage.provenance import read_manifest
@@ -27,7 +35,6 @@ if TYPE_CHECKING:
     from robot_wm.cli.main import Session
 
 Row = dict[str, Any]
-DEMO = "demo"  # what `evaluate.via` may be instead of a number
 
 
 def run(session: Session) -> int:
@@ -58,7 +65,10 @@ def evaluate_all(session: Session) -> tuple[list[Row], Path]:
     path = settings.results / f"{family_of(settings)}-{settings.task.name}.jsonl"
     rows: list[Row] = []
     for seed in settings.evaluate.seeds:
-        pairs = first_pairs(_list_of(lists, seed), settings.evaluate.limit)
+        pairs = _list_of(lists, seed)
+        if settings.evaluate.words:
+            pairs = spoken(session, pairs)
+        pairs = first_pairs(pairs, settings.evaluate.limit)
         if settings.pairs.family == ZERO_SHOT:
             rows += zero_shot(session, pairs, folders, path)
             continue
@@ -69,20 +79,6 @@ def evaluate_all(session: Session) -> tuple[list[Row], Path]:
                 floor = row["success_pct"] if method == "random" else floor
                 rows.append(row)
     return rows, path
-
-
-def runs_of(session: Session, method: str) -> list[Session]:
-    """The run as it is configured, last; where it has demonstrations, the one without any before.
-
-    Whoever does not plan from pictures has nothing of a demonstration.
-    """
-    settings, section = session.settings, session.settings.evaluate
-    if section.via != DEMO:
-        return [session]
-    flat = replace(section, via=0, rows=family_of(settings))
-    known = agent_of(settings, method)
-    sees = known.needs_model and known.inputs == "pixels"
-    return [replace(session, settings=settings.replace(evaluate=flat)), *([session] * sees)]
 
 
 def _random_first(methods: tuple[str, ...]) -> list[str]:
@@ -141,36 +137,6 @@ def measured(
     return row
 
 
-def family_of(settings: Settings) -> str:
-    """First part of the name of rows and of their file."""
-    section = settings.evaluate
-    if section.clock:
-        return "clock"
-    return section.rows or ("goals" if section.only or section.via else settings.pairs.family)
-
-
-def goal_of(settings: Settings) -> Any:
-    """What makes the goal pictures; None takes the one of the pair.
-
-    Raises:
-        ConfigError: pictures of their recording, of pairs without one.
-    """
-    section = settings.evaluate
-    if not section.only and not section.via:
-        return None
-    if section.via == DEMO:
-        return deferred("sim.demonstrations.goals_with_demonstration", keep=section.only)
-    if section.via and not settings.pairs.offset:
-        raise ConfigError(
-            f"evaluate.via={section.via} with pairs.offset=0", "recorded pairs, or via=demo",
-            "give pairs.offset=25, or evaluate.via=demo",
-        )  # fmt: skip
-    options: dict[str, Any] = {"keep": section.only, "via": section.via}
-    if section.via:
-        options["dataset"] = str(dataset(settings, "nominal"))
-    return deferred("sim.goal_images.goals_for_pair", **options)
-
-
 def _list_of(lists: dict[int, PairList], seed: int) -> PairList:
     if seed not in lists:
         raise ConfigError(
@@ -224,8 +190,7 @@ def row_config(
     own += () if pairs.split == "test" else (pairs.split,)  # never to be taken for held-out
     family, task, section = pairs.family, pairs.name, settings.evaluate
     # What it is told or denied besides: the chance stays, so that such rows differ in nothing else.
-    asked = [f"only_{body}" for body in section.only]
-    asked += [DEMO if section.via == DEMO else f"via{section.via}"] * bool(section.via)
+    asked = asked_of(settings)
     asked += settings.row_modifiers if known.needs_model else settings.evaluate.modifiers
     rows = family if family_of(settings) == settings.pairs.family else family_of(settings)
     name = f"clock/{task}/{section.clock}" if section.clock else f"{rows}/{task}"
@@ -234,7 +199,7 @@ def row_config(
         row="@".join((f"{name}/{level.name}".rstrip("/"), *own, *asked)),
         method=known.name,
         train_seed=train_seed,
-        families=tuple(dict.fromkeys((predicate_of(family), *section.families))),
+        families=families_of(settings),
         inputs=known.inputs,
         workers=settings.workers,
         factors=level.factors,

@@ -34,6 +34,8 @@ class EvaluateSettings:
         via: pictures of the recording between start and goal that are to be passed on the way, or
             ``demo``: key frames of a demonstration from elsewhere (:mod:`sim.demonstrations`), with
             rows of the same planner without any beside.
+        words: tell the goal in a sentence and score what it says, with rows of the same planner
+            that is shown the picture beside; of pairs of whose start the sentence is not true.
         validation: validation episodes run at every ``train.eval_every``; 0 runs none.
     """
 
@@ -46,11 +48,17 @@ class EvaluateSettings:
     rows: str = ""
     only: tuple[str, ...] = ()
     via: Annotated[int, Within(0, 100)] | Literal["demo"] = 0
+    words: bool = False
     validation: Natural = 20
 
     def __post_init__(self) -> None:
         if not self.seeds:
             raise ConfigError("evaluate.seeds = []", "one seed or more", "name one of the lists'")
+        if self.words and (self.only or self.via or self.clock):
+            raise ConfigError(
+                "evaluate.words with evaluate.only, via or clock", "goals told in one manner",
+                "leave the others out",
+            )  # fmt: skip
         if self.rows:
             check_name(self.rows, "evaluate.rows")
         for name in self.modifiers:

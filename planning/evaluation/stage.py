@@ -153,7 +153,8 @@ def _sampled(settings: Settings, config: PairsConfig) -> dict[int, PairList]:
     def eligible(start: Any, goal: Any, between: Any) -> bool:
         return bool(env.task.eligible(between, config.family))
 
-    return make_pair_lists(config, store, env.success, env.spec.families, eligible, valid=valid)
+    families = tuple(env.task.predicates)
+    return make_pair_lists(config, store, env.success, families, eligible, valid=valid)
 
 
 def first_pairs(pairs: PairList, limit: int) -> PairList:

@@ -40,8 +40,8 @@ class AlignConfig:
 
     shared: Count = 64
     width: Count = 256
-    steps: Count = 800
-    batch: Count = 128
+    steps: Count = 1600
+    batch: Count = 256
     lr: Positive = 1e-3
     seed: Seed = 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,16 @@ class TextGoals:
         cosines = self.heads.similarity(vectors, self.latents)[0]
         return cosines.argsort(descending=True).numpy()
 
+    def recall(self, sentences: list[str], said: np.ndarray, true: np.ndarray) -> float:
+        """Share of sentences whose best picture is one that they are true of.
+
+        Args:
+            said, true: of every sentence ``[N, D]`` and picture ``[M, D]``, as
+                :func:`robot_wm.language.alignment.train_heads` has them.
+        """
+        best = true[[self.ranked(sentence)[0] for sentence in sentences]]
+        return float(((said == -1) | (said == best)).all(-1).mean())
+
     def pictures(self, sentence: str, count: int) -> np.ndarray:
         """The best ``count``, uint8 ``[count, height, width, 3]``."""
         return self.frames[self.ranked(sentence)[:count]]
@@ -75,12 +86,15 @@ def align(
     parents: Mapping[str, str],
     facts: Mapping[str, Any],
     folder: Path,
+    asked: Mapping[str, tuple[list[str], np.ndarray]] = MappingProxyType({}),
 ) -> TextGoals:
     """Train the heads on pictures and sentences true of them; write ``folder`` with the pictures.
 
     Args:
         frames, true, sentences, said: see :func:`robot_wm.language.alignment.train_heads`; of every
             picture ``C`` sentences.
+        asked: sentences by their kind and what they say, whose recall (:meth:`TextGoals.recall`)
+            the manifest and the card tell.
     """
     parts = [model.embed_frames(frames[i : i + BATCH]) for i in range(0, len(frames), BATCH)]
     latents = torch.cat(parts).cpu().clone()
@@ -90,6 +104,13 @@ def align(
     tensors = {
         **heads.state_dict(), "latents": latents, "frames": torch.from_numpy(np.array(frames)),
     }  # fmt: skip
-    card = "# Sentences and pictures in one space\n\nFor goals in words; of one scene and model.\n"
-    save_artifact(folder, KIND, tensors, {"align": asdict(config)}, parents, facts, card)
-    return TextGoals(heads, latents, frames)
+    goals = TextGoals(heads, latents, frames)
+    recall = {kind: goals.recall(*told, true) for kind, told in asked.items()}
+    card = (
+        "# Sentences and pictures in one space\n\nFor goals in words; of one scene and model. "
+        f"The best of {len(frames)} pictures is one that the sentence is true of:\n\n"
+        + "".join(f"* {kind}: {100 * share:.0f} %\n" for kind, share in recall.items())
+    )
+    told = {**facts, "recall": recall}
+    save_artifact(folder, KIND, tensors, {"align": asdict(config)}, parents, told, card)
+    return goals

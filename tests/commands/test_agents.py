@@ -1,6 +1,6 @@
 """From settings to agents and to what their rows say. Nothing is trained here."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +13,7 @@ from planning.agent.mpc import MPCAgent
 from planning.agent.registry import agent_recipe
 from planning.commands import evaluate, report
 from planning.commands.evaluate import row_config
-from planning.commands.parts import agents
+from planning.commands.parts import agents, goals
 from planning.commands.parts.row_facts import facts
 from planning.evaluation import scene_pairs
 from planning.evaluation.stage import pair_list_path, pair_lists
@@ -24,6 +24,7 @@ from robot_wm.cli.help import option_rows
 from robot_wm.cli.main import Session
 from robot_wm.cli.paths import PACKAGE
 from robot_wm.commands import probe
+from robot_wm.commands.parts.artifacts import scene
 from robot_wm.core.errors import ConfigError, DataError
 from robot_wm.core.instantiate import instantiate
 from robot_wm.core.storage.provenance import read_manifest
@@ -242,6 +243,67 @@ def test_a_demonstration_has_the_same_planner_without_one_beside(
     # A page of a method that has no demonstration is of the row that it does have.
     alone = (*words, "method=expert", "report.episodes=0", "report.explain=false")
     assert report.write(Session(cli.compose(alone), alone), rows[:1]).is_file()
+
+
+def test_a_sentence_has_the_same_planner_with_the_picture_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both scored by what the sentence says, on pairs where that is still to be done."""
+    monkeypatch.setenv("ROBOT_WM_HOME", str(tmp_path))
+    models: list[StillModel] = []
+
+    def planner(spec: Any) -> MPCAgent:
+        models.append(StillModel(spec))
+        return MPCAgent(models[-1], CEM(candidates=4, iterations=1, elites=2), horizon=2)
+
+    def pictures(env: Any, pair: Any, seed: int) -> dict[str, np.ndarray]:
+        return {"image": np.zeros((3, 16, 16, 3), np.uint8)}
+
+    real = evaluate.recipe
+    monkeypatch.setattr(evaluate, "needed_model", lambda session: None)
+    monkeypatch.setattr(goals, "text_goals", lambda session: None)
+    monkeypatch.setattr(
+        evaluate, "goal_of", lambda settings: pictures if settings.evaluate.words else None
+    )
+    monkeypatch.setattr(
+        evaluate, "recipe", lambda s, m, f: planner if m == "jepa" else real(s, m, f)
+    )
+    words = (
+        "task=push_t", "evaluate.words=true", "evaluate.limit=2", "method=[random,jepa]",
+        "image_size=16", "workers=1", "publish=false", "evaluate.families=[official]",
+    )  # fmt: skip
+    rows, path = evaluate.evaluate_all(Session(cli.compose(words), words))
+    assert [(row["row"], row["method"]) for row in rows] == [
+        ("words/push_t@random", "random"),
+        ("words/push_t", "jepa"),
+        ("words/push_t@sentence", "jepa"),
+    ]
+    assert path.name == "words-push_t.jsonl"
+    assert len({row["pair_list_sha256"] for row in rows}) == 1
+    assert {tuple(row["secondary_metrics"]) for row in rows} == {("official",)}
+    assert "| jepa @sentence |" in render_tables(path.parent)
+    for other in ("evaluate.only=[block]", "evaluate.via=1", "evaluate.clock=d1"):
+        with pytest.raises(ConfigError, match=r"evaluate\.words"):
+            cli.compose([*words, other])
+
+
+def test_pairs_whose_goal_is_as_the_start_in_words_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(goals, "text_goals", lambda session: None)
+    words = ("task=push_t",)
+    session = Session(cli.compose(words), words)
+    pairs = pair_lists(session.settings)[0]
+    told = goals.spoken(session, pairs)
+    assert 0 < len(told.pairs) < len(pairs.pairs)
+    assert told.sha256 != pairs.sha256
+    env = scene("push_t", 16, draw_images=False)
+    for pair in told.pairs:
+        there = np.repeat(np.asarray(pair.start_pose)[None], 2, axis=0)
+        assert not env.success("words", there, np.asarray(pair.goal_pose)).any()
+    same = replace(pairs, pairs=tuple(p for p in pairs.pairs if p not in told.pairs))
+    with pytest.raises(DataError, match="further away"):
+        goals.spoken(session, same)
 
 
 def test_further_families_follow_the_pair_lists_own() -> None:

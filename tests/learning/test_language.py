@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from robot_wm.core.errors import DataError, WeightsError
+from robot_wm.core.storage.provenance import read_manifest
 from robot_wm.language.alignment import AlignConfig, info_nce, train_heads
 from robot_wm.language.goals import TextGoals, align
 
@@ -53,8 +54,18 @@ def test_pictures_that_a_sentence_is_true_of_are_found(tmp_path) -> None:
     frames, true = toy(0)
     sentences = [[f"move it to the {WORDS[i]}"] for i in true[:, 0]]
     config = AlignConfig(shared=8, width=32, steps=150, batch=32, lr=3e-3)
-    goals = align(config, Rows(), frames, true, sentences, true[:, None], {}, {}, tmp_path / "a")
+    asked = {
+        "right": ([f"move it to the {word}" for word in WORDS], np.arange(4)[:, None]),
+        "wrong": ([f"move it to the {word}" for word in WORDS], np.roll(np.arange(4), 1)[:, None]),
+        "anything": (["move it to the center"], np.array([[-1]])),
+    }
+    goals = align(
+        config, Rows(), frames, true, sentences, true[:, None], {}, {}, tmp_path / "a", asked
+    )
     again = TextGoals.load(tmp_path / "a")
+    found = read_manifest(tmp_path / "a", "language")["facts"]["recall"]
+    assert found == {"right": 1.0, "wrong": 0.0, "anything": 1.0}
+    assert "* right: 100 %" in (tmp_path / "a" / "card.md").read_text(encoding="utf-8")
     for i, word in enumerate(WORDS):
         best = goals.ranked(f"move it to the {word}")[:8]
         assert (true[best, 0] == i).all()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from robot_wm.core.errors import ConfigError, InputError
-from sim.captions import ANY, HELD_OUT, Meaning, Speaker
+from sim import make
+from sim.captions import ANY, HELD_OUT, WORDS, Meaning, Speaker
 from sim.tasks import TASKS
 
 
@@ -44,6 +45,19 @@ def test_ninths_and_quarters_of_poses() -> None:
     assert Meaning(ANY, 2).holds(speaker.true(poses)).tolist() == [False, False, True, False]
     assert Meaning(8, 2).holds(speaker.true(poses)).tolist() == [False, False, True, False]
     assert not Meaning(8, 1).holds(speaker.true(poses)).any()
+
+
+def test_a_goal_in_words_is_reached_where_the_same_can_be_said() -> None:
+    env = make("push_t", draw_images=False)
+    goal = np.zeros(7)
+    goal[2:5] = (0.1, 0.1, np.pi)
+    poses = np.repeat(goal[None], 4, axis=0)
+    poses[2, 2] = 0.3  # another column
+    poses[3, 4] = np.pi + 0.8  # another quarter
+    assert Speaker(TASKS["push_t"]()).meaning(goal) == Meaning(0, 2)
+    assert env.success(WORDS, poses, goal).tolist() == [True, False, False]
+    assert WORDS in env.spec.families
+    assert WORDS not in make("reacher", draw_images=False).spec.families
 
 
 @pytest.mark.parametrize(

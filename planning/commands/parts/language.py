@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from robot_wm.cli.main import Session
     from robot_wm.language.goals import TextGoals
 
-SCENES, SENTENCES = 2000, 4  # pictures to choose from; sentences for each in training
+SCENES, SENTENCES = 2000, 8  # pictures to choose from; sentences for each in training
+ASKED = 400  # sentences of each kind, to measure what is understood
+# Of sentences: as in training, or else in forms, of meanings together, of words it never had.
+KINDS = ("as trained", "new forms", "new combinations", "new words")
 PICTURES = 8  # of which any will do as the goal
 
 
@@ -37,15 +41,44 @@ def text_goals(session: Session) -> TextGoals:
 
     settings = session.settings
     folders = model(session, settings.weights)
-    digest = read_manifest(folders[0], "world_model", verify=False)["sha256"]
-    folder = storage_root() / "language" / f"{settings.task.name}-{digest[:16]}"
+    folder = aligned_path(settings)
     if (folder / MANIFEST).is_file():
         return TextGoals.load(folder)
     say(f"aligning sentences with latents of {settings.task.name} into {folder}")
-    return _align(settings, folders, digest, folder)
+    return _align(settings, folders, folder)
 
 
-def _align(settings: Settings, folders: tuple[Path, Path], digest: str, out: Path) -> TextGoals:
+def aligned_path(settings: Settings) -> Path:
+    """Where sentences lie that are aligned with the model to evaluate, and with these words."""
+    words = locate("sim.captions.vocabulary_sha256")()
+    name = f"{settings.task.name}-{_digest(settings.model_path(settings.weights))[:16]}-{words[:8]}"
+    return storage_root() / "language" / name
+
+
+def _digest(folder: Path) -> str:
+    return str(read_manifest(folder, "world_model", verify=False)["sha256"])
+
+
+def goal_in_words(env: Any, pair: Any, seed: int, *, folder: str) -> dict[str, np.ndarray]:
+    """Pictures that a sentence about a pair's goal means; said in a form that is never trained on.
+
+    Args:
+        folder: what :func:`text_goals` made.
+    """
+    speaks = locate("sim.captions.Speaker")(env.task)
+    meaning = speaks.meaning(np.asarray(pair.goal_pose))
+    sentence = speaks.say(meaning, np.random.default_rng(seed), new_form=True)
+    return {"image": _loaded(folder).pictures(sentence, PICTURES)}
+
+
+@cache
+def _loaded(folder: str) -> TextGoals:
+    from robot_wm.language.goals import TextGoals
+
+    return TextGoals.load(Path(folder))
+
+
+def _align(settings: Settings, folders: tuple[Path, Path], out: Path) -> TextGoals:
     from robot_wm.language.alignment import AlignConfig, EmbedsFrames
     from robot_wm.language.goals import align
     from robot_wm.world_models.base import load_world_model
@@ -62,12 +95,27 @@ def _align(settings: Settings, folders: tuple[Path, Path], digest: str, out: Pat
         found = locate("sim.captions.scenes")(env, SCENES, settings.seed)
     finally:
         env.close()
-    sentences, said = told(speaker(settings), found["true"], np.random.default_rng(settings.seed))
-    parents, facts = {"world_model": digest}, {"task": settings.task.name}
+    speaks, rng = speaker(settings), np.random.default_rng(settings.seed)
+    sentences, said = told(speaks, found["true"], rng)
+    parents, facts = {"world_model": _digest(folders[0])}, {"task": settings.task.name}
     config = AlignConfig(seed=settings.seed)
-    return align(
-        config, loaded, found["frames"], found["true"], sentences, said, parents, facts, out
-    )
+    goals = align(
+        config, loaded, found["frames"], found["true"], sentences, said, parents, facts, out,
+        {kind: asked(speaks, rng, kind) for kind in KINDS},
+    )  # fmt: skip
+    say((out / "card.md").read_text(encoding="utf-8"))
+    return goals
+
+
+def asked(speaks: Any, rng: np.random.Generator, kind: str) -> tuple[list[str], np.ndarray]:
+    """Sentences of one of :data:`KINDS`, and what they say, int ``[ASKED, 2]``."""
+    known = speaks.trained_meanings()
+    new = [meaning for meaning in speaks.meanings() if meaning not in known]
+    meanings = new or known if kind == "new combinations" else known
+    chosen = [meanings[int(rng.integers(len(meanings)))] for _ in range(ASKED)]
+    options = {"new_form": kind == "new forms", "new_words": kind == "new words"}
+    sentences = [speaks.say(meaning, rng, **options) for meaning in chosen]
+    return sentences, np.array([(meaning.place, meaning.way) for meaning in chosen])
 
 
 def told(

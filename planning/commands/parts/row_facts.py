@@ -62,8 +62,11 @@ def facts(
         if bundle_folder is not None:
             made = read_manifest(bundle_folder, "bundle", verify=False)
             info["bundle_sha256"] = made["sha256"]
+    section = asdict(settings.evaluate)
+    if not section["words"]:
+        del section["words"]  # rows from before there were any stay the same rows
     configured = {
-        "settings": asdict(settings.evaluate),
+        "settings": section,
         "planner": stored("planner", asdict(planner)),
     }
     return {**info, "config_sha256": sha256_of({**configured, "method": known.name})}
