@@ -24,7 +24,7 @@ from export.runtime.bundle_spec import CONTRACT, GOLDEN, KIND, METADATA_KEY, VER
 from export.runtime.latency import measure_apart
 from export.runtime.planner import OnnxPlanner
 from export.runtime.world_model import OnnxWorldModel
-from planning.agent.camera import CAMERA, CameraReference
+from planning.agent.restoring.camera import CAMERA, CameraReference
 from planning.optimizers import SAMPLING
 from robot_wm.core.errors import ConfigError, WeightsError
 from robot_wm.core.protocols import History, WorldModel, proposal_chance

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from planning.agent.camera import CameraReference
+from planning.agent.restoring.camera import CameraReference
 from planning.optimizers import PolicyOnly
 from robot_wm.cli.compose import compose
 from robot_wm.cli.paths import PACKAGE, is_shipped

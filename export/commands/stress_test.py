@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.build.stage import bundle, held_out_frames
 from planning.agent.build import mpc
+from planning.agent.restoring.camera import CAMERA, CameraReference
 from robot_wm.cli.paths import CHECKOUT
 from robot_wm.core.config import Count, Fraction, Positive
 from robot_wm.core.storage.provenance import atomic_write, provenance, read_manifest
@@ -51,7 +52,8 @@ def run(session: Session) -> int:
     model = OnnxWorldModel(folder, settings.provider, settings.threads)
     spec, search = model.spec, settings.planner.search()
     size = {"candidates": search.candidates, "iterations": search.iterations}
-    agent = mpc(model, asdict(settings.planner))
+    camera = CameraReference.read(folder / CAMERA) if (folder / CAMERA).is_file() else None
+    agent = mpc(model, asdict(settings.planner), camera=camera)
     frames = held_out_frames(session)
     period = spec.control_dt
     limits = Limits(chosen.max_change, (0.0,) * spec.control_dim, 2 * period, LATE)

@@ -25,7 +25,7 @@ from export.robot.senses import Camera, Pace, Whereabouts
 from export.robot.watchdog import Late, Worker
 from planning.agent.checks import as_planned, check_known
 from planning.agent.mpc import MPCAgent
-from planning.agent.protocols import DetectsNovelty, ThinksAhead
+from planning.agent.protocols import DetectsNovelty, RestoresPictures, ThinksAhead
 from robot_wm.core.errors import ConfigError, InputError
 
 __all__ = ["Command", "Controller", "Fault", "Frame", "Limits", "Workspace"]
@@ -124,11 +124,13 @@ class Controller:
                 a seed that is none.
             ConfigError: the planner does not answer, or fails at this goal: the robot stops.
         """
-        images, passed = self._pictures(goal), on_the_way(via, self._size)
+        images, passed = pictures(goal, self._size), on_the_way(via, self._size)
         if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
             raise InputError(f"seed = {seed!r}", "a whole number, 0 or more", "correct the seed")
         obs: dict[str, Any] = {"image": images[0] if np.ndim(goal) == 3 else images, "via": passed}
         with self._starts:
+            if isinstance(self.agent, RestoresPictures):
+                self.agent.view_of(images)  # remembered; found here, the planner goes on meanwhile
             if not unlike:
                 known = partial(check_known, self.agent, images, passed)
                 self._worker.patiently(known, START)
@@ -158,10 +160,6 @@ class Controller:
         self._planned = self._void = self.stopped = False
         self._camera.begin()
         self._pace.begin()
-
-    def _pictures(self, goal: Any) -> np.ndarray:
-        """Copies of goal images, uint8 ``[K, S, S, 3]``."""
-        return pictures(goal, self._size)
 
     def think(self) -> None:
         """Plan between two control steps, if the agent can (``agent.timing.realtime_mpc``).

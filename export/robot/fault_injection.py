@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from export.robot.safety_limits import Limits
-from planning.agent.camera import View
 from planning.agent.mpc import MPCAgent
 from planning.agent.protocols import ThinksAhead
+from planning.agent.restoring.camera import View
 from robot_wm.core.errors import InputError
 
 ERRORS: tuple[Callable[[], Exception], ...] = (

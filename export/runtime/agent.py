@@ -9,9 +9,9 @@ from typing import Any
 
 from export.runtime.bundle_spec import Contract, search_of
 from export.runtime.world_model import OnnxWorldModel
-from planning.agent.camera import CAMERA, CameraReference
 from planning.agent.costs import Objective
 from planning.agent.mpc import MPCAgent
+from planning.agent.restoring.camera import CAMERA, CameraReference
 from planning.agent.symmetrized_model import symmetrized
 from planning.agent.timing.configurator import fit_budget, profile
 from planning.agent.timing.realtime_mpc import RealTimeMPC
@@ -62,9 +62,9 @@ def agent_of(
         mirror: judge plans in the mirror of the scene, too, if the contract names one; False plans
             as ``planner.onnx`` does.
         straighten: look at every goal for whether the camera was knocked since the recordings, and
-            turn and shift its pictures back (:mod:`planning.agent.camera`).
+            turn and shift its pictures back (:mod:`planning.agent.restoring.camera`).
         repaint: likewise for other colours of what stands still, and for another light
-            (:mod:`planning.agent.background`).
+            (:mod:`planning.agent.restoring.background`).
         changes: as in :func:`optimizer_of`. A bundle with an actor is asked for as many proposals
             as it was exported with, as far as the search takes them. One whose contract says
             ``alone`` searches only if the search is named here, e.g. ``optimizer="icem"`` or

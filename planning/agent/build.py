@@ -12,8 +12,8 @@ from robot_wm.core.config import build
 from robot_wm.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from planning.agent.camera import CameraReference
     from planning.agent.mpc import MPCAgent
+    from planning.agent.restoring.camera import CameraReference
     from robot_wm.core.protocols import EnvSpec, WorldModel
     from robot_wm.core.symmetry import Mirror
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from planning.agent.camera import View
 from planning.agent.protocols import ChecksGoals, RestoresPictures
+from planning.agent.restoring.camera import View
 from planning.optimizers.base import Optimizer
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.protocols import Proposer, WorldModel

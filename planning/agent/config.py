@@ -33,9 +33,10 @@ class PlannerSettings:
             where it has one (:mod:`planning.agent.symmetrized_model`).
         straighten: whether the goal's picture is compared with what stood still in training, and
             all pictures of the episode are turned and shifted back if the camera was knocked
-            (:mod:`planning.agent.camera`).
+            (:mod:`planning.agent.restoring.camera`).
         repaint: whether, likewise, what stood still is given back its recorded colours, and the
-            light is taken back if all colours changed by it (:mod:`planning.agent.background`).
+            light is taken back if all colours changed by it
+            (:mod:`planning.agent.restoring.background`).
     """
 
     optimizer: str

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from planning.agent.camera import View
+from planning.agent.restoring.camera import View
 from robot_wm.core.protocols import Agent, History
 from robot_wm.core.symmetry import Mirror
 

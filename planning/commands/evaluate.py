@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planning.agent.registry import AgentRecipe
-from planning.commands.parts.agents import Folders, agent_of, recipe
+from planning.commands.parts.agents import Folders, agent_of, planner_of, recipe
 from planning.commands.parts.goals import (
     asked_of,
     families_of,
@@ -191,7 +191,8 @@ def row_config(
     family, task, section = pairs.family, pairs.name, settings.evaluate
     # What it is told or denied besides: the chance stays, so that such rows differ in nothing else.
     asked = asked_of(settings)
-    asked += settings.row_modifiers if known.needs_model else settings.evaluate.modifiers
+    restored = settings.row_modifiers(planner_of(settings, known))
+    asked += restored if known.needs_model else settings.evaluate.modifiers
     rows = family if family_of(settings) == settings.pairs.family else family_of(settings)
     name = f"clock/{task}/{section.clock}" if section.clock else f"{rows}/{task}"
     seeded = "@".join((f"{family}/{task}/{level.seeded_as or level.name}".rstrip("/"), *own))

@@ -146,15 +146,14 @@ class Settings:
         name = self.weights if is_shipped(self.weights) else SHIPPED
         return PACKAGE / "weights" / "bundles" / self.model_path(name).name
 
-    @property
-    def row_modifiers(self) -> tuple[str, ...]:
-        """Appended to names of rows: those asked for, what the planner restores, a variant's name.
+    def row_modifiers(self, planner: Any) -> tuple[str, ...]:
+        """Appended to names of rows: those asked for, what a planner restores, a variant's name.
 
         So rows of a variant are never averaged with those of what it varies.
         """
         asked = (
-            *self.evaluate.modifiers, *(("straightened",) * self.planner.straighten),
-            *(("repainted",) * self.planner.repaint),
+            *self.evaluate.modifiers, *(("straightened",) * planner.straighten),
+            *(("repainted",) * planner.repaint),
         )  # fmt: skip
         if not is_shipped(self.weights) or self.weights == SHIPPED:
             return tuple(dict.fromkeys(asked))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scripted_agent import BLOCK, DT, SIZE, SPEC, image
 
 from export.robot.controller import OVERHEAD, Controller, Fault, Frame, Limits, Workspace
-from planning.agent.camera import View
+from planning.agent.restoring.camera import View
 from robot_wm.core.errors import ConfigError, InputError, RobotWMError, StorageError
 
 LATE = 0.05

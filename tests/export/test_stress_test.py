@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scripted_agent import LIMITS, Agent, image
 
+from export.robot import controller
 from export.robot.controller import Controller
 from export.robot.senses import Camera, Pace
 from export.robot.stress_test import INJECTED_FAULTS, StressReport, stress_test
@@ -99,7 +100,7 @@ CARELESS = {
     "outside": (Controller, "_limit", lambda self, *_: 3 * np.asarray(self._noop + 1)),
     "unreported": (Camera, "fault", lambda self, now, frame: setattr(self, "seen", FRAMES[0])),
     "raised": (Pace, "fault", _raise),
-    "mixed": (Controller, "_pictures", lambda self, goal: FRAMES[:1]),
+    "mixed": (controller, "pictures", lambda goal, size: FRAMES[:1]),
 }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from planning.agent.background import Background
-from planning.agent.camera import CameraReference
+from planning.agent.restoring.background import Background
+from planning.agent.restoring.camera import CameraReference
 from robot_wm.cli.paths import PACKAGE
 
 WALL = np.zeros((40, 40, 3), np.uint8)

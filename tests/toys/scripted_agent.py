@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from export.robot.controller import Limits
-from planning.agent.camera import View
+from planning.agent.restoring.camera import View
 from robot_wm.core.protocols import ModelSpec
 
 DT, BLOCK, SIZE = 0.1, 5, 8

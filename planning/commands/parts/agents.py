@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planning.agent.build import delay_of
-from planning.agent.camera import CAMERA
 from planning.agent.registry import SECTIONS, AgentRecipe, agent_recipe, names
+from planning.agent.restoring.camera import CAMERA
 from robot_wm.cli.settings import Settings
 from robot_wm.core.errors import ConfigError
 from robot_wm.core.instantiate import TARGET, deferred
@@ -80,7 +80,7 @@ def _camera(settings: Settings, backend: str, folder: Path) -> dict[str, Any] | 
     if backend == "onnx":
         path = folder / CAMERA
         found: dict[str, Any] = {
-            TARGET: "planning.agent.camera.CameraReference.read",
+            TARGET: "planning.agent.restoring.camera.CameraReference.read",
             "path": str(path),
         }
     else:
@@ -89,7 +89,7 @@ def _camera(settings: Settings, backend: str, folder: Path) -> dict[str, Any] | 
         path = folder / SHEET
         frames = {TARGET: f"{read_sheet.__module__}.{read_sheet.__name__}", "path": str(path),
                   "size": settings.image_size}  # fmt: skip
-        found = {TARGET: "planning.agent.camera.CameraReference.of", "frames": frames}
+        found = {TARGET: "planning.agent.restoring.camera.CameraReference.of", "frames": frames}
     return found if path.is_file() else None
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import permutations
 
 import numpy as np
 
@@ -61,21 +62,35 @@ class Background:
         return np.where(_shows(image, *self._ends)[..., None], self.picture, image)
 
     def paint(self, images: Sequence[np.ndarray]) -> Paint | None:
-        """How what stands still looks in images of one camera as recorded; None: as it did."""
+        """How what stands still looks in images of one camera as recorded; None: as it did.
+
+        None, too, where it is as recorded but for exchanged channels: that is a wrong driver.
+        """
+        labels, colours = self._palette
+        seen = np.stack(images)
+        large = np.array([np.mean(labels == k) >= LARGE for k in range(len(colours))])
+        change, followed = self._followed(seen)
+        if np.abs(change[large]).max(initial=0) < CHANGED:
+            return None
+        for order in list(permutations(range(3)))[1:]:
+            other, found = self._followed(seen[..., order])
+            if found[large].all() and np.abs(other[large]).max(initial=0) < CHANGED:
+                return None
+        now = np.clip(self.picture + change[labels], 0, 255)
+        known = (large | (followed > 0))[labels]
+        return Paint(self.picture, now, known, _gain(colours, colours + change, followed))
+
+    def _followed(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Change of each colour ``[C, 3]``, and of how many pixels: 0 where no one change is."""
         labels, colours = self._palette
         change, followed = np.zeros_like(colours), np.zeros(len(colours))
-        gaps = np.stack([image.astype(float) for image in images]) - self.picture
-        large = np.array([np.mean(labels == k) >= LARGE for k in range(len(colours))])
+        gaps = images.astype(float) - self.picture
         for k in range(len(colours)):
             own = gaps[:, labels == k].reshape(-1, 3)
             usual = np.median(own, axis=0)
             if np.mean(np.abs(own - usual).max(-1) <= ALIKE) > AGREED:
                 change[k], followed[k] = usual, len(own)
-        if np.abs(change[large]).max(initial=0) < CHANGED:
-            return None
-        now = np.clip(self.picture + change[labels], 0, 255)
-        known = (large | (followed > 0))[labels]
-        return Paint(self.picture, now, known, _gain(colours, colours + change, followed))
+        return change, followed
 
 
 @dataclass(frozen=True)

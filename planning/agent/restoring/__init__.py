@@ -1,0 +1,1 @@
+"""Pictures given back as the recordings had them: another camera, other colours, another light."""
