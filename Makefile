@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 RUNS = $(VENV)/.robot-wm-runs
 READY = $(VENV)/.robot-wm-ready
 SETUP ?= $(READY)
-PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517
 TORCH ?= torch==2.13.0
 # Where pip looks for torch, e.g. a CPU-only index; empty asks the usual one.
 TORCH_INDEX ?=

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +41,8 @@ def write_onnx(
     )
     example = graph.example({d: 48 + 16 * i for i, d in enumerate(sorted(letters))})
     module = graph.module.eval().requires_grad_(False)
+    # Which operators it does not know is told for those of a package that is not needed, too.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         # Torch tells what it does with array_api_compat's caches; parity tells whether it mattered.
         warnings.simplefilter("ignore")

@@ -84,6 +84,7 @@ def write(session: Session, folder: Path, alone: bool = False) -> Path:
     camera = (
         CameraReference.of(read_sheet(sheet, source.spec.image_size)) if sheet.is_file() else None
     )
+    say(f"exporting {settings.task.name} into {folder}")
     reports = export(source, config, held_out_frames(session), folder, camera)
     parity, latency = reports["parity"], reports["latency"]
     say(f"parity with torch: costs {parity['worst']:.1e} relative, plan {parity['plan']:.1e}")

@@ -111,13 +111,13 @@ class OnnxWorldModel:
             raise InputError(
                 f"a goal image of novelty {novelty:.2f}, unlike everything the model learned from",
                 f"a picture of its scene from its camera, {self.contract.novelty:.2f} or less",
-                "look at the goal image; start(..., unlike=True) pursues it all the same",
+                "look at the goal image; on a robot, start(..., unlike=True) pursues it anyway",
             )
         if self._encoded(np.ascontiguousarray(image[..., ::-1]))[1] < EXCHANGED * novelty:
             raise InputError(
                 "a goal image that is more familiar with red and blue exchanged",
                 "RGB, not BGR",
-                "pass image[..., ::-1]; start(..., unlike=True) pursues it as it is",
+                "pass image[..., ::-1]; on a robot, start(..., unlike=True) pursues it as it is",
             )
 
     def _encode_frame(self, frame: np.ndarray) -> tuple[np.ndarray, float]:

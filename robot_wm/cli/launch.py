@@ -16,6 +16,7 @@ from robot_wm.cli.compose import Session, compose, hydra_of, plain, settings_of,
 from robot_wm.cli.registry import COMMANDS, check_needs
 from robot_wm.core.instantiate import locate
 from robot_wm.core.parallel import use_launcher
+from robot_wm.core.storage.atomic_io import check_storage
 from robot_wm.core.storage.provenance import atomic_write
 from robot_wm.core.system.machine import use_threads
 
@@ -46,7 +47,12 @@ def job(command: str, config: Any) -> int:
 
 
 def run(command: str, overrides: Sequence[str]) -> int:
-    """One run of a command whose settings are checked already."""
+    """One run of a command whose settings are checked already.
+
+    Raises:
+        StorageError: it could write nothing; Hydra would be the first to try.
+    """
+    check_storage()
     with hydra_of(command, overrides) as hydra:
         raised: list[Exception] = []
 
@@ -87,6 +93,7 @@ def sweep(command: str, overrides: Sequence[str], dry: bool = False) -> int:
             print(" ".join(combination))
     if dry:
         return 0
+    check_storage()
     with hydra_of(command, overrides) as hydra:
         done = hydra.multirun("config", partial(job, command), words, False)
     return max((int(one.return_value) for batch in done or () for one in batch), default=0)

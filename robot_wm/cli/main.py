@@ -190,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell(str(missing(error)))
         return 2
     except KeyboardInterrupt:
-        tell("interrupted; run the same command again to go on")
+        tell("interrupted; what was finished is kept, run the same command again to do the rest")
         return 130
     except BrokenPipeError:
         silence()

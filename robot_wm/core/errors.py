@@ -17,7 +17,8 @@ class RobotWMError(Exception):
 
     def __init__(self, received: str, accepted: str, next_step: str) -> None:
         self.received, self.accepted, self.next_step = received, accepted, next_step
-        super().__init__(f"{received}. Accepted: {accepted}. Next: {next_step}.")
+        end = "" if next_step.endswith("?") else "."
+        super().__init__(f"{received}. Accepted: {accepted}. Next: {next_step}{end}")
 
     def __reduce__(self) -> tuple[type[RobotWMError], tuple[str, str, str]]:
         """Three arguments, not the one message: errors travel between processes."""

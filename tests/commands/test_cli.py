@@ -243,3 +243,17 @@ def test_proposals_of_a_model_without_an_actor_are_refused_before_its_training(n
     cli.compose(words).check()
     with pytest.raises(ConfigError, match=f"planner.proposals = 9 of a {name}, which has no"):
         cli.compose([*words, "planner.proposals=9"]).check()
+
+
+def test_a_storage_that_cannot_be_written_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    for home in (taken, taken / "below", Path("/proc/nowhere")):
+        monkeypatch.setenv("ROBOT_WM_HOME", str(home))
+        for more in ((), ("seed=0,1", "--multirun")):
+            assert cli.main(["reach-goal", "task=two_room", *more]) == 2
+            told = capsys.readouterr().err.strip().splitlines()
+            assert len(told) == 1
+            assert "set ROBOT_WM_HOME" in told[0]

@@ -37,6 +37,24 @@ def storage_root() -> Path:
     return Path(os.environ.get("ROBOT_WM_HOME") or "~/.robot_wm").expanduser().resolve()
 
 
+def check_storage() -> None:
+    """Make the storage's folder if it is missing.
+
+    Raises:
+        StorageError: nothing can be written into it.
+    """
+    root = storage_root()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise StorageError(
+            f"{root}: {error.strerror or error}", "a folder to write data and runs into",
+            "set ROBOT_WM_HOME to one",
+        ) from error  # fmt: skip
+
+
 def check_name(name: str, where: str) -> str:
     """Refuse a name that would leave its folder or that a file system cannot hold.
 
