@@ -285,7 +285,7 @@ def held_out(settings: Settings) -> PairList:
     if family_of(settings) != settings.pairs.family:
         raise ConfigError(
             f"compare with rows of {family_of(settings)}", f"those of {settings.pairs.family}",
-            "leave evaluate.clock, only, via and rows empty",
+            "leave evaluate.clock, only, via, words and rows empty",
         )  # fmt: skip
     lists = pair_lists(settings)
     return first_pairs(lists[settings.evaluate.seeds[0]], settings.evaluate.limit)

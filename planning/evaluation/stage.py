@@ -82,6 +82,9 @@ def pair_list_path(settings: Settings, seed: int, committed: bool) -> Path:
 def pair_lists(settings: Settings) -> dict[int, PairList]:
     """The lists of this task by evaluation seed: committed ones if the run's name allows.
 
+    Those of ``evaluate.seeds`` alone, where they are there; drawn are always all, from one
+    permutation.
+
     Raises:
         DataError: a stored list is not the one asked for, or of other episodes than are stored, or
             drawn by another rule.
@@ -91,8 +94,9 @@ def pair_lists(settings: Settings) -> dict[int, PairList]:
     from robot_wm.data.formats.base import is_dataset, open_episodes
 
     config, found = settings.pairs, {}
+    needed = [s for s in config.eval_seeds if s in settings.evaluate.seeds] or config.eval_seeds
     for committed in (True, False) if settings.data_name == COMMITTED else (False,):
-        paths = {s: pair_list_path(settings, s, committed) for s in config.eval_seeds}
+        paths = {s: pair_list_path(settings, s, committed) for s in needed}
         if all(path.is_file() for path in paths.values()):
             found = {seed: PairList.load(path) for seed, path in paths.items()}
             break

@@ -207,6 +207,17 @@ def test_lists_drawn_by_another_rule_are_not_used_again(
         pair_lists(settings)
 
 
+def test_of_lists_that_travel_with_the_package_only_those_asked_for_must_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the first zero-shot evaluation would collect thousands of episodes for two more."""
+    monkeypatch.setenv("ROBOT_WM_HOME", str(tmp_path))
+    settings = cli.compose(["task=push_t", "pairs.family=zs"])
+    assert set(settings.pairs.eval_seeds) > {0}
+    assert set(pair_lists(settings)) == {0}
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_demonstration_has_the_same_planner_without_one_beside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
