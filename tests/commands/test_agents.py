@@ -218,22 +218,28 @@ def test_of_lists_that_travel_with_the_package_only_those_asked_for_must_be_ther
     assert not any(tmp_path.iterdir())
 
 
-def test_a_demonstration_has_the_same_planner_without_one_beside(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whole rows of a toy model in the arm's scene; the true simulator has none to look at."""
-    monkeypatch.setenv("ROBOT_WM_HOME", str(tmp_path))
+def still_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[StillModel]:
+    """The toy models behind the method ``jepa``, which needs no weights then."""
     models: list[StillModel] = []
+    real = evaluate.recipe
 
     def planner(spec: Any) -> MPCAgent:
         models.append(StillModel(spec))
         return MPCAgent(models[-1], CEM(candidates=4, iterations=1, elites=2), horizon=2)
 
-    real = evaluate.recipe
+    monkeypatch.setenv("ROBOT_WM_HOME", str(tmp_path))
     monkeypatch.setattr(evaluate, "needed_model", lambda session: None)
     monkeypatch.setattr(
         evaluate, "recipe", lambda s, m, f: planner if m == "jepa" else real(s, m, f)
     )
+    return models
+
+
+def test_a_demonstration_has_the_same_planner_without_one_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole rows of a toy model in the arm's scene; the true simulator has none to look at."""
+    models = still_models(tmp_path, monkeypatch)
     words = (
         "task=jaco_push", "pairs.offset=0", "pairs.count=1", "pairs.eval_seeds=[0]", "workers=1",
         "pairs.budget=5", "evaluate.via=demo", "method=[expert,jepa]", "image_size=16",
@@ -260,24 +266,14 @@ def test_a_sentence_has_the_same_planner_with_the_picture_beside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both scored by what the sentence says, on pairs where that is still to be done."""
-    monkeypatch.setenv("ROBOT_WM_HOME", str(tmp_path))
-    models: list[StillModel] = []
-
-    def planner(spec: Any) -> MPCAgent:
-        models.append(StillModel(spec))
-        return MPCAgent(models[-1], CEM(candidates=4, iterations=1, elites=2), horizon=2)
+    still_models(tmp_path, monkeypatch)
 
     def pictures(env: Any, pair: Any, seed: int) -> dict[str, np.ndarray]:
         return {"image": np.zeros((3, 16, 16, 3), np.uint8)}
 
-    real = evaluate.recipe
-    monkeypatch.setattr(evaluate, "needed_model", lambda session: None)
     monkeypatch.setattr(goals, "text_goals", lambda session: None)
     monkeypatch.setattr(
         evaluate, "goal_of", lambda settings: pictures if settings.evaluate.words else None
-    )
-    monkeypatch.setattr(
-        evaluate, "recipe", lambda s, m, f: planner if m == "jepa" else real(s, m, f)
     )
     words = (
         "task=push_t", "evaluate.words=true", "evaluate.limit=2", "method=[random,jepa]",
