@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from export.build.stage import bundle, held_out_frames
 from planning.agent.build import mpc
-from planning.agent.restoring.camera import CAMERA, CameraReference
 from robot_wm.cli.paths import CHECKOUT
 from robot_wm.core.config import Count, Fraction, Positive
 from robot_wm.core.storage.provenance import atomic_write, provenance, read_manifest
@@ -45,6 +44,7 @@ def run(session: Session) -> int:
     """Run it, print what was counted; exit 1 if something got out or was not reported."""
     from export.robot.controller import Limits
     from export.robot.stress_test import INJECTED_FAULTS, stress_test
+    from export.runtime.agent import camera_of
     from export.runtime.world_model import OnnxWorldModel
 
     settings, chosen = session.settings, session.settings.soak
@@ -52,7 +52,8 @@ def run(session: Session) -> int:
     model = OnnxWorldModel(folder, settings.provider, settings.threads)
     spec, search = model.spec, settings.planner.search()
     size = {"candidates": search.candidates, "iterations": search.iterations}
-    camera = CameraReference.read(folder / CAMERA) if (folder / CAMERA).is_file() else None
+    restores = settings.planner.straighten or settings.planner.repaint
+    camera = camera_of(model) if restores else None
     agent = mpc(model, asdict(settings.planner), camera=camera)
     frames = held_out_frames(session)
     period = spec.control_dt

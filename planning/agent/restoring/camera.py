@@ -148,9 +148,8 @@ class CameraReference:
         """
         check_image(images, size_of(*self._size))
         found = self.locate(images) if straighten else View()
-        if not repaint:
-            return found
-        if not self._alike(images, found.homography):
+        # A move was believed for its edges already.
+        if not repaint or (found.homography is None and not self._alike(images, None)):
             return found
         straight = [found.restore(image) for image in _some(images)]
         return replace(found, paint=self.background.paint(straight))
